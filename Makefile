@@ -1,0 +1,36 @@
+# make help lists the targets. PYTHON chooses the interpreter that .venv is made with.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup train test check format clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/installed ## .venv with the pinned dependencies and this project, editable
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a laptop
+	$(BIN)/python train.py $(ARGS)
+
+test: setup ## the whole suite
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## format, lint and types, as CI does
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## put the code in its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove .venv and caches; runs in outputs/ and multirun/ stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Fine-tune pretrained language models with Lightning and Hydra."""

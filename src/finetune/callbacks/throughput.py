@@ -1,0 +1,95 @@
+"""What training costs: seconds, samples, tokens, padding and memory, counted while it runs."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+SHOW_EVERY = 10  # steps between two figures in the progress bar
+
+
+class Throughput(Callback):
+    """Count samples and tokens against seconds of training, validation's seconds left out.
+
+    The progress bar and the loggers get ``train/samples_per_second`` (over the last steps);
+    :meth:`summary` has the figures of the whole run.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.samples = 0
+        self._tokens: Tensor | int = 0  # kept on the device: reading it each step would make the GPU wait
+        self._computed_tokens = 0
+        self._started: float | None = None
+        self._window = (0.0, 0)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._start()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: dict[str, Tensor],
+        batch_idx: int,
+    ) -> None:
+        mask = batch["attention_mask"]
+        self.samples += len(mask)
+        self._tokens = self._tokens + mask.sum()
+        self._computed_tokens += mask.numel()
+        if (batch_idx + 1) % SHOW_EVERY == 0:
+            seconds, samples = self.seconds + self._running(), self.samples
+            rate = (samples - self._window[1]) / max(seconds - self._window[0], 1e-9) * trainer.world_size
+            self._window = (seconds, samples)
+            pl_module.log("train/samples_per_second", rate, prog_bar=True, batch_size=len(mask))
+
+    def summary(self, trainer: Trainer) -> dict[str, float]:
+        """Return ``train/…`` figures of the run so far, over all devices. Every rank must call this."""
+        counts = torch.tensor(
+            [self.samples, int(self._tokens), self._computed_tokens],
+            dtype=torch.float64 if trainer.strategy.root_device.type != "mps" else torch.float32,
+            device=trainer.strategy.root_device,
+        )
+        samples, tokens, computed = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "train/seconds": self.seconds,
+            "train/samples_per_second": samples / seconds,
+            "train/tokens_per_second": tokens / seconds,
+            "train/padding_efficiency": tokens / max(computed, 1),
+            "train/peak_memory_bytes": peak_memory_bytes(),
+        }
+
+    def _start(self) -> None:
+        self._started = time.perf_counter()
+
+    def _running(self) -> float:
+        return 0.0 if self._started is None else time.perf_counter() - self._started
+
+    def _stop(self) -> None:
+        self.seconds += self._running()
+        self._started = None
+
+
+def peak_memory_bytes() -> int:
+    """Return the most GPU memory that this process has held, or its resident memory where there is no GPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

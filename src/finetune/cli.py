@@ -1,0 +1,172 @@
+"""``finetune``: what can be done with a finished run, by its folder alone."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.config import friendly_errors, load_run_config
+from finetune.errors import UserError, nearest
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import: each command imports what it needs
+    from omegaconf import DictConfig
+
+    from finetune.data.datamodule import Preprocessor
+    from finetune.tasks import Task
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with friendly_errors():
+        arguments.command(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("finetune", description="Work on a finished run, by its folder alone.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    evaluate = commands.add_parser("evaluate", help="measure the best checkpoint again on held-out rows")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    evaluate.add_argument("--split", choices=["validation", "test"], action="append", help="default: both")
+    evaluate.set_defaults(command=_evaluate)
+
+    predict = commands.add_parser("predict", help="label texts; one JSON object a line")
+    predict.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    source = predict.add_mutually_exclusive_group(required=True)
+    source.add_argument("--text", action="append", help="a text; may be given several times")
+    source.add_argument(
+        "--file", type=Path, help="CSV, TSV, JSON, JSONL or Parquet with the run's columns, or plain lines"
+    )
+    predict.add_argument(
+        "--text-pair", action="append", help="the second text of each --text, for runs on pairs"
+    )
+    predict.add_argument("--out", type=Path, help="write here instead of the screen")
+    predict.add_argument("--batch-size", type=int, default=32, help="texts at a time (default: 32)")
+    predict.set_defaults(command=_predict)
+    return parser
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from hydra.utils import instantiate
+    from rich.console import Console
+
+    from finetune.results import score_table
+
+    cfg, task, preprocessor = _load(arguments.run)
+    data = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
+    data.setup()
+    trained_on = list(task.model.config.id2label.values())
+    if list(data.head["id2label"].values()) != trained_on:
+        raise UserError(
+            f"The data has changed since the run: its labels are {list(data.head['id2label'].values())}, "
+            f"the run was trained on {trained_on}.\nRestore the data at {cfg.data.path}."
+        )
+    trainer = _trainer(cfg.trainer.precision)
+    metrics: dict[str, float] = {}
+    splits = arguments.split or ["validation", "test"]
+    for split, measure in (("validation", trainer.validate), ("test", trainer.test)):
+        if split in splits:
+            metrics.update(measure(task, data, verbose=False)[0])
+    Console().print(score_table(metrics))
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from datasets import Dataset
+    from torch.utils.data import DataLoader
+
+    cfg, task, preprocessor = _load(arguments.run)
+    columns = preprocessor.text_columns
+    rows = _read_rows(arguments, columns)
+    prepared = preprocessor.prepare(Dataset.from_dict(rows), split="given", labelled=False)
+    features = prepared.map(preprocessor, batched=True, remove_columns=prepared.column_names)
+    loader = DataLoader(features, batch_size=arguments.batch_size, collate_fn=preprocessor.collate)
+    with _output(arguments.out) as write:
+        index = 0
+        for batch in _trainer(cfg.trainer.precision).predict(task, loader) or []:
+            for prediction in batch:
+                texts = {column: rows[column][index] for column in columns}
+                write(json.dumps({**texts, **prediction}, ensure_ascii=False))
+                index += 1
+
+
+def _load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
+    """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor."""
+    cfg = load_run_config(folder)
+
+    from hydra.utils import instantiate
+
+    from finetune.quiet import quiet
+    from finetune.run import Run
+
+    quiet()
+    run = Run(folder)
+    pretrained = instantiate(
+        cfg.model, pretrained_model_name_or_path=str(run.model), load_weights=False, _convert_="all"
+    )
+    task = instantiate(cfg.task, pretrained=pretrained, head={}, _convert_="all")
+    run.load_weights(task)
+    preprocessor = instantiate(cfg.preprocessor, tokenizer=pretrained.load_tokenizer(), _convert_="all")
+    return cfg, task, preprocessor
+
+
+def _trainer(precision: str) -> Any:
+    import lightning
+
+    return lightning.Trainer(
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+    )
+
+
+def _read_rows(arguments: argparse.Namespace, columns: list[str]) -> dict[str, list[Any]]:
+    """Return the texts to label, a list a text column."""
+    from finetune.data.readers import read_lines, read_table, table_format
+
+    if arguments.text:
+        texts = [arguments.text] + ([arguments.text_pair] if arguments.text_pair else [])
+        if len(texts) != len(columns) or len({len(column) for column in texts}) != 1:
+            wanted = "--text alone" if len(columns) == 1 else "a --text-pair for each --text"
+            raise UserError(f"This run reads the column(s) {', '.join(columns)}: give {wanted}.")
+        return dict(zip(columns, texts, strict=True))
+    if not arguments.file.is_file():
+        raise UserError(f"There is no file {arguments.file}.")
+    if table_format(arguments.file) is not None:
+        table = read_table(arguments.file)
+        for column in columns:
+            if column not in table.column_names:
+                raise UserError(
+                    f"{arguments.file}: there is no column {column!r}. {nearest(column, table.column_names)}"
+                )
+        return {column: list(table[column]) for column in columns}
+    if len(columns) != 1:
+        raise UserError(
+            f"{arguments.file}: this run reads pairs of texts: give a table with {', '.join(columns)}."
+        )
+    return {columns[0]: read_lines(arguments.file)}
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Write lines to the screen, or to a file that appears only when it is whole."""
+    if path is None:
+        yield print
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            yield lambda line: print(line, file=file)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

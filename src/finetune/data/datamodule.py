@@ -1,0 +1,207 @@
+"""The one LightningDataModule: load, split, tokenize, batch. What a row is, the preprocessor knows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow.compute
+from datasets import Dataset
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from finetune.data import splits
+from finetune.data.readers import read
+from finetune.data.sampler import LengthGroupedSampler
+from finetune.errors import UserError, listed
+
+
+class Preprocessor(Protocol):
+    """What a task's preprocessor does for the DataModule and for prediction."""
+
+    text_columns: list[str]
+
+    @property
+    def head(self) -> dict[str, Any]: ...
+    def fit(self, train: Dataset) -> None: ...
+    def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset: ...
+    def strata(self, prepared: Dataset) -> Sequence[int] | None: ...
+    def __call__(self, examples: dict[str, list[Any]]) -> dict[str, Any]: ...
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]: ...
+
+
+class DataModule(LightningDataModule):
+    """Train, validation and test rows as padded batches of tokens.
+
+    A split that the data set lacks is carved from its training rows, stratified by label; validation
+    never holds a test row. The carving has a seed of its own, so runs with different ``seed`` are
+    measured on the same rows.
+
+    Args:
+        preprocessor: of the task.
+        path: see :func:`finetune.data.readers.read`, as are ``name``, ``revision``, ``delimiter``.
+        class_folders: see :func:`finetune.data.readers.read`.
+        train_split: the data set's own name for its training split.
+        validation_split: likewise; None, or a name that the data set lacks, carves it from train.
+        test_split: likewise.
+        validation_fraction: share of the training rows carved for validation.
+        test_fraction: share of the training rows carved for test.
+        split_seed: chooses the carved rows and the subsets.
+        max_train_samples: train on a stratified subset of this size.
+        max_eval_samples: cut validation and test to a stratified subset of this size, each.
+        batch_size: rows a step on each device.
+        num_workers: processes that collate batches; 0 does it in the main process.
+        seed: chooses the order of the training rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        preprocessor: Preprocessor,
+        path: str | Mapping[str, str | None],
+        name: str | None,
+        revision: str | None,
+        delimiter: str | None,
+        class_folders: list[str] | None,
+        train_split: str,
+        validation_split: str | None,
+        test_split: str | None,
+        validation_fraction: float,
+        test_fraction: float,
+        split_seed: int,
+        max_train_samples: int | None,
+        max_eval_samples: int | None,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.preprocessor = preprocessor
+        self.path = path
+        self.name = name
+        self.revision = revision
+        self.delimiter = delimiter
+        self.class_folders = class_folders
+        self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
+        self.fractions = {"validation": validation_fraction, "test": test_fraction}
+        self.split_seed = split_seed
+        self.max_samples = {
+            "train": max_train_samples,
+            "validation": max_eval_samples,
+            "test": max_eval_samples,
+        }
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.datasets: dict[str, Dataset] = {}
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What the data says of the model's head; known after :meth:`setup`."""
+        return self.preprocessor.head
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, split and tokenize, once; Lightning calls this again for each stage.
+
+        Raises:
+            UserError: the data is not as its configuration says.
+        """
+        if self.datasets:
+            return
+        raw = read(
+            self.path,
+            name=self.name,
+            revision=self.revision,
+            delimiter=self.delimiter,
+            class_folders=self.class_folders,
+        )
+        prepared = self._prepare(raw)
+        for split in ("test", "validation"):
+            if split not in prepared:
+                prepared["train"], prepared[split] = self._carve(
+                    prepared["train"], self.fractions[split], split
+                )
+        for split, rows in prepared.items():
+            if (size := self.max_samples[split]) is not None:
+                strata = self.preprocessor.strata(rows)
+                rows = rows.select(splits.sample(len(rows), size, strata=strata, seed=self.split_seed))
+            self.datasets[split] = rows.map(
+                self.preprocessor,
+                batched=True,
+                remove_columns=[column for column in rows.column_names if column != "labels"],
+                desc=f"Tokenizing {split}",
+            )
+
+    def _prepare(self, raw: dict[str, Dataset]) -> dict[str, Dataset]:
+        """Pick the splits that the data set has, checked."""
+        if self.split_names["train"] not in raw:
+            raise UserError(
+                f"data.train_split={self.split_names['train']}: the data has the splits {listed(raw)}.\n"
+                f"Name one of them: data.train_split={next(iter(raw))}"
+            )
+        present = {split: raw[name] for split, name in self.split_names.items() if name in raw}
+        for split, rows in present.items():
+            if len(rows) == 0:
+                raise UserError(f"The {split} split of {self.path} has no rows.\nExpected at least one.")
+        self.preprocessor.fit(present["train"])
+        return {split: self.preprocessor.prepare(rows, split=split) for split, rows in present.items()}
+
+    def _carve(self, train: Dataset, fraction: float, split: str) -> tuple[Dataset, Dataset]:
+        if not 0 < fraction < 1 or len(train) < 2:
+            raise UserError(
+                f"Cannot carve a {split} split from {len(train)} training row(s): data.{split}_fraction={fraction}.\n"
+                f"Expected a share between 0 and 1, or a file of its own: data.path.{split}=FILE"
+            )
+        kept, held_out = splits.carve(
+            len(train), fraction, strata=self.preprocessor.strata(train), seed=self.split_seed
+        )
+        return train.select(kept), train.select(held_out)
+
+    def batches_per_epoch(self, *, world_size: int) -> int:
+        """Count the training batches that each of ``world_size`` devices sees in an epoch."""
+        rows = -(-len(self.datasets["train"]) // world_size)
+        return -(-rows // self.batch_size)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        rows = self.datasets["train"]
+        rank, world_size = self._rank()
+        sampler = LengthGroupedSampler(
+            lengths=_lengths(rows),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        return self._loader(rows, sampler)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return self._held_out_loader("validation")
+
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        return self._held_out_loader("test")
+
+    def _held_out_loader(self, split: str) -> DataLoader[dict[str, Tensor]]:
+        """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
+        rows = self.datasets[split]
+        rank, world_size = self._rank()
+        by_length = np.argsort(_lengths(rows), kind="stable")
+        return self._loader(rows, by_length[rank::world_size].tolist())
+
+    def _loader(self, rows: Dataset, sampler: Any) -> DataLoader[dict[str, Tensor]]:
+        return DataLoader(
+            rows,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=self.preprocessor.collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _lengths(rows: Dataset) -> np.ndarray:
+    column = rows.with_format("arrow")["input_ids"]
+    column = column if isinstance(column, pyarrow.ChunkedArray) else column[:]
+    return np.asarray(pyarrow.compute.list_value_length(column))

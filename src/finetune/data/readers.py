@@ -1,0 +1,256 @@
+"""Files, folders and the Hub become ``{split: Dataset}``. Nothing here knows about tasks or tokens."""
+
+import csv
+import gzip
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+
+from finetune import embedded, hub
+from finetune.errors import UserError, listed, nearest
+
+TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+UNLABELLED = (
+    "unsup"  # the aclImdb archive keeps its unlabelled reviews beside the classes, in a folder so named
+)
+
+
+def read(
+    path: str | Mapping[str, str | None],
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    delimiter: str | None = None,
+    class_folders: list[str] | None = None,
+) -> dict[str, Dataset]:
+    """Read a data set by the shape of its path.
+
+    Args:
+        path: a file (CSV, TSV, JSON, JSONL or Parquet, gzipped or not); a folder of such files named after
+            their splits, of ``save_to_disk``, in the Hub's layout, or with a folder of text files a class
+            (also as ``.tar.gz``); ``embedded:NAME``; a name on the Hub; or a file for each split.
+        name: configuration of a data set that has several, as ``mnli`` in ``glue``.
+        revision: branch, tag or commit on the Hub.
+        delimiter: what separates the columns of CSV files; a comma, or a tab in TSV, unless said.
+        class_folders: which folders of text files are classes; all of them unless said.
+
+    Raises:
+        UserError: there is nothing there, or it cannot be read.
+    """
+    if isinstance(path, Mapping):
+        files = {split: file for split, file in path.items() if file is not None}
+        if "train" not in files:
+            raise UserError(
+                "data.path is not set: which data?\n"
+                "  one file or folder:    data.path=FILE_OR_FOLDER\n"
+                "  a file for each split: data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
+            )
+        return {split: read_table(_existing(file), delimiter=delimiter) for split, file in files.items()}
+    source = Path(embedded.resolve(path)).expanduser()
+    if source.is_file():
+        if _is_archive(source):
+            return _read_class_folders(source, class_folders)
+        return {"train": read_table(source, delimiter=delimiter)}
+    if source.is_dir():
+        return _read_folder(source, name=name, delimiter=delimiter, class_folders=class_folders)
+    if source.is_absolute() or path.startswith((".", "~")) or table_format(source) or _is_archive(source):
+        _existing(path)
+    return _read_hub(path, name=name, revision=revision)
+
+
+def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
+    """Read one CSV, TSV, JSON, JSONL or Parquet file, gzipped or not.
+
+    Every CSV value stays the text that it is: ``NA``, ``null`` and ``007`` are not turned into something else.
+
+    Raises:
+        UserError: the file is empty, of another format, or not well-formed.
+    """
+    kind = table_format(path)
+    if kind is None:
+        raise UserError(
+            f"{path}: cannot tell its format from its name.\nExpected one of {listed(TABLES)} (or these with .gz)."
+        )
+    options: dict[str, object] = {}
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty.\nExpected a header and rows, or one JSON object a line.")
+    if kind == "csv":
+        separator = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+        columns = _csv_header(path, separator)
+        options = {
+            "sep": separator,
+            "features": Features({column: Value("string") for column in columns}),
+            "keep_default_na": False,
+            "encoding": "utf-8-sig",
+        }
+    try:
+        return load_dataset(kind, data_files=str(path), split="train", **options)
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise _not_utf8(path, error.__cause__) from error
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a text a line, gzipped or not; empty lines are texts too."""
+    try:
+        with _open(path) as file:
+            return [line.rstrip("\r\n") for line in file]
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from error
+
+
+def table_format(path: Path) -> str | None:
+    """Return ``csv``, ``json`` or ``parquet`` by a file's name, or None where it is no table."""
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    return TABLES.get(suffixes[-1]) if suffixes else None
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> UserError:
+    return UserError(
+        f"{path}: not UTF-8: {error.reason} at byte {error.start}.\n"
+        "Convert it, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"
+    )
+
+
+def _csv_header(path: Path, delimiter: str) -> list[str]:
+    """Return the column names, having looked whether the file is separated as expected."""
+    try:
+        with _open(path) as file:
+            header = next(csv.reader(file, delimiter=delimiter), [])
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from error
+    if not any(column.strip() for column in header):
+        raise UserError(
+            f"{path}: the first line names no columns.\nExpected a header such as: text{delimiter}label"
+        )
+    if len(header) == 1:
+        for other, spelled in ((",", ","), (";", ";"), ("\t", "\\t"), ("|", "|")):
+            if other != delimiter and other in header[0]:
+                raise UserError(
+                    f"{path}: its columns are separated by {spelled!r}, not by {delimiter!r}: {header[0][:80]!r}.\n"
+                    f"Say so: 'data.delimiter=\"{spelled}\"'"
+                )
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise UserError(
+            f"{path}: the header names {listed(twice)} more than once.\nGive every column its own name."
+        )
+    return header
+
+
+def _open(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.endswith((".tar.gz", ".tgz", ".tar"))
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.exists():
+        near = [str(entry.name) for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        hint = f"\n{file.parent}: {nearest(file.name, sorted(near))}" if near else ""
+        raise UserError(f"data.path: there is no file or folder {path}.{hint}")
+    return file
+
+
+def _read_folder(
+    folder: Path, *, name: str | None, delimiter: str | None, class_folders: list[str] | None
+) -> dict[str, Dataset]:
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        saved = load_from_disk(str(folder))
+        return dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
+    readme = folder / "README.md"
+    described = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---")
+    if not described:
+        if next(_text_files(folder), None) is not None:
+            return _read_class_folders(folder, class_folders)
+        tables = sorted(file for file in folder.iterdir() if file.is_file() and table_format(file))
+        named = {file.name.split(".")[0].lower(): file for file in tables}
+        splits = {SPLIT_NAMES[stem]: file for stem, file in named.items() if stem in SPLIT_NAMES}
+        if not splits and len(tables) == 1:
+            splits = {"train": tables[0]}
+        if splits:
+            return {split: read_table(file, delimiter=delimiter) for split, file in splits.items()}
+    try:
+        return dict(load_dataset(str(folder), name))
+    except (DatasetGenerationError, FileNotFoundError, ValueError) as error:
+        raise UserError(
+            f"{folder}: cannot be read as a data set: {str(error.__cause__ or error).strip().splitlines()[0][:200]}\n"
+            f"Expected files named train, validation and test ({listed(TABLES)}), a folder of text files a class,\n"
+            "a folder of save_to_disk, or the Hub's layout."
+        ) from error
+
+
+def _text_files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Yield (path inside the source, content) of ``[SPLIT/]CLASS/NAME.txt[.gz]`` in a folder or tar archive."""
+    if source.is_dir():
+        found = [*source.glob("*/*.txt*"), *source.glob("*/*/*.txt*")]
+        for file in sorted(found):
+            yield PurePosixPath(file.relative_to(source).as_posix()), file.read_bytes()
+        return
+    with tarfile.open(source) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None:
+                yield PurePosixPath(member.name), content.read()
+
+
+def _read_class_folders(source: Path, class_folders: list[str] | None) -> dict[str, Dataset]:
+    """Read ``SPLIT/CLASS/NAME.txt``, or ``CLASS/NAME.txt`` as one split; the class is the folder's name.
+
+    Source of the layout: Maas et al. (2011), the Large Movie Review Dataset's archive (aclImdb).
+    """
+    columns: dict[str, dict[str, list[str]]] = {}
+    for path, content in _text_files(source):
+        if not path.name.endswith((".txt", ".txt.gz")) or len(path.parts) < 2:
+            continue
+        label = path.parts[-2]
+        split = SPLIT_NAMES.get(path.parts[-3]) if len(path.parts) >= 3 else None
+        if label in SPLIT_NAMES or label == UNLABELLED or (class_folders and label not in class_folders):
+            continue
+        try:
+            text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{source}/{path}: not UTF-8: {error.reason} at byte {error.start}.") from error
+        rows = columns.setdefault(split or "train", {"text": [], "label": []})
+        rows["text"].append(text)
+        rows["label"].append(label)
+    if not columns:
+        raise UserError(
+            f"{source}: no text files found.\nExpected a folder of .txt files for each class, "
+            f"as train/pos/0_9.txt and train/neg/1_1.txt"
+            + (f" ({listed(class_folders)})." if class_folders else ".")
+        )
+    return {split: Dataset.from_dict(rows) for split, rows in columns.items()}
+
+
+def _read_hub(path: str, *, name: str | None, revision: str | None) -> dict[str, Dataset]:
+    online = hub.use_hub_or_cache()
+    try:
+        return dict(load_dataset(path, name, revision=revision))
+    except (DatasetNotFoundError, ConnectionError, ValueError, FileNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")[:300]
+        if not online:
+            reason = "the Hub cannot be reached, and it is not in the local cache"
+        raise UserError(
+            f"Cannot load the data set {path}: {reason}.\n" + hub.WAYS_OUT.format(option="data.path")
+        ) from error

@@ -1,0 +1,42 @@
+"""Who is trained on and who is held out: seeded, stratified, and never a test row in validation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -> np.ndarray:
+    """Choose ``size`` of ``n_rows`` rows, each stratum in proportion where strata are given.
+
+    Args:
+        n_rows: rows to choose from.
+        size: rows to choose; all of them where there are fewer.
+        strata: a class index for each row, or None for a plain random sample.
+        seed: the same seed gives the same rows.
+
+    Returns:
+        (size,) row numbers, ascending.
+    """
+    rng = np.random.default_rng(seed)
+    size = min(size, n_rows)
+    if strata is None:
+        return np.sort(rng.permutation(n_rows)[:size])
+    classes, class_of_row = np.unique(np.asarray(strata), return_inverse=True)
+    counts = np.bincount(class_of_row, minlength=len(classes))
+    exact = counts * size / n_rows
+    shares = np.floor(exact).astype(int)
+    # the rows lost to rounding go to the classes that lost most of one
+    for index in np.argsort(shares - exact, kind="stable")[: size - shares.sum()]:
+        shares[index] += 1
+    chosen = [
+        rng.permutation(np.flatnonzero(class_of_row == index))[:share] for index, share in enumerate(shares)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def carve(
+    n_rows: int, fraction: float, *, strata: Sequence[int] | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two: those kept, and a held-out ``fraction`` of at least one row."""
+    held_out = sample(n_rows, max(1, round(fraction * n_rows)), strata=strata, seed=seed)
+    return np.setdiff1d(np.arange(n_rows), held_out), held_out

@@ -1,0 +1,132 @@
+"""Text classification: labelled texts, or pairs of texts, become token ids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from finetune.data.labels import REGRESSION, SINGLE, Labels, decoded, infer
+from finetune.errors import UserError, nearest
+
+
+class TextClassificationPreprocessor:
+    """Tokenize one or two text columns and encode the label column.
+
+    Args:
+        tokenizer: of the pretrained model.
+        text_columns: one column of texts, or two for pairs of texts (premise and hypothesis, …).
+        label_column: class indices or names, lists of them (several labels at once), or numbers (regression).
+        label_names: the label names in the order of their indices; inferred from the data where None.
+        max_length: tokens a text (or pair) is cut to, special tokens counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        text_columns: list[str],
+        label_column: str,
+        label_names: list[str] | None,
+        max_length: int,
+    ) -> None:
+        if not 1 <= len(text_columns) <= 2:
+            raise UserError(
+                f"data.text_columns={text_columns}: expected one column, or two for pairs of texts."
+            )
+        if not 3 <= max_length <= tokenizer.model_max_length:
+            raise UserError(
+                f"data.max_length={max_length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
+            )
+        self.tokenizer = tokenizer
+        self.text_columns = text_columns
+        self.label_column = label_column
+        self.label_names = label_names
+        self.max_length = max_length
+        self.labels: Labels | None = None
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What the model's configuration must say for its head to fit the data; known after :meth:`fit`."""
+        assert self.labels is not None, "fit() has not been called"
+        return self.labels.head
+
+    def fit(self, train: Dataset) -> None:
+        """Learn the labels from the training rows."""
+        self._check_columns(train, [*self.text_columns, self.label_column], split="train")
+        self.labels = infer(train, self.label_column, label_names=self.label_names)
+
+    def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
+        """Keep the text columns, checked, with the encoded ``labels`` beside them.
+
+        Raises:
+            UserError: a column, a text or a label is missing, or a label is unknown; names the row.
+        """
+        self._check_columns(rows, self.text_columns + [self.label_column] * labelled, split=split)
+        for column in self.text_columns:
+            missing = [index for index, text in enumerate(rows[column]) if text is None]
+            if missing:
+                raise UserError(
+                    f"The {split} split has no text in column {column!r} of {len(missing)} row(s), "
+                    f"the first is row {missing[0] + 1}.\nFill or remove these rows."
+                )
+        prepared = rows.select_columns(self.text_columns)
+        if not labelled:
+            return prepared
+        if "labels" in self.text_columns:
+            raise UserError("data.text_columns: a text column cannot be called 'labels'. Rename it.")
+        return prepared.add_column("labels", self._encode(rows, split=split))
+
+    def strata(self, prepared: Dataset) -> Sequence[int] | None:
+        """Return the class of each row where rows have exactly one, for stratified splits."""
+        assert self.labels is not None, "fit() has not been called"
+        return list(prepared["labels"]) if self.labels.problem_type == SINGLE else None
+
+    def __call__(self, examples: dict[str, list[Any]]) -> dict[str, Any]:
+        """Tokenize a batch of rows; padding waits for :meth:`collate`."""
+        texts = [[str(text) for text in examples[column]] for column in self.text_columns]
+        return dict(self.tokenizer(*texts, truncation=True, max_length=self.max_length))
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Pad rows to the longest of the batch.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` (batch, length), and ``labels``: (batch,) of int64 or, for
+            regression, float32; (batch, num_labels) of float32 for several labels at once.
+        """
+        inputs = [{key: value for key, value in row.items() if key != "labels"} for row in features]
+        batch = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
+        if "labels" in features[0]:
+            single = self.labels is not None and self.labels.problem_type == SINGLE
+            dtype = torch.int64 if single else torch.float32
+            batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=dtype)
+        return batch
+
+    def _check_columns(self, rows: Dataset, columns: list[str], *, split: str) -> None:
+        for column in columns:
+            if column not in rows.column_names:
+                option = "label_column" if column == self.label_column else "text_columns"
+                shown = column if option == "label_column" else f"[{column}]"
+                raise UserError(
+                    f"data.{option}={shown}: the {split} split has no column {column!r}. "
+                    f"{nearest(column, rows.column_names)}"
+                )
+
+    def _encode(self, rows: Dataset, *, split: str) -> list[Any]:
+        assert self.labels is not None, "fit() has not been called"
+        encoded = []
+        for index, value in enumerate(decoded(rows, self.label_column, label_names=self.label_names)):
+            try:
+                encoded.append(self.labels.encode(value))
+            except (TypeError, ValueError) as error:
+                reason = str(error)
+                if self.labels.problem_type == REGRESSION:
+                    reason = f"{value!r} is not a number, as the other labels are."
+                elif value == -1:
+                    reason = f"-1 marks rows without a label; name a labelled split, as data.{split}_split=validation."
+                raise UserError(
+                    f"The {split} split, row {index + 1}, column {self.label_column!r}: {reason}"
+                ) from error
+        return encoded

@@ -1,0 +1,46 @@
+"""A classification head of our own on any encoder, where its checkpoint was trained with another pooling."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class PooledClassifier(nn.Module):
+    """Pool an encoder's last hidden states to one vector a row; dropout and a linear layer make logits.
+
+    Source: Reimers and Gurevych (2019), Sentence-BERT, for ``mean``; Devlin et al. (2019) for ``cls``.
+
+    Args:
+        encoder: from ``AutoModel``, its configuration holding ``num_labels``.
+        pooling: ``mean`` over the real tokens, or ``cls``: the first token.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, *, pooling: Literal["mean", "cls"]) -> None:
+        super().__init__()
+        self.config = encoder.config
+        if getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None  # unused, its weights would get no gradient, which DDP refuses
+        self.encoder = encoder
+        self.pooling = pooling
+        self.dropout = nn.Dropout(getattr(self.config, "hidden_dropout_prob", 0.1))
+        self.classifier = nn.Linear(self.config.hidden_size, self.config.num_labels)
+        nn.init.normal_(self.classifier.weight, std=0.02)
+        nn.init.zeros_(self.classifier.bias)
+
+    @property
+    def base_model(self) -> PreTrainedModel:
+        """The encoder, by the name that transformers gives it in its own heads."""
+        return self.encoder
+
+    def forward(self, attention_mask: Tensor, **inputs: Tensor) -> SequenceClassifierOutput:
+        """Return logits (batch, num_labels) for ``input_ids`` and ``attention_mask`` (batch, length)."""
+        hidden = self.encoder(attention_mask=attention_mask, **inputs).last_hidden_state
+        if self.pooling == "cls":
+            pooled = hidden[:, 0]
+        else:
+            weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * weights).sum(dim=1) / torch.clamp(weights.sum(dim=1), min=1)
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))

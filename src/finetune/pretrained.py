@@ -1,0 +1,116 @@
+"""A pretrained model by name: its tokenizer, and its weights under the head that a task asks for."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from finetune import embedded, hub
+from finetune.errors import UserError
+
+
+class PretrainedModel:
+    """Where θ comes from.
+
+    Args:
+        pretrained_model_name_or_path: a name on the Hub, a local folder in the Hub's layout, or
+            ``embedded:all-MiniLM-L6-v2``.
+        revision: branch, tag or commit on the Hub.
+        pooling: ``mean`` or ``cls`` puts a plain head on the pooled hidden states in place of the model's own
+            classification head.
+        attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
+        load_weights: False builds the architecture alone, for a checkpoint to fill.
+    """
+
+    def __init__(
+        self,
+        *,
+        pretrained_model_name_or_path: str,
+        revision: str | None = None,
+        pooling: Literal["mean", "cls"] | None = None,
+        attention_dropout: float | None = None,
+        load_weights: bool = True,
+    ) -> None:
+        self.pretrained_model_name_or_path = pretrained_model_name_or_path
+        self.revision = revision
+        self.pooling = pooling
+        self.attention_dropout = attention_dropout
+        self.load_weights = load_weights
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the fast tokenizer.
+
+        Raises:
+            UserError: nothing by this name can be reached.
+        """
+        return self._load(AutoTokenizer)
+
+    def load_config(self, **head: Any) -> PreTrainedConfig:
+        """Load the configuration alone (a small file), with the head's settings in it.
+
+        Raises:
+            UserError: nothing by this name can be reached.
+        """
+        config = self._load(AutoConfig, **head)
+        if self.attention_dropout is not None:
+            for name in ("attention_probs_dropout_prob", "attention_dropout"):
+                if hasattr(config, name):
+                    setattr(config, name, self.attention_dropout)
+        return config
+
+    def load_model(self, auto_class: Any, **head: Any) -> PreTrainedModel:
+        """Load the weights as ``auto_class`` makes them, in float32, with a new head where the task needs one.
+
+        Args:
+            auto_class: such as ``AutoModelForSequenceClassification``.
+            head: what the head must be: ``num_labels``, ``id2label``, ``label2id``, ``problem_type``.
+
+        Raises:
+            UserError: nothing by this name can be reached, or this architecture has no such head.
+        """
+        config = self.load_config(**head)
+        if type(config) not in auto_class._model_mapping:
+            raise UserError(
+                f"{self.pretrained_model_name_or_path} ({config.model_type}) cannot be used here: "
+                f"transformers has no {auto_class.__name__} for it.\n"
+                f"Choose another model: python train.py --help lists them."
+            )
+        if not self.load_weights:
+            return auto_class.from_config(config, dtype=torch.float32)
+        # transformers would keep a half-precision checkpoint in half precision: training needs float32
+        return self._load(auto_class, config=config, dtype=torch.float32)
+
+    def _load(self, auto_class: Any, **kwargs: Any) -> Any:
+        name = self.pretrained_model_name_or_path
+        source = embedded.resolve(name)
+        folder = Path(source).expanduser()
+        local = folder.is_dir()
+        if not local and (folder.is_absolute() or source.startswith((".", "~"))):
+            raise UserError(f"model.pretrained_model_name_or_path: there is no folder {name}.")
+        if local and not (folder / "config.json").is_file():
+            raise UserError(
+                f"model.pretrained_model_name_or_path: {name} holds no config.json.\n"
+                "Expected a folder as save_pretrained writes it: config.json, model.safetensors and the tokenizer."
+            )
+        online = local or hub.use_hub_or_cache()
+        try:
+            return auto_class.from_pretrained(
+                str(folder) if local else source, revision=self.revision, **kwargs
+            )
+        except (OSError, ValueError) as error:
+            if local:
+                raise UserError(f"Cannot load {name}: {_first_line(error)}") from error
+            reason = (
+                _first_line(error)
+                if online
+                else "the Hub cannot be reached, and it is not in the local cache"
+            )
+            raise UserError(
+                f"Cannot load the model {name}: {reason}.\n"
+                + hub.WAYS_OUT.format(option="model.pretrained_model_name_or_path")
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")[:300]

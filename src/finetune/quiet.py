@@ -1,0 +1,28 @@
+"""Silence what libraries say on every run and nobody can act on; errors and real warnings stay."""
+
+import logging
+import sys
+import warnings
+
+import datasets
+import transformers
+
+HARMLESS = (
+    ".*does not have many workers.*",  # batches are collated in milliseconds
+    ".*Experiment logs directory .* exists.*",  # metrics.csv lies in the run folder, which exists
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*The number of training batches .* is smaller than the logging interval.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+
+
+def quiet() -> None:
+    """Call once, before models are loaded."""
+    transformers.logging.set_verbosity_error()  # its load report lists the new head's weights as missing
+    transformers.logging.disable_progress_bar()
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()  # a bar in a log file is a line for each of its states
+    for logger in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)

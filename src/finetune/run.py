@@ -1,0 +1,74 @@
+"""A run folder: what training leaves, and how it is read back with nothing else at hand."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+from finetune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """The layout of a run folder.
+
+    ``.hydra/`` its configuration; ``model/`` tokenizer and model configuration, so that the pretrained
+    model's own folder is not needed again; ``checkpoints/best.ckpt`` and ``last.ckpt``; ``metrics.csv`` by
+    step and epoch; ``metrics.json`` the final figures of the best checkpoint; ``confusion_matrix.csv``
+    of the test rows; ``train.log``.
+    """
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    def save_model_files(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+        """Keep what :meth:`load_weights` does not: the tokenizer and the architecture."""
+        tokenizer.save_pretrained(self.model)
+        config.save_pretrained(self.model)
+
+    def load_weights(self, task: nn.Module) -> None:
+        """Fill a task with the best checkpoint's weights.
+
+        Raises:
+            UserError: there is no such checkpoint, or it does not fit.
+        """
+        if not self.best.is_file():
+            raise UserError(
+                f"{self.folder} holds no checkpoints/best.ckpt: the run has not finished an epoch.\n"
+                "Name the folder of a finished run, as printed at its end."
+            )
+        try:
+            checkpoint = torch.load(self.best, map_location="cpu", weights_only=True)
+            task.load_state_dict(checkpoint["state_dict"])
+        except (RuntimeError, KeyError) as error:
+            raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
+
+    def write_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Write ``metrics.json``, whole or not at all."""
+        temporary = self.metrics.with_suffix(".tmp")
+        temporary.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self.metrics)
+
+    def write_confusion_matrix(self, matrix: list[list[int]], label_names: list[Any]) -> None:
+        """Write ``confusion_matrix.csv``: a row for each true label, a column for each predicted one."""
+        with (self.folder / "confusion_matrix.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["true \\ predicted", *label_names])
+            writer.writerows([name, *row] for name, row in zip(label_names, matrix, strict=True))

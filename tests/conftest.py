@@ -1,0 +1,175 @@
+"""What tests share: a tiny real model, small real files, and a training run as a user would start it."""
+
+import csv
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+WORDS = {
+    "positive": ["good", "great", "fine", "lovely", "superb"],
+    "negative": ["bad", "awful", "poor", "boring", "dire"],
+    "neither": ["the", "film", "is", "a", "very", "story", "and", "with", "plot"],
+}
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+
+@pytest.fixture(autouse=True)
+def _keep_library_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer BERT and its tokenizer, saved in the Hub's layout."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("models") / "tiny bert"
+    tokenizer = save_tokenizer(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_tokenizer(folder: Path) -> Any:
+    """Save a WordPiece tokenizer that knows the words of the toy reviews and all letters."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = [word for group in WORDS.values() for word in group]
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens = dict.fromkeys([*special, *words, *letters, *("##" + letter for letter in letters)])
+    vocab = {token: index for index, token in enumerate(tokens)}
+    backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=64,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def review(label: str, rng: random.Random) -> str:
+    words = rng.sample(WORDS[label], 2) + rng.sample(WORDS["neither"], rng.randint(2, 7))
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+def write_reviews(path: Path, rows: int, *, seed: int = 0, delimiter: str = ",") -> Path:
+    """Write a CSV of ``text,label`` rows, sorted by label as published data sets often are."""
+    rng = random.Random(seed)
+    labels = ["negative"] * (rows // 2) + ["positive"] * (rows - rows // 2)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(["text", "label"])
+        writer.writerows([review(label, rng), label] for label in labels)
+    return path
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """120 toy reviews as a CSV."""
+    return write_reviews(tmp_path / "reviews.csv", 120)
+
+
+@pytest.fixture
+def train_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path
+) -> Callable[..., dict[str, float]]:
+    """Run ``train.py`` in this process with the tiny model; return its ``metrics.json``."""
+    import json
+
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    monkeypatch.syspath_prepend(str(ROOT))
+
+    def run(*overrides: str) -> dict[str, float]:
+        import train
+
+        folder = tmp_path / "run"
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose(
+                "train",
+                [
+                    f"model.pretrained_model_name_or_path='{tiny_bert}'",
+                    f"run_dir='{folder}'",
+                    "data.max_length=32",
+                    "trainer.accelerator=cpu",
+                    *overrides,
+                ],
+                return_hydra_config=True,
+            )
+            HydraConfig.instance().set_config(cfg)
+        train.train(cfg)
+        return json.loads((folder / "metrics.json").read_text())
+
+    return run
+
+
+def command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user would, and return what it printed."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    """A run by ``python train.py`` on a CSV of 120 rows, shared by the tests that read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    data = write_reviews(folder / "reviews.csv", 120)
+    done = command(
+        str(ROOT / "train.py"),
+        "data=local",
+        f"data.path={data.name}",
+        f"model.pretrained_model_name_or_path='{tiny_bert}'",
+        "data.max_length=32",
+        "data.batch_size=8",
+        "optimizer.lr=3e-3",
+        "trainer=cpu",
+        f"hydra.run.dir={folder / 'run'}",
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "run" / "stdout.txt").write_text(done.stdout)
+    return folder / "run"

@@ -1,0 +1,79 @@
+"""Fine-tune a pretrained language model: θ, learned on huge corpora, becomes θ + Δθ for one task.
+
+python train.py                          the quickstart
+python train.py model=bert data=imdb     BERT on IMDB
+python train.py --help                   groups, options, examples
+"""
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from finetune.config import check_pairing, friendly_errors
+
+CONF = Path(__file__).parent.resolve() / "conf"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
+@friendly_errors(CONF)
+def train(cfg: DictConfig) -> float:
+    """Run one experiment; return the monitored metric, which a sweep may optimise."""
+    choices = HydraConfig.get().runtime.choices
+    check_pairing(cfg, task=choices["task"], data=choices["data"])
+
+    # torch and transformers take seconds to import: only now that the configuration is known to be right
+    import lightning
+
+    from finetune.callbacks import Throughput
+    from finetune.optim import num_training_steps
+    from finetune.quiet import quiet
+    from finetune.results import print_results
+    from finetune.run import Run
+
+    quiet()
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    run = Run(Path(cfg.run_dir))
+
+    # 1. Load a pretrained model: its tokenizer now, its weights θ once the data has said what head they need
+    pretrained = instantiate(cfg.model, _convert_="all")
+    tokenizer = pretrained.load_tokenizer()
+
+    # 2. Prepare the data: read, split, tokenize
+    preprocessor = instantiate(cfg.preprocessor, tokenizer=tokenizer, _convert_="all")
+    data = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
+    data.setup()
+
+    # 3. Fine-tune: θ becomes θ + Δθ
+    task = instantiate(cfg.task, pretrained=pretrained, head=data.head, _convert_="all")
+    if cfg.monitor.metric is None:
+        cfg.monitor.metric, cfg.monitor.mode = task.monitor
+    throughput = Throughput()
+    callbacks = [*instantiate(cfg.callbacks, _convert_="all").values(), throughput]
+    loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, _convert_="all")
+    task.num_training_steps = num_training_steps(
+        trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)
+    )
+    if trainer.is_global_zero:
+        run.save_model_files(tokenizer, task.model.config)
+    trainer.fit(task, data)
+
+    # 4. Evaluate the checkpoint that validation chose, on validation and test
+    metrics = {**throughput.summary(trainer), **task.num_parameters()}
+    for evaluate in (trainer.validate, trainer.test):
+        metrics.update(evaluate(task, data, ckpt_path=str(run.best), verbose=False)[0])
+    if trainer.is_global_zero:
+        run.write_metrics(metrics)
+        matrix = task.confusion_matrix()
+        if matrix is not None:
+            run.write_confusion_matrix(matrix, task.label_names)
+        print_results(metrics, folder=run.folder, label_names=task.label_names, matrix=matrix)
+    return float(metrics[cfg.monitor.metric])
+
+
+if __name__ == "__main__":
+    with friendly_errors(CONF):
+        train()
