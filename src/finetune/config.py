@@ -10,11 +10,16 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from finetune.errors import UserError, nearest
+from finetune.errors import UserError, did_you_mean, listed, nearest
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing: friendly_errors prints
 
@@ -87,12 +92,19 @@ def _explain(error: Exception, conf: Path | None) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"There is no {group}={name}. {nearest(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"Cannot read {error.override!r}: {text.splitlines()[0]}.\n"
+            "Text with commas, brackets, braces or equals signs needs quotes of its own: 'data.path=\"a, b.csv\"'"
+        )
     override = re.match(r"Could not override '([^']+)'", text)
     if override and conf is not None:
         key = override.group(1)
+        names = _known_names(conf)
+        beside = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
         return (
-            f"There is no option or group {key!r}. {nearest(key, _known_names(conf))}\n"
-            "All of them: python train.py --help"
+            f"There is no option or group {key!r}. {did_you_mean(key, names)}\n"
+            f"Beside it there are: {listed(beside or names, limit=30)}. All: python train.py --help"
         )
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:

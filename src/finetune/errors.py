@@ -15,9 +15,13 @@ def listed(options: Iterable[object], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f", … ({rest} more)" if rest > 0 else "")
 
 
+def did_you_mean(name: object, options: Iterable[object]) -> str:
+    """Return ``Did you mean 'bert'? `` with the closest valid names, or nothing where none is close."""
+    close = get_close_matches(str(name), [str(option) for option in options], n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+
+
 def nearest(name: object, options: Iterable[object]) -> str:
-    """The closest valid names first, as a sentence: ``Did you mean 'bert'? Available: …``."""
-    names = [str(option) for option in options]
-    close = get_close_matches(str(name), names, n=3, cutoff=0.6)
-    hint = f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
-    return f"{hint}Available: {listed(names)}."
+    """Return the closest valid names and all there are: ``Did you mean 'bert'? Available: …``."""
+    names = list(options)
+    return f"{did_you_mean(name, names)}Available: {listed(names)}."

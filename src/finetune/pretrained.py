@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetune import embedded, hub
@@ -60,14 +61,14 @@ class PretrainedModel:
         return config
 
     def load_model(self, auto_class: Any, **head: Any) -> PreTrainedModel:
-        """Load the weights as ``auto_class`` makes them, in float32, with a new head where the task needs one.
+        """Load the weights as ``auto_class`` makes them, in float32, with a new head where it has none that fits.
 
         Args:
             auto_class: such as ``AutoModelForSequenceClassification``.
             head: what the head must be: ``num_labels``, ``id2label``, ``label2id``, ``problem_type``.
 
         Raises:
-            UserError: nothing by this name can be reached, or this architecture has no such head.
+            UserError: nothing by this name can be reached, this architecture has no such head, or its weights do not fit.
         """
         config = self.load_config(**head)
         if type(config) not in auto_class._model_mapping:
@@ -78,8 +79,29 @@ class PretrainedModel:
             )
         if not self.load_weights:
             return auto_class.from_config(config, dtype=torch.float32)
-        # transformers would keep a half-precision checkpoint in half precision: training needs float32
-        return self._load(auto_class, config=config, dtype=torch.float32)
+        model, loaded = self._load(
+            auto_class,
+            config=config,
+            dtype=torch.float32,  # transformers would keep a half-precision checkpoint in half precision
+            ignore_mismatched_sizes=True,  # a head of another size is made anew
+            output_loading_info=True,
+        )
+        self._check_body(model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
+        return model
+
+    def _check_body(self, model: PreTrainedModel, not_loaded: list[str]) -> None:
+        """Refuse a checkpoint that leaves more than the head random: transformers goes on silently."""
+        prefix = f"{model.base_model_prefix}."
+        body_only = not any(name.startswith(prefix) for name, _ in model.named_parameters())
+        body = [
+            name for name in not_loaded if (body_only or name.startswith(prefix)) and "pooler" not in name
+        ]
+        if body:
+            raise UserError(
+                f"{self.pretrained_model_name_or_path}: its weights do not fit its config.json: "
+                f"{len(body)} of the model's own tensors would stay random, the first is {body[0]}.\n"
+                "Save model and configuration together, with save_pretrained."
+            )
 
     def _load(self, auto_class: Any, **kwargs: Any) -> Any:
         name = self.pretrained_model_name_or_path
@@ -98,7 +120,7 @@ class PretrainedModel:
             return auto_class.from_pretrained(
                 str(folder) if local else source, revision=self.revision, **kwargs
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             if local:
                 raise UserError(f"Cannot load {name}: {_first_line(error)}") from error
             reason = (

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict, Features, Value, load_dataset, load_f
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from finetune import embedded, hub
-from finetune.errors import UserError, listed, nearest
+from finetune.errors import UserError, did_you_mean, listed
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 SPLIT_NAMES = {
@@ -103,6 +103,10 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
             raise _not_utf8(path, error.__cause__) from error
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
+    except ValueError as error:
+        if "corresponds to no data" not in str(error):
+            raise
+        raise UserError(f"{path}: there are no rows.\nExpected at least one after the header.") from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -166,9 +170,11 @@ def _is_archive(path: Path) -> bool:
 def _existing(path: str) -> Path:
     file = Path(path).expanduser()
     if not file.exists():
-        near = [str(entry.name) for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-        hint = f"\n{file.parent}: {nearest(file.name, sorted(near))}" if near else ""
-        raise UserError(f"data.path: there is no file or folder {path}.{hint}")
+        beside = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise UserError(
+            f"data.path: there is no file or folder {path}. {did_you_mean(file.name, beside)}\n"
+            f"Relative paths start at {Path.cwd()}."
+        )
     return file
 
 
@@ -176,7 +182,13 @@ def _read_folder(
     folder: Path, *, name: str | None, delimiter: str | None, class_folders: list[str] | None
 ) -> dict[str, Dataset]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-        saved = load_from_disk(str(folder))
+        try:
+            saved = load_from_disk(str(folder))
+        except (OSError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{folder}: this folder of save_to_disk cannot be read: {error}.\n"
+                "A file of it is missing or damaged, or a split has no rows: save it again."
+            ) from error
         return dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     readme = folder / "README.md"
     described = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---")

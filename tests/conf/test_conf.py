@@ -1,0 +1,89 @@
+"""Every option of every group composes, and its nodes fit the signatures that they name."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+CONF = ROOT / "conf"
+OPTIONS = [
+    f"{file.parent.name}={file.stem}"
+    for file in sorted(CONF.glob("*/*.yaml"))
+    if file.parent.name != "experiment"
+]
+EXPERIMENTS = [f"experiment={file.stem}" for file in sorted((CONF / "experiment").glob("*.yaml"))]
+LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", ["run_dir=somewhere", *overrides], return_hydra_config=True)
+
+
+def targets(node: object):
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for child in node.values():
+            yield from targets(child)
+
+
+@pytest.mark.parametrize("option", [*OPTIONS, *EXPERIMENTS])
+def test_every_option_composes_and_names_only_known_arguments(option: str):
+    cfg = composed(option)
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    plain.pop("hydra")
+    for node in targets(plain):
+        if node["_target_"].startswith("lightning.pytorch.loggers"):
+            continue  # extras that may not be installed
+        signature = inspect.signature(get_object(node["_target_"]))
+        given = {key for key in node if not key.startswith("_")}
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        assert takes_any or given <= set(signature.parameters), node["_target_"]
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o.startswith("data=") and o != "data=local"])
+def test_a_data_set_names_its_task_and_where_it_lies(option: str):
+    cfg = composed(option)
+    assert cfg.data.task == cfg.hydra.runtime.choices.task
+    assert isinstance(cfg.data.path, str)
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o.startswith("model=")])
+def test_a_model_says_its_name_and_learning_rate(option: str):
+    cfg = composed(option)
+    assert cfg.model.pretrained_model_name_or_path
+    assert 1e-6 < cfg.optimizer.lr < 1e-3
+
+
+@pytest.mark.parametrize("option", ["cpu", "auto", "debug", "ddp"])
+def test_trainers_for_this_machine_are_made(option: str, tmp_path: Path):
+    cfg = composed(f"trainer={option}", "trainer.accelerator=cpu", "trainer.devices=1", f"run_dir={tmp_path}")
+    trainer = instantiate(cfg.trainer, _convert_="all", logger=False)
+    assert trainer.max_epochs >= 1
+
+
+def test_fsdp_keeps_checkpoints_readable(tmp_path: Path):
+    strategy = instantiate(composed("trainer=fsdp").trainer.strategy, _convert_="all")
+    assert strategy._state_dict_type == "full"
+
+
+@pytest.mark.parametrize("name", LOGGERS)
+def test_loggers_are_made_beside_the_csv(name: str, tmp_path: Path):
+    pytest.importorskip(LOGGERS[name])
+    overrides = {
+        "wandb": ["logger.wandb.offline=true"],
+        "mlflow": [f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/m.db"],
+    }
+    cfg = composed(f"logger={name}", f"run_dir={tmp_path}", *overrides.get(name, []))
+    assert set(instantiate(cfg.logger, _convert_="all")) == {"csv", name}
+
+
+def test_the_best_checkpoint_is_chosen_on_validation():
+    cfg = composed("monitor.metric=val/f1", "monitor.mode=max")
+    assert cfg.callbacks.checkpoint.monitor == "val/f1"
+    assert cfg.callbacks.early_stopping.monitor == "val/f1"

@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_reviews
+from datasets import Dataset, DatasetDict
+from transformers import AutoTokenizer
+
+from finetune.data import DataModule, TextClassificationPreprocessor
+from finetune.errors import UserError
+
+
+@pytest.fixture
+def made(tiny_bert: Path):
+    def make(path: object, **settings: object) -> DataModule:
+        preprocessor = TextClassificationPreprocessor(
+            tokenizer=AutoTokenizer.from_pretrained(tiny_bert),
+            text_columns=["text"],
+            label_column="label",
+            label_names=None,
+            max_length=32,
+        )
+        defaults = {
+            "path": path if isinstance(path, dict) else str(path),
+            "name": None,
+            "revision": None,
+            "delimiter": None,
+            "class_folders": None,
+            "train_split": "train",
+            "validation_split": "validation",
+            "test_split": "test",
+            "validation_fraction": 0.1,
+            "test_fraction": 0.2,
+            "split_seed": 0,
+            "max_train_samples": None,
+            "max_eval_samples": None,
+            "batch_size": 8,
+            "num_workers": 0,
+            "seed": 0,
+        }
+        data = DataModule(preprocessor=preprocessor, **{**defaults, **settings})
+        data.setup()
+        return data
+
+    return make
+
+
+def sizes(data: DataModule) -> dict[str, int]:
+    return {split: len(rows) for split, rows in data.datasets.items()}
+
+
+def numbered(start: int, stop: int) -> Dataset:
+    """Rows whose token ids tell which row they are, sorted by class."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    rows = range(start, stop)
+    texts = [" ".join(letters[int(digit)] for digit in f"{row:04d}") for row in rows]
+    return Dataset.from_dict({"text": texts, "label": [int(row >= (start + stop) / 2) for row in rows]})
+
+
+def contents(rows: Dataset) -> set[tuple[int, ...]]:
+    return {tuple(ids) for ids in rows["input_ids"]}
+
+
+def test_missing_splits_are_carved_stratified_and_apart(made, tmp_path: Path):
+    numbered(0, 200).to_parquet(tmp_path / "rows.parquet")
+    data = made(tmp_path / "rows.parquet")
+    assert sizes(data) == {"train": 144, "validation": 16, "test": 40}
+    assert np.bincount(data.datasets["validation"]["labels"]).tolist() == [8, 8]
+    assert np.bincount(data.datasets["test"]["labels"]).tolist() == [20, 20]
+    assert len(set.union(*(contents(rows) for rows in data.datasets.values()))) == 200
+
+
+def test_validation_rows_never_come_from_test(made, tmp_path: Path):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    data = made(tmp_path / "saved")
+    assert sizes(data) == {"train": 180, "validation": 20, "test": 100}
+    train = contents(made(tmp_path / "saved").datasets["train"])
+    assert not contents(data.datasets["validation"]) & contents(data.datasets["test"])
+    assert not contents(data.datasets["validation"]) & train
+
+
+def test_the_run_seed_does_not_change_who_is_held_out(made, tmp_path: Path):
+    numbered(0, 200).to_parquet(tmp_path / "rows.parquet")
+    one, other = (made(tmp_path / "rows.parquet", seed=seed) for seed in (0, 1))
+    assert contents(one.datasets["test"]) == contents(other.datasets["test"])
+    moved = made(tmp_path / "rows.parquet", split_seed=1)
+    assert contents(one.datasets["test"]) != contents(moved.datasets["test"])
+
+
+def test_subsets_are_balanced_though_the_file_is_sorted(made, tmp_path: Path):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    data = made(tmp_path / "saved", max_train_samples=40, max_eval_samples=10)
+    assert sizes(data) == {"train": 40, "validation": 10, "test": 10}
+    assert np.bincount(data.datasets["train"]["labels"]).tolist() == [20, 20]
+    assert np.bincount(data.datasets["test"]["labels"]).tolist() == [5, 5]
+
+
+def test_another_split_may_be_named_as_test(made, tmp_path: Path):
+    DatasetDict(train=numbered(0, 100), validation=numbered(100, 150)).save_to_disk(tmp_path / "saved")
+    data = made(tmp_path / "saved", validation_split=None, test_split="validation")
+    assert sizes(data) == {"train": 90, "validation": 10, "test": 50}
+
+
+def test_batches_hold_every_row_once_and_are_counted_right(made, reviews: Path):
+    data = made(reviews)
+    batches = list(data.train_dataloader())
+    assert len(batches) == data.batches_per_epoch(world_size=1)
+    assert sum(len(batch["labels"]) for batch in batches) == len(data.datasets["train"])
+    assert sum(len(batch["labels"]) for batch in data.test_dataloader()) == len(data.datasets["test"])
+
+
+def test_workers_give_the_same_batches(made, reviews: Path):
+    here, there = (
+        [batch["input_ids"].tolist() for batch in made(reviews, num_workers=workers).train_dataloader()]
+        for workers in (0, 2)
+    )
+    assert here == there
+
+
+def test_a_header_without_rows_is_refused(made, tmp_path: Path):
+    (tmp_path / "header.csv").write_text("text,label\n")
+    with pytest.raises(UserError, match="there are no rows"):
+        made(tmp_path / "header.csv")
+
+
+def test_an_empty_split_is_refused(made, tmp_path: Path):
+    for name, rows in (("train", numbered(0, 20)), ("test", numbered(0, 0))):
+        rows.to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(UserError, match="no rows"):
+        made(tmp_path)
+    DatasetDict(train=numbered(0, 20), test=numbered(0, 0)).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match="no rows"):
+        made(tmp_path / "saved")
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(made, tmp_path: Path):
+    DatasetDict(train=numbered(0, 20)).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"data.train_split=training: the data has the splits train"):
+        made(tmp_path / "saved", train_split="training")
+
+
+def test_an_unknown_label_in_validation_is_refused(made, tmp_path: Path):
+    write_reviews(tmp_path / "train.csv", 20)
+    (tmp_path / "validation.csv").write_text("text,label\ngood,positive\nfine,positve\n")
+    with pytest.raises(UserError, match="validation split, row 2.*Did you mean 'positive'"):
+        made(tmp_path)
+
+
+def test_too_few_rows_to_carve_from_is_said(made, tmp_path: Path):
+    (tmp_path / "rows.csv").write_text("text,label\ngood,positive\nbad,negative\n")
+    with pytest.raises(UserError, match=r"Cannot carve a validation split from 1 training row"):
+        made(tmp_path / "rows.csv")

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset, Features, List, Value
+from transformers import AutoTokenizer
+
+from finetune.data import TextClassificationPreprocessor
+from finetune.errors import UserError
+
+
+def preprocessor(tiny_bert: Path, **settings: object) -> TextClassificationPreprocessor:
+    return TextClassificationPreprocessor(
+        **{
+            "tokenizer": AutoTokenizer.from_pretrained(tiny_bert),
+            "text_columns": ["text"],
+            "label_column": "label",
+            "label_names": None,
+            "max_length": 16,
+            **settings,
+        }
+    )
+
+
+def collated(made: TextClassificationPreprocessor, rows: Dataset) -> dict[str, torch.Tensor]:
+    made.fit(rows)
+    prepared = made.prepare(rows, split="train")
+    features = prepared.map(
+        made, batched=True, remove_columns=[c for c in prepared.column_names if c != "labels"]
+    )
+    return made.collate([features[i] for i in range(len(features))])
+
+
+def test_texts_are_padded_to_the_longest_of_the_batch_and_cut_at_max_length(tiny_bert: Path):
+    rows = Dataset.from_dict({"text": ["good film", "bad " * 50, "fine"], "label": ["p", "n", "p"]})
+    batch = collated(preprocessor(tiny_bert), rows)
+    assert batch["attention_mask"].sum(dim=1).tolist() == [4, 16, 3]
+    assert batch["input_ids"].shape == (3, 16)
+    assert batch["labels"].tolist() == [1, 0, 1]
+    assert batch["labels"].dtype == torch.int64
+
+
+def test_pairs_are_one_row_with_two_segments(tiny_bert: Path):
+    rows = Dataset.from_dict({"a": ["good film", "bad"], "b": ["fine", "poor plot"], "label": [0, 1]})
+    batch = collated(preprocessor(tiny_bert, text_columns=["a", "b"]), rows)
+    assert batch["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_several_labels_at_once_are_zeros_and_ones(tiny_bert: Path):
+    rows = Dataset.from_dict(
+        {"text": ["good", "bad"], "label": [["x", "z"], ["y"]]},
+        features=Features({"text": Value("string"), "label": List(Value("string"))}),
+    )
+    batch = collated(preprocessor(tiny_bert), rows)
+    assert batch["labels"].tolist() == [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+
+
+def test_numbers_are_float_targets(tiny_bert: Path):
+    rows = Dataset.from_dict({"text": ["good", "bad"], "label": [0.5, 2.0]})
+    batch = collated(preprocessor(tiny_bert), rows)
+    assert batch["labels"].tolist() == [0.5, 2.0]
+    assert batch["labels"].dtype == torch.float32
+
+
+ROWS = Dataset.from_dict({"text": ["good", "bad"], "label": ["p", "n"]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"text_columns": ["txt"]},
+            r"data.text_columns=\[txt\]: the train split has no column 'txt'. Did you mean 'text'",
+        ),
+        ({"label_column": "labels"}, "data.label_column=labels: .* Did you mean 'label'"),
+    ],
+)
+def test_a_wrong_column_is_answered_with_the_nearest(tiny_bert: Path, settings: dict, said: str):
+    with pytest.raises(UserError, match=said):
+        preprocessor(tiny_bert, **settings).fit(ROWS)
+
+
+@pytest.mark.parametrize("max_length", [2, 65])
+def test_a_length_the_model_cannot_read_is_refused(tiny_bert: Path, max_length: int):
+    with pytest.raises(UserError, match="reads from 3 to 64 tokens"):
+        preprocessor(tiny_bert, max_length=max_length)
+
+
+def test_an_unknown_label_names_split_and_row(tiny_bert: Path):
+    made = preprocessor(tiny_bert)
+    made.fit(ROWS)
+    other = Dataset.from_dict({"text": ["good", "bad"], "label": ["p", "m"]})
+    with pytest.raises(UserError, match=r"The validation split, row 2, column 'label': 'm' is not one of"):
+        made.prepare(other, split="validation")
+
+
+def test_an_unlabelled_split_says_so(tiny_bert: Path):
+    made = preprocessor(tiny_bert)
+    made.fit(Dataset.from_dict({"text": ["good", "bad"], "label": [0, 1]}))
+    hidden = Dataset.from_dict({"text": ["good"], "label": [-1]})
+    with pytest.raises(UserError, match="-1 marks rows without a label"):
+        made.prepare(hidden, split="test")
+
+
+def test_a_missing_text_names_the_row(tiny_bert: Path):
+    made = preprocessor(tiny_bert)
+    made.fit(ROWS)
+    with pytest.raises(UserError, match="no text in column 'text' of 1 row.*row 2"):
+        made.prepare(Dataset.from_dict({"text": ["good", None], "label": ["p", "n"]}), split="test")

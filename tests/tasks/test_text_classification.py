@@ -1,0 +1,201 @@
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from torch.utils.data import DataLoader
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    RobertaConfig,
+)
+
+from finetune import tuning
+from finetune.data.labels import MULTI, REGRESSION, SINGLE, Labels
+from finetune.optim import schedule
+from finetune.pretrained import PretrainedModel
+from finetune.tasks import TextClassification
+
+NAMES = ["bad", "fair", "good"]
+
+
+def task(
+    folder: Path, names: list[str] = NAMES, problem_type: str = SINGLE, **settings
+) -> TextClassification:
+    made = TextClassification(
+        pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder), **settings),
+        head=Labels(names=names, problem_type=problem_type).head,
+        tuning=tuning.full,
+        optimizer=partial(torch.optim.AdamW, lr=1e-3),
+        scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
+    )
+    made.num_training_steps = 10
+    return made
+
+
+def batch(labels: list, dtype: torch.dtype = torch.int64) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(len(labels))
+    ids = torch.randint(5, 40, (len(labels), 6), generator=generator)
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "labels": torch.tensor(labels, dtype=dtype),
+    }
+
+
+def evaluate(made: TextClassification, batches: list[dict]) -> dict[str, float]:
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        barebones=False,
+    )
+    return trainer.test(made, DataLoader(batches, batch_size=None), verbose=False)[0]
+
+
+def test_dropout_is_active_in_training_and_off_in_evaluation(tiny_bert: Path):
+    made = task(tiny_bert)
+    rows = batch([0, 1, 2])
+    assert made.training_step(rows, 0) != made.training_step(rows, 0)
+    made.eval()
+    assert torch.equal(made(rows), made(rows))
+
+
+def test_dropout_stays_active_after_a_validation(tiny_bert: Path):
+    class Watch(TextClassification):
+        modes: list[bool] = []
+
+        def on_train_batch_start(self, batch: dict, batch_idx: int) -> None:
+            self.modes.append(all(module.training for module in self.model.modules()))
+
+    made = task(tiny_bert)
+    made.__class__ = Watch
+    rows = DataLoader([batch([0, 1, 2])] * 3, batch_size=None)
+    Trainer(
+        accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    ).fit(made, rows, rows)
+    assert Watch.modes == [True] * 6
+
+
+def test_metrics_are_over_all_rows_not_the_mean_of_batches(tiny_bert: Path):
+    made = task(tiny_bert)
+    batches = [batch([0, 1, 2, 1]), batch([2])]
+    found = evaluate(made, batches)
+    made.eval()
+    with torch.no_grad():
+        logits = torch.cat([made(rows) for rows in batches])
+    labels = torch.cat([rows["labels"] for rows in batches])
+    predicted = logits.argmax(dim=-1)
+    assert found["test/accuracy"] == pytest.approx((predicted == labels).float().mean().item())
+    assert found["test/loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item())
+    for index, name in enumerate(NAMES):
+        hits = int(((predicted == index) & (labels == index)).sum())
+        assert found[f"test/recall/{name}"] == pytest.approx(hits / int((labels == index).sum()))
+        assert found[f"test/precision/{name}"] == pytest.approx(
+            hits / max(1, int((predicted == index).sum()))
+        )
+    recalls = [found[f"test/recall/{name}"] for name in NAMES]
+    assert found["test/recall"] == pytest.approx(sum(recalls) / 3)
+    matrix = made.confusion_matrix()
+    assert [sum(row) for row in matrix] == [1, 2, 2]
+    assert sum(matrix[i][i] for i in range(3)) == int((predicted == labels).sum())
+
+
+def test_several_labels_at_once(tiny_bert: Path):
+    made = task(tiny_bert, problem_type=MULTI)
+    rows = batch([[1, 0, 1], [0, 0, 0], [1, 1, 1]], torch.float32)
+    found = evaluate(made, [rows])
+    made.eval()
+    with torch.no_grad():
+        predicted = made(rows).sigmoid() >= 0.5
+    right = (predicted == rows["labels"].bool()).all(dim=1).float().mean().item()
+    assert found["test/accuracy"] == pytest.approx(right)
+    assert made.monitor == ("val/f1", "max")
+    prediction = made.predict_step(rows, 0)[0]
+    assert prediction["labels"] == [name for name, p in prediction["probabilities"].items() if p >= 0.5]
+    assert made.confusion_matrix() is None
+
+
+def test_regression(tiny_bert: Path):
+    made = task(tiny_bert, names=["value"], problem_type=REGRESSION)
+    rows = batch([0.5, 2.0, 3.5], torch.float32)
+    found = evaluate(made, [rows])
+    made.eval()
+    with torch.no_grad():
+        values = made(rows).squeeze(-1)
+    assert found["test/mse"] == pytest.approx(((values - rows["labels"]) ** 2).mean().item())
+    assert found["test/loss"] == pytest.approx(found["test/mse"])
+    assert {"test/mae", "test/pearson", "test/spearman"} <= set(found)
+    assert made.monitor == ("val/loss", "min")
+    assert made.predict_step(rows, 0)[0] == {"value": pytest.approx(values[0].item())}
+
+
+def test_predictions_are_what_a_person_reads(tiny_bert: Path):
+    made = task(tiny_bert).eval()
+    predictions = made.predict_step(batch([0, 1]), 0)
+    assert len(predictions) == 2
+    for prediction in predictions:
+        assert set(prediction["probabilities"]) == set(NAMES)
+        assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert prediction["score"] == max(prediction["probabilities"].values())
+        assert prediction["probabilities"][prediction["label"]] == prediction["score"]
+
+
+def test_a_checkpoint_is_tensors_and_plain_values(tiny_bert: Path, tmp_path: Path):
+    made = task(tiny_bert)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    trainer.fit(made, DataLoader([batch([0, 1, 2])], batch_size=None))
+    trainer.save_checkpoint(tmp_path / "it.ckpt")
+    saved = torch.load(tmp_path / "it.ckpt", weights_only=True)
+    again = task(tiny_bert)
+    again.load_state_dict(saved["state_dict"])
+    assert all(torch.equal(a, b) for a, b in zip(made.parameters(), again.parameters(), strict=True))
+
+
+def test_mean_pooling_is_an_option_of_the_model(tiny_bert: Path):
+    made = task(tiny_bert, pooling="mean")
+    assert made(batch([0, 1])).shape == (2, 3)
+    assert made.num_parameters()["parameters/total"] < task(tiny_bert).num_parameters()["parameters/total"]
+
+
+SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+ARCHITECTURES = {
+    "albert": AlbertConfig(**SMALL, embedding_size=16, intermediate_size=64),
+    "bert": BertConfig(**SMALL, intermediate_size=64),
+    "deberta": DebertaV2Config(
+        **SMALL,
+        intermediate_size=64,
+        relative_attention=True,
+        position_biased_input=False,
+        pos_att_type=["p2c", "c2p"],
+        type_vocab_size=0,
+    ),
+    "distilbert": DistilBertConfig(vocab_size=64, dim=32, n_layers=2, n_heads=2, hidden_dim=64),
+    "electra": ElectraConfig(**SMALL, embedding_size=16, intermediate_size=64),
+    "modernbert": ModernBertConfig(
+        **SMALL, intermediate_size=64, pad_token_id=0, bos_token_id=2, eos_token_id=3
+    ),
+    "roberta": RobertaConfig(**SMALL, intermediate_size=64, max_position_embeddings=40),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_shipped_architecture_trains_and_freezes(tmp_path: Path, name: str):
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(ARCHITECTURES[name]).save_pretrained(tmp_path)
+    made = task(tmp_path, attention_dropout=0.0)
+    made.training_step(batch([0, 1, 2]), 0).backward()
+    without = [n for n, p in made.model.named_parameters() if p.grad is None]
+    assert without == []
+    tuning.frozen(made.model, num_layers=1)
+    counts = made.num_parameters()
+    assert 0 < counts["parameters/trainable"] < counts["parameters/total"]

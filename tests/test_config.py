@@ -1,0 +1,65 @@
+import pytest
+from conftest import ROOT, command
+
+
+def complaint(*arguments: str) -> str:
+    done = command(str(ROOT / "train.py"), *arguments)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) <= 5
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ("model=bret", "Did you mean 'bert'"),
+        ("modle=bert", "Did you mean 'model'"),
+        ("optimizer.learning_rate=1e-5", "'optimizer.learning_rate'"),
+        ("data.max_lenght=64", "Did you mean 'data.max_length'"),
+        ("trainer.max_epoch=1", "Did you mean 'trainer.max_epochs'"),
+        ("task=text_clasification", "Did you mean 'text_classification'"),
+        ("seed=[1", "seed=[1"),
+    ],
+)
+def test_a_typo_is_answered_with_the_nearest_valid_name(argument: str, hint: str):
+    assert hint in complaint(argument)
+
+
+def test_a_typo_in_a_sweep_is_answered_too():
+    assert "Did you mean 'bert'" in complaint("-m", "model=bret,minilm")
+
+
+def test_a_data_set_under_another_task_is_refused_before_anything_is_loaded(tmp_path):
+    task = tmp_path / "task"
+    task.mkdir()
+    (task / "tagging.yaml").write_text("# @package _global_\ntask: {}\npreprocessor: {}\n")
+    message = complaint("--config-dir", str(tmp_path), "task=tagging", "data=imdb")
+    assert "data=imdb is for task=text_classification" in message
+
+
+def test_local_data_without_a_path_says_how_to_name_it(tiny_bert):
+    message = complaint(
+        "data=local", f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.max_length=32"
+    )
+    assert "data.path=FILE_OR_FOLDER" in message
+
+
+def test_help_lists_groups_options_and_examples():
+    done = command(str(ROOT / "train.py"), "--help")
+    assert done.returncode == 0
+    for word in ("model: albert, bert", "python train.py model=bert data=imdb", "max_train_samples", "-m "):
+        assert word in done.stdout
+
+
+def test_help_does_not_wait_for_heavy_imports():
+    loaded = command(
+        "-c",
+        "import sys; sys.argv = ['train.py', '--help']; sys.path.insert(0, '.')\n"
+        "import train\n"
+        "try: train.train()\n"
+        "except SystemExit: pass\n"
+        "print('HEAVY', [m for m in ('torch', 'transformers', 'lightning', 'datasets') if m in sys.modules])",
+    )
+    assert "HEAVY []" in loaded.stdout, loaded.stdout[-300:] + loaded.stderr
