@@ -1,6 +1,7 @@
 """Callbacks: what happens around training."""
 
 from finetune.callbacks.epoch_log import EpochLog
+from finetune.callbacks.progress import ProgressBar
 from finetune.callbacks.throughput import Throughput
 
-__all__ = ["EpochLog", "Throughput"]
+__all__ = ["EpochLog", "ProgressBar", "Throughput"]
