@@ -64,6 +64,17 @@ def test_the_hubs_layout(tmp_path: Path):
     assert {split: len(found) for split, found in read(str(tmp_path)).items()} == {"test": 2}
 
 
+def test_folders_of_one_name_and_edited_files_are_told_apart(tmp_path: Path):
+    for parent, texts in (("a", ["one"]), ("b", ["two", "three"]), ("a", ["four"])):
+        folder = tmp_path / parent / "imdb"
+        folder.mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict({"text": texts}).to_parquet(folder / "train.parquet")
+        (folder / "README.md").write_text(
+            "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n"
+        )
+        assert list(read(str(folder))["train"]["text"]) == texts
+
+
 def test_files_of_a_folder_are_its_splits(tmp_path: Path):
     for name, rows in (("train.csv", 8), ("dev.csv", 4), ("test.csv", 2)):
         write_reviews(tmp_path / name, rows)

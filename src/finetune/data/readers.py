@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+import datasets.config
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.fingerprint import Hasher
 
 from finetune import embedded, hub
 from finetune.errors import UserError, did_you_mean, listed
@@ -203,13 +205,24 @@ def _read_folder(
         if splits:
             return {split: read_table(file, delimiter=delimiter) for split, file in splits.items()}
     try:
-        return dict(load_dataset(str(folder), name))
+        return dict(load_dataset(str(folder), name, cache_dir=_cache_of(folder)))
     except (DatasetGenerationError, FileNotFoundError, ValueError) as error:
         raise UserError(
             f"{folder}: cannot be read as a data set: {str(error.__cause__ or error).strip().splitlines()[0][:200]}\n"
             f"Expected files named train, validation and test ({listed(TABLES)}), a folder of text files a class,\n"
             "a folder of save_to_disk, or the Hub's layout."
         ) from error
+
+
+def _cache_of(folder: Path) -> str:
+    """Return a cache folder for this folder with this content.
+
+    datasets keeps a local folder under its last name alone: another folder so named, or an edited file,
+    would silently give the old rows.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "folders" / Hasher.hash(stats))
 
 
 def _text_files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
