@@ -1,0 +1,44 @@
+"""The README's commands: each composes, or is one that the Makefile or the command line has."""
+
+import re
+import shlex
+
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+
+from finetune import cli
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python train.py")])
+def test_training_commands_compose(command: str):
+    overrides = [word for word in shlex.split(command)[2:] if word != "-m"]
+    if " -m " in command:  # the first job of the sweep
+        overrides = [word.split(",")[0] for word in overrides]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        assert compose("train", overrides).model.pretrained_model_name_or_path
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("finetune ")])
+def test_finetune_commands_are_understood(command: str):
+    assert cli._parser().parse_args([w for w in shlex.split(command)[1:] if w != "outputs/*"]).command
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?make ([a-z]+)`?", README))))
+def test_make_targets_exist(target: str):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+
+
+def test_every_model_and_data_set_is_named():
+    for group in ("model", "data"):
+        for file in (ROOT / "conf" / group).glob("*.yaml"):
+            assert re.search(rf"`{group}=[^`]*\b{file.stem}\b", README), f"{group}={file.stem}"
+
+
+def test_files_it_names_exist():
+    for name in ("train.py", "CONTRIBUTING.md", "src/finetune/pretrained.py", "src/finetune/tuning.py"):
+        assert (ROOT / name).is_file()
