@@ -77,7 +77,7 @@ def test_loggers_are_made_beside_the_csv(name: str, tmp_path: Path):
     pytest.importorskip(LOGGERS[name])
     overrides = {
         "wandb": ["logger.wandb.offline=true"],
-        "mlflow": [f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/m.db"],
+        "mlflow": [f"logger.mlflow.tracking_uri=file:{tmp_path}/mlruns"],
     }
     cfg = composed(f"logger={name}", f"run_dir={tmp_path}", *overrides.get(name, []))
     assert set(instantiate(cfg.logger, _convert_="all")) == {"csv", name}

@@ -12,5 +12,5 @@ class ProgressBar(RichProgressBar):
     """Lightning's Rich progress bar with names short enough for a terminal of 80 columns."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
         return {short: f"{float(metrics[name]):.3g}" for name, short in SHORT.items() if name in metrics}
