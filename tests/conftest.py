@@ -159,9 +159,9 @@ def command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.Complet
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
-    """A run by ``python train.py`` on a CSV of 120 rows, shared by the tests that read it."""
+    """A run by ``python train.py`` on a CSV of 400 rows, shared by the tests that read it."""
     folder = tmp_path_factory.mktemp("finished")
-    data = write_reviews(folder / "reviews.csv", 120)
+    data = write_reviews(folder / "reviews.csv", 400)
     done = command(
         str(ROOT / "train.py"),
         "data=local",

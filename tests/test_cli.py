@@ -51,9 +51,11 @@ def test_evaluate_in_a_fresh_process_gives_the_runs_figures(finished_run: Path, 
 def test_predict_needs_neither_data_nor_pretrained_model(finished_run: Path, tmp_path: Path, finetune):
     run = tmp_path / "moved"
     shutil.copytree(finished_run, run)
-    lines = finetune("predict", run, "--text", "a superb film", "--text", "boring and awful").splitlines()
+    lines = finetune(
+        "predict", run, "--text", "a superb and great film", "--text", "the boring and awful plot"
+    ).splitlines()
     rows = [json.loads(line) for line in lines]
-    assert [row["text"] for row in rows] == ["a superb film", "boring and awful"]
+    assert [row["text"] for row in rows] == ["a superb and great film", "the boring and awful plot"]
     assert [row["label"] for row in rows] == ["positive", "negative"]
     assert all(set(row["probabilities"]) == {"positive", "negative"} for row in rows)
 

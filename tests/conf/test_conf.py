@@ -16,7 +16,7 @@ OPTIONS = [
     if file.parent.name != "experiment"
 ]
 EXPERIMENTS = [f"experiment={file.stem}" for file in sorted((CONF / "experiment").glob("*.yaml"))]
-LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "sqlalchemy"}
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -77,7 +77,7 @@ def test_loggers_are_made_beside_the_csv(name: str, tmp_path: Path):
     pytest.importorskip(LOGGERS[name])
     overrides = {
         "wandb": ["logger.wandb.offline=true"],
-        "mlflow": [f"logger.mlflow.tracking_uri=file:{tmp_path}/mlruns"],
+        "mlflow": [f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/m.db"],
     }
     cfg = composed(f"logger={name}", f"run_dir={tmp_path}", *overrides.get(name, []))
     assert set(instantiate(cfg.logger, _convert_="all")) == {"csv", name}
