@@ -2,9 +2,8 @@
 
 import csv
 import gzip
-import tarfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import IO
 
 import datasets.config
@@ -13,21 +12,11 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from datasets.fingerprint import Hasher
 
 from finetune import embedded, hub
+from finetune.data.class_folders import holds_text_files, read_class_folders
+from finetune.data.splits import SPLIT_NAMES
 from finetune.errors import UserError, did_you_mean, listed
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-UNLABELLED = (
-    "unsup"  # the aclImdb archive keeps its unlabelled reviews beside the classes, in a folder so named
-)
 
 
 def read(
@@ -64,7 +53,7 @@ def read(
     source = Path(embedded.resolve(path)).expanduser()
     if source.is_file():
         if _is_archive(source):
-            return _read_class_folders(source, class_folders)
+            return read_class_folders(source, class_folders)
         return {"train": read_table(source, delimiter=delimiter)}
     if source.is_dir():
         return _read_folder(source, name=name, delimiter=delimiter, class_folders=class_folders)
@@ -195,8 +184,8 @@ def _read_folder(
     readme = folder / "README.md"
     described = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---")
     if not described:
-        if next(_text_files(folder), None) is not None:
-            return _read_class_folders(folder, class_folders)
+        if holds_text_files(folder):
+            return read_class_folders(folder, class_folders)
         tables = sorted(file for file in folder.iterdir() if file.is_file() and table_format(file))
         named = {file.name.split(".")[0].lower(): file for file in tables}
         splits = {SPLIT_NAMES[stem]: file for stem, file in named.items() if stem in SPLIT_NAMES}
@@ -223,49 +212,6 @@ def _cache_of(folder: Path) -> str:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return str(Path(datasets.config.HF_DATASETS_CACHE) / "folders" / Hasher.hash(stats))
-
-
-def _text_files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Yield (path inside the source, content) of ``[SPLIT/]CLASS/NAME.txt[.gz]`` in a folder or tar archive."""
-    if source.is_dir():
-        found = [*source.glob("*/*.txt*"), *source.glob("*/*/*.txt*")]
-        for file in sorted(found):
-            yield PurePosixPath(file.relative_to(source).as_posix()), file.read_bytes()
-        return
-    with tarfile.open(source) as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None:
-                yield PurePosixPath(member.name), content.read()
-
-
-def _read_class_folders(source: Path, class_folders: list[str] | None) -> dict[str, Dataset]:
-    """Read ``SPLIT/CLASS/NAME.txt``, or ``CLASS/NAME.txt`` as one split; the class is the folder's name.
-
-    Source of the layout: Maas et al. (2011), the Large Movie Review Dataset's archive (aclImdb).
-    """
-    columns: dict[str, dict[str, list[str]]] = {}
-    for path, content in _text_files(source):
-        if not path.name.endswith((".txt", ".txt.gz")) or len(path.parts) < 2:
-            continue
-        label = path.parts[-2]
-        split = SPLIT_NAMES.get(path.parts[-3]) if len(path.parts) >= 3 else None
-        if label in SPLIT_NAMES or label == UNLABELLED or (class_folders and label not in class_folders):
-            continue
-        try:
-            text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{source}/{path}: not UTF-8: {error.reason} at byte {error.start}.") from error
-        rows = columns.setdefault(split or "train", {"text": [], "label": []})
-        rows["text"].append(text)
-        rows["label"].append(label)
-    if not columns:
-        raise UserError(
-            f"{source}: no text files found.\nExpected a folder of .txt files for each class, "
-            f"as train/pos/0_9.txt and train/neg/1_1.txt"
-            + (f" ({listed(class_folders)})." if class_folders else ".")
-        )
-    return {split: Dataset.from_dict(rows) for split, rows in columns.items()}
 
 
 def _read_hub(path: str, *, name: str | None, revision: str | None) -> dict[str, Dataset]:

@@ -4,6 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""What files and folders of a split are called, and the split."""
+
 
 def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -> np.ndarray:
     """Choose ``size`` of ``n_rows`` rows, each stratum in proportion where strata are given.
