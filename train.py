@@ -6,10 +6,11 @@ python train.py --help                   groups, options, examples
 """
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
 from finetune.config import check_pairing, friendly_errors
@@ -21,8 +22,7 @@ CONF = Path(__file__).parent.resolve() / "conf"
 @friendly_errors(CONF)
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
-    choices = HydraConfig.get().runtime.choices
-    check_pairing(cfg, task=choices["task"], data=choices["data"])
+    check_pairing(cfg, data=HydraConfig.get().runtime.choices["data"])
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning
@@ -39,6 +39,8 @@ def train(cfg: DictConfig) -> float:
 
     # 1. Load a pretrained model: its tokenizer now, its weights θ once the data has said what head they need
     pretrained = instantiate(cfg.model, _convert_="all")
+    task_class: Any = get_class(cfg.task._target_)
+    task_class.check(pretrained)
     tokenizer = pretrained.load_tokenizer()
 
     # 2. Prepare the data: read, split, tokenize

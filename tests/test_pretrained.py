@@ -97,7 +97,9 @@ def test_an_architecture_without_the_head_is_refused_before_its_weights_are_read
     shutil.copytree(tiny_bert, folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="no AutoModelForSeq2SeqLM for it"):
-        PretrainedModel(pretrained_model_name_or_path=str(folder)).load_model(AutoModelForSeq2SeqLM)
+        PretrainedModel(pretrained_model_name_or_path=str(folder)).check(
+            AutoModelForSeq2SeqLM, choose="model=t5_small"
+        )
 
 
 def test_truncated_weights_are_said_to_be_so(tiny_bert: Path, tmp_path: Path):

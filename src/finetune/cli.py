@@ -81,10 +81,12 @@ def _predict(arguments: argparse.Namespace) -> None:
     from torch.utils.data import DataLoader
 
     cfg, task, preprocessor = _load(arguments.run)
-    columns = preprocessor.text_columns
+    columns = preprocessor.input_columns
     rows = _read_rows(arguments, columns)
     prepared = preprocessor.prepare(Dataset.from_dict(rows), split="given", labelled=False)
-    features = prepared.map(preprocessor, batched=True, remove_columns=prepared.column_names)
+    features = prepared.map(
+        preprocessor, batched=True, fn_kwargs={"training": False}, remove_columns=prepared.column_names
+    )
     loader = DataLoader(features, batch_size=arguments.batch_size, collate_fn=preprocessor.collate)
     with _output(arguments.out) as write:
         index = 0

@@ -47,16 +47,16 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     sys.exit(1)
 
 
-def check_pairing(cfg: DictConfig, *, task: str, data: str) -> None:
+def check_pairing(cfg: DictConfig, *, data: str) -> None:
     """Refuse a data set under a task that it is not for, before anything is loaded.
 
     Raises:
         UserError: they do not fit.
     """
-    if cfg.data.task is not None and cfg.data.task != task:
+    if cfg.data.task not in (None, cfg.task_name):
         raise UserError(
-            f"data={data} is for task={cfg.data.task}, not task={task}.\n"
-            f"Leave task= out: the data set names its task. For data of your own: task={task} data=local data.path=…"
+            f"data={data} is for task={cfg.data.task}, not task={cfg.task_name}.\n"
+            f"Leave task= out: the data set names its task. For data of your own: task={cfg.task_name} data=local data.path=…"
         )
 
 

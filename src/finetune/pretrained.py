@@ -5,7 +5,15 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from finetune import embedded, hub
 from finetune.errors import UserError
@@ -60,6 +68,30 @@ class PretrainedModel:
                     setattr(config, name, self.attention_dropout)
         return config
 
+    def check(self, auto_class: Any, *, choose: str, bidirectional: bool = False) -> PreTrainedConfig:
+        """Refuse a model that a task cannot use, by its configuration alone.
+
+        Args:
+            auto_class: how the task loads it, such as ``AutoModelForTokenClassification``.
+            choose: models that would fit, for the message.
+            bidirectional: whether each token must see those after it.
+
+        Raises:
+            UserError: this architecture has no such head, or reads from left to right only.
+        """
+        config = self.load_config()
+        reason = None
+        if type(config) not in auto_class._model_mapping:
+            reason = f"transformers has no {auto_class.__name__} for it"
+        elif bidirectional and reads_left_to_right(config):
+            reason = "it reads from left to right, and this task needs what comes after a word too"
+        if reason is not None:
+            raise UserError(
+                f"{self.pretrained_model_name_or_path} ({config.model_type}) does not fit this task: {reason}.\n"
+                f"Choose one that fits: {choose}"
+            )
+        return config
+
     def load_model(self, auto_class: Any, **head: Any) -> PreTrainedModel:
         """Load the weights as ``auto_class`` makes them, in float32, with a new head where it has none that fits.
 
@@ -71,12 +103,6 @@ class PretrainedModel:
             UserError: nothing by this name can be reached, this architecture has no such head, or its weights do not fit.
         """
         config = self.load_config(**head)
-        if type(config) not in auto_class._model_mapping:
-            raise UserError(
-                f"{self.pretrained_model_name_or_path} ({config.model_type}) cannot be used here: "
-                f"transformers has no {auto_class.__name__} for it.\n"
-                f"Choose another model: python train.py --help lists them."
-            )
         if not self.load_weights:
             return auto_class.from_config(config, dtype=torch.float32)
         model, loaded = self._load(
@@ -132,6 +158,16 @@ class PretrainedModel:
                 f"Cannot load the model {name}: {reason}.\n"
                 + hub.WAYS_OUT.format(option="model.pretrained_model_name_or_path")
             ) from error
+
+
+def reads_left_to_right(config: PreTrainedConfig) -> bool:
+    """Tell models such as GPT-2 from encoders, which fill masks, and from encoder-decoders."""
+    kind = type(config)
+    return (
+        kind in AutoModelForCausalLM._model_mapping
+        and kind not in AutoModelForMaskedLM._model_mapping
+        and not config.is_encoder_decoder
+    )
 
 
 def _first_line(error: Exception) -> str:

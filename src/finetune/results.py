@@ -1,12 +1,16 @@
 """What a person reads at the end: the scores, where the run lies, what to do next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-OVERALL = ("loss", "accuracy", "f1", "precision", "recall", "mse", "mae", "pearson", "spearman")
+OVERALL = (
+    *("loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall"),
+    *("mse", "mae", "pearson", "spearman"),
+    *("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "distinct1", "distinct2"),
+)
 MOST_LABELS = 20  # a longer table is read in metrics.json
 
 
@@ -21,10 +25,12 @@ def score_table(metrics: Mapping[str, float]) -> Table:
 
 
 def label_table(
-    metrics: Mapping[str, float], stage: str, label_names: list[str], matrix: list[list[int]] | None
+    metrics: Mapping[str, float], stage: str, label_names: Sequence[str], matrix: list[list[int]] | None
 ) -> Table | None:
     """Tabulate precision and recall of each label, and how often it was taken for each other one."""
-    if f"{stage}/precision/{label_names[0]}" not in metrics or len(label_names) > MOST_LABELS:
+    if not label_names or len(label_names) > MOST_LABELS:
+        return None
+    if f"{stage}/precision/{label_names[0]}" not in metrics:
         return None
     table = Table(
         f"{stage}, by label", "precision", "recall", *[f"→ {name}" for name in label_names if matrix]
@@ -39,7 +45,7 @@ def print_results(
     metrics: Mapping[str, float],
     *,
     folder: Path,
-    label_names: list[str],
+    label_names: Sequence[str],
     matrix: list[list[int]] | None,
 ) -> None:
     """Print a run's scores and what can be done with it."""

@@ -26,7 +26,7 @@ def collated(made: TextClassificationPreprocessor, rows: Dataset) -> dict[str, t
     made.fit(rows)
     prepared = made.prepare(rows, split="train")
     features = prepared.map(
-        made, batched=True, remove_columns=[c for c in prepared.column_names if c != "labels"]
+        made, batched=True, fn_kwargs={"training": True}, remove_columns=prepared.column_names
     )
     return made.collate([features[i] for i in range(len(features))])
 

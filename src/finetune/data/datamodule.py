@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow.compute
 from datasets import Dataset
 from lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from finetune.data import splits
@@ -19,15 +17,31 @@ from finetune.errors import UserError, listed
 class Preprocessor(Protocol):
     """What a task's preprocessor does for the DataModule and for prediction."""
 
-    text_columns: list[str]
+    input_columns: list[str]
+    """What a prediction reads of a row."""
 
     @property
-    def head(self) -> dict[str, Any]: ...
-    def fit(self, train: Dataset) -> None: ...
-    def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset: ...
-    def strata(self, prepared: Dataset) -> Sequence[int] | None: ...
-    def __call__(self, examples: dict[str, list[Any]]) -> dict[str, Any]: ...
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]: ...
+    def head(self) -> dict[str, Any]:
+        """What the data says of the model's head; known after :meth:`fit`."""
+
+    def fit(self, train: Dataset) -> None:
+        """Learn from the training rows what the head must be."""
+
+    def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
+        """Return checked rows, one an example, with the columns that the rest reads."""
+
+    def strata(self, prepared: Dataset) -> Sequence[int] | None:
+        """Return the class of each row where rows have one, for stratified splits."""
+
+    def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
+        """Tokenize prepared rows; ``length`` says how long each is.
+
+        In training a row may become several (windows of a long text). Otherwise it stays one, and holds what
+        metrics and predictions need, so that an example is measured whole on one device.
+        """
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make a batch of such rows."""
 
 
 class DataModule(LightningDataModule):
@@ -128,7 +142,8 @@ class DataModule(LightningDataModule):
             self.datasets[split] = rows.map(
                 self.preprocessor,
                 batched=True,
-                remove_columns=[column for column in rows.column_names if column != "labels"],
+                fn_kwargs={"training": split == "train"},
+                remove_columns=rows.column_names,
                 desc=f"Tokenizing {split}",
             )
 
@@ -162,11 +177,11 @@ class DataModule(LightningDataModule):
         rows = -(-len(self.datasets["train"]) // world_size)
         return -(-rows // self.batch_size)
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         rows = self.datasets["train"]
         rank, world_size = self._rank()
         sampler = LengthGroupedSampler(
-            lengths=_lengths(rows),
+            lengths=np.asarray(rows["length"]),
             batch_size=self.batch_size,
             seed=self.seed,
             rank=rank,
@@ -174,20 +189,20 @@ class DataModule(LightningDataModule):
         )
         return self._loader(rows, sampler)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         return self._held_out_loader("validation")
 
-    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
         return self._held_out_loader("test")
 
-    def _held_out_loader(self, split: str) -> DataLoader[dict[str, Tensor]]:
+    def _held_out_loader(self, split: str) -> DataLoader[dict[str, Any]]:
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
         rows = self.datasets[split]
         rank, world_size = self._rank()
-        by_length = np.argsort(_lengths(rows), kind="stable")
+        by_length = np.argsort(np.asarray(rows["length"]), kind="stable")
         return self._loader(rows, by_length[rank::world_size].tolist())
 
-    def _loader(self, rows: Dataset, sampler: Any) -> DataLoader[dict[str, Tensor]]:
+    def _loader(self, rows: Dataset, sampler: Any) -> DataLoader[dict[str, Any]]:
         return DataLoader(
             rows,
             batch_size=self.batch_size,
@@ -199,9 +214,3 @@ class DataModule(LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def _lengths(rows: Dataset) -> np.ndarray:
-    column = rows.with_format("arrow")["input_ids"]
-    column = column if isinstance(column, pyarrow.ChunkedArray) else column[:]
-    return np.asarray(pyarrow.compute.list_value_length(column))

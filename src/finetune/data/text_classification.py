@@ -8,8 +8,11 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from finetune.data.columns import check_columns, check_filled
 from finetune.data.labels import REGRESSION, SINGLE, Labels, decoded, infer
-from finetune.errors import UserError, nearest
+from finetune.errors import UserError
+
+NOT_INPUTS = {"labels", "length"}
 
 
 class TextClassificationPreprocessor:
@@ -41,7 +44,7 @@ class TextClassificationPreprocessor:
                 f"data.max_length={max_length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
             )
         self.tokenizer = tokenizer
-        self.text_columns = text_columns
+        self.input_columns = text_columns
         self.label_column = label_column
         self.label_names = label_names
         self.max_length = max_length
@@ -55,7 +58,7 @@ class TextClassificationPreprocessor:
 
     def fit(self, train: Dataset) -> None:
         """Learn the labels from the training rows."""
-        self._check_columns(train, [*self.text_columns, self.label_column], split="train")
+        self._check_columns(train, split="train", labelled=True)
         self.labels = infer(train, self.label_column, label_names=self.label_names)
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
@@ -64,18 +67,12 @@ class TextClassificationPreprocessor:
         Raises:
             UserError: a column, a text or a label is missing, or a label is unknown; names the row.
         """
-        self._check_columns(rows, self.text_columns + [self.label_column] * labelled, split=split)
-        for column in self.text_columns:
-            missing = [index for index, text in enumerate(rows[column]) if text is None]
-            if missing:
-                raise UserError(
-                    f"The {split} split has no text in column {column!r} of {len(missing)} row(s), "
-                    f"the first is row {missing[0] + 1}.\nFill or remove these rows."
-                )
-        prepared = rows.select_columns(self.text_columns)
+        self._check_columns(rows, split=split, labelled=labelled)
+        check_filled(rows, self.input_columns, split=split)
+        prepared = rows.select_columns(self.input_columns)
         if not labelled:
             return prepared
-        if "labels" in self.text_columns:
+        if "labels" in self.input_columns:
             raise UserError("data.text_columns: a text column cannot be called 'labels'. Rename it.")
         return prepared.add_column("labels", self._encode(rows, split=split))
 
@@ -84,10 +81,12 @@ class TextClassificationPreprocessor:
         assert self.labels is not None, "fit() has not been called"
         return list(prepared["labels"]) if self.labels.problem_type == SINGLE else None
 
-    def __call__(self, examples: dict[str, list[Any]]) -> dict[str, Any]:
+    def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize a batch of rows; padding waits for :meth:`collate`."""
-        texts = [[str(text) for text in examples[column]] for column in self.text_columns]
-        return dict(self.tokenizer(*texts, truncation=True, max_length=self.max_length))
+        texts = [[str(text) for text in examples[column]] for column in self.input_columns]
+        features = dict(self.tokenizer(*texts, truncation=True, max_length=self.max_length))
+        features["length"] = [len(ids) for ids in features["input_ids"]]
+        return features | ({"labels": examples["labels"]} if "labels" in examples else {})
 
     def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Pad rows to the longest of the batch.
@@ -96,7 +95,7 @@ class TextClassificationPreprocessor:
             ``input_ids`` and ``attention_mask`` (batch, length), and ``labels``: (batch,) of int64 or, for
             regression, float32; (batch, num_labels) of float32 for several labels at once.
         """
-        inputs = [{key: value for key, value in row.items() if key != "labels"} for row in features]
+        inputs = [{key: value for key, value in row.items() if key not in NOT_INPUTS} for row in features]
         batch = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
         if "labels" in features[0]:
             single = self.labels is not None and self.labels.problem_type == SINGLE
@@ -104,15 +103,9 @@ class TextClassificationPreprocessor:
             batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=dtype)
         return batch
 
-    def _check_columns(self, rows: Dataset, columns: list[str], *, split: str) -> None:
-        for column in columns:
-            if column not in rows.column_names:
-                option = "label_column" if column == self.label_column else "text_columns"
-                shown = column if option == "label_column" else f"[{column}]"
-                raise UserError(
-                    f"data.{option}={shown}: the {split} split has no column {column!r}. "
-                    f"{nearest(column, rows.column_names)}"
-                )
+    def _check_columns(self, rows: Dataset, *, split: str, labelled: bool) -> None:
+        columns: dict[str, str | list[str]] = {"text_columns": self.input_columns}
+        check_columns(rows, columns | ({"label_column": self.label_column} if labelled else {}), split=split)
 
     def _encode(self, rows: Dataset, *, split: str) -> list[Any]:
         assert self.labels is not None, "fit() has not been called"

@@ -1,8 +1,10 @@
 """What every task shares: the loop from a batch to a loss and to held-out metrics."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+import torch.nn.functional as F  # noqa: N812
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -10,8 +12,18 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, MetricCollection
 
 from finetune.optim import parameter_groups
+from finetune.pretrained import PretrainedModel
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""The model's inputs as tensors, ``labels``, and ``rows``: for each row what metrics and predictions need of it."""
+
+
+class Example(NamedTuple):
+    """A generated text beside what it was generated from and what was wanted."""
+
+    source: str
+    prediction: str
+    reference: str
 
 
 class Task(LightningModule):
@@ -20,6 +32,9 @@ class Task(LightningModule):
     A task gives :meth:`forward`, :meth:`loss` and :meth:`update`, the metrics, and ``predict_step``;
     the rest is here once. Held-out figures live in torchmetrics objects, so they are exact over
     batches and devices; they stay readable until the next evaluation begins.
+
+    The loss of a step is the mean over all its targets, however they fall into micro-batches and on devices:
+    Lightning alone would give each micro-batch the same weight.
 
     Args:
         model: the pretrained model with its head (``transformers`` returns it in eval mode; it is put
@@ -35,6 +50,12 @@ class Task(LightningModule):
 
     num_training_steps: int
     """Optimizer steps in the whole run: set it before ``fit``, the schedule spans it."""
+
+    label_names: tuple[str, ...] | list[str] = ()
+    """What precision and recall are given for, one by one."""
+
+    examples: tuple[Example, ...] | list[Example] = ()
+    """A few generated texts of the last evaluation, to look at."""
 
     def __init__(
         self,
@@ -52,8 +73,18 @@ class Task(LightningModule):
         self._scheduler = scheduler
         self.val = HeldOut(metrics, stage="val")
         self.test = HeldOut(metrics, stage="test")
+        self._targets: Tensor | int = 0  # of the micro-batches since the last step
 
-    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    @classmethod
+    def check(cls, pretrained: PretrainedModel) -> None:
+        """Look at a model's configuration, before its weights and the data are loaded.
+
+        Raises:
+            UserError: the model cannot do this task; says which can.
+        """
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
         """Return the mean loss of a batch and the number of targets that it is the mean of."""
         raise NotImplementedError
 
@@ -63,14 +94,27 @@ class Task(LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of a batch."""
-        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-        logits: Tensor = self.model(**inputs).logits
+        logits: Tensor = self.model(**inputs(batch)).logits
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, targets = self.loss(self(batch), batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=targets)
-        return loss
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
+        if not self._several_micro_batches():
+            return loss
+        self._targets = self._targets + targets
+        return loss * targets * self.trainer.accumulate_grad_batches  # Lightning divides by that
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn the gradient of a sum, averaged over devices, into that of the mean over all targets."""
+        if not self._several_micro_batches():
+            return
+        count = torch.as_tensor(self._targets, dtype=torch.float32, device=self.device)
+        scale = self.trainer.world_size / self.trainer.strategy.reduce(count, reduce_op="sum").clamp(min=1)
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(scale)
+        self._targets = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(self.val, batch)
@@ -103,11 +147,40 @@ class Task(LightningModule):
             "parameters/trainable": sum(p.numel() for p in parameters if p.requires_grad),
         }
 
+    def confusion_matrix(self) -> list[list[int]] | None:
+        """Return the counts of the last test, rows true and columns predicted, where rows have one label each."""
+        return None
+
+    def signatures(self) -> dict[str, str]:
+        """Return how metrics were computed, for those that have several ways."""
+        return {}
+
+    def _several_micro_batches(self) -> bool:
+        trainer = self._trainer
+        return trainer is not None and trainer.world_size * trainer.accumulate_grad_batches > 1
+
     def _evaluate(self, held_out: "HeldOut", batch: Batch) -> None:
         logits = self(batch).float()
         loss, targets = self.loss(logits, batch)
         held_out.loss.update(loss, weight=targets)
         self.update(held_out.metrics, logits, batch)
+
+
+def inputs(batch: Batch) -> dict[str, Tensor]:
+    """Return what of a batch the model reads."""
+    return {name: tensor for name, tensor in batch.items() if name not in {"labels", "rows"}}
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean cross-entropy over the targets, and their number; without a target the mean is 0.
+
+    Args:
+        logits: (…, classes).
+        labels: (…) of class indices, -100 where there is no target.
+    """
+    count = (labels != -100).sum()
+    total = F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction="sum")
+    return total / count.clamp(min=1), count
 
 
 class HeldOut(nn.Module):

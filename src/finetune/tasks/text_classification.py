@@ -79,6 +79,13 @@ class TextClassification(Task):
             "regression": nn.MSELoss,
         }[self.problem_type]()
 
+    @classmethod
+    def check(cls, pretrained: PretrainedModel) -> None:
+        pretrained.check(
+            AutoModelForSequenceClassification if pretrained.pooling is None else AutoModel,
+            choose="model=minilm, bert, roberta, deberta, modernbert, …",
+        )
+
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
         """Return the mean loss over the rows of a batch, and how many rows there are.
 
