@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> float:
         trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)
     )
     if trainer.is_global_zero:
-        run.save_model_files(tokenizer, task.model.config)
+        run.save_model_files(tokenizer, task.model)
     trainer.fit(task, data)
 
     # 4. Evaluate the checkpoint that validation chose, on validation and test
@@ -72,6 +72,8 @@ def train(cfg: DictConfig) -> float:
         matrix = task.confusion_matrix()
         if matrix is not None:
             run.write_confusion_matrix(matrix, task.label_names)
+        if signatures := task.signatures():
+            run.write_signatures(signatures)
         print_results(metrics, folder=run.folder, label_names=task.label_names, matrix=matrix)
     return float(metrics[cfg.monitor.metric])
 

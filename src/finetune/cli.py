@@ -62,9 +62,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     data = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
     data.setup()
     trained_on = list(task.model.config.id2label.values())
-    if list(data.head["id2label"].values()) != trained_on:
+    labels = list(data.head.get("id2label", {}).values())
+    if labels and labels != trained_on:
         raise UserError(
-            f"The data has changed since the run: its labels are {list(data.head['id2label'].values())}, "
+            f"The data has changed since the run: its labels are {labels}, "
             f"the run was trained on {trained_on}.\nRestore the data at {cfg.data.path}."
         )
     trainer = _trainer(cfg.trainer.precision)
@@ -109,7 +110,11 @@ def _load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     quiet()
     run = Run(folder)
     pretrained = instantiate(
-        cfg.model, pretrained_model_name_or_path=str(run.model), load_weights=False, _convert_="all"
+        cfg.model,
+        pretrained_model_name_or_path=str(run.model),
+        from_run=None,
+        load_weights=False,
+        _convert_="all",
     )
     task = instantiate(cfg.task, pretrained=pretrained, head={}, _convert_="all")
     run.load_weights(task)

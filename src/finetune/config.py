@@ -50,10 +50,12 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
 def check_pairing(cfg: DictConfig, *, data: str) -> None:
     """Refuse a data set under a task that it is not for, before anything is loaded.
 
+    Further pretraining reads the texts of any.
+
     Raises:
         UserError: they do not fit.
     """
-    if cfg.data.task not in (None, cfg.task_name):
+    if cfg.data.task not in (None, cfg.task_name) and cfg.task_name != "masked_lm":
         raise UserError(
             f"data={data} is for task={cfg.data.task}, not task={cfg.task_name}.\n"
             f"Leave task= out: the data set names its task. For data of your own: task={cfg.task_name} data=local data.path=…"

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -17,6 +18,7 @@ from transformers import (
 
 from finetune import embedded, hub
 from finetune.errors import UserError
+from finetune.run import Run
 
 
 class PretrainedModel:
@@ -25,6 +27,7 @@ class PretrainedModel:
     Args:
         pretrained_model_name_or_path: a name on the Hub, a local folder in the Hub's layout, or
             ``embedded:all-MiniLM-L6-v2``.
+        from_run: a finished run's folder, whose best weights are gone on from.
         revision: branch, tag or commit on the Hub.
         pooling: ``mean`` or ``cls`` puts a plain head on the pooled hidden states in place of the model's own
             classification head.
@@ -36,24 +39,29 @@ class PretrainedModel:
         self,
         *,
         pretrained_model_name_or_path: str,
+        from_run: str | None = None,
         revision: str | None = None,
         pooling: Literal["mean", "cls"] | None = None,
         attention_dropout: float | None = None,
         load_weights: bool = True,
     ) -> None:
-        self.pretrained_model_name_or_path = pretrained_model_name_or_path
+        self.run = Run(Path(from_run).expanduser()) if from_run is not None else None
+        self.name = str(self.run.model) if self.run is not None else pretrained_model_name_or_path
         self.revision = revision
         self.pooling = pooling
         self.attention_dropout = attention_dropout
         self.load_weights = load_weights
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """Load the fast tokenizer.
+        """Load the fast tokenizer; one that cannot pad does so with its end-of-text token.
 
         Raises:
             UserError: nothing by this name can be reached.
         """
-        return self._load(AutoTokenizer)
+        tokenizer = self._load(AutoTokenizer)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
 
     def load_config(self, **head: Any) -> PreTrainedConfig:
         """Load the configuration alone (a small file), with the head's settings in it.
@@ -62,6 +70,8 @@ class PretrainedModel:
             UserError: nothing by this name can be reached.
         """
         config = self._load(AutoConfig, **head)
+        if getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = getattr(config, "eos_token_id", None)
         if self.attention_dropout is not None:
             for name in ("attention_probs_dropout_prob", "attention_dropout"):
                 if hasattr(config, name):
@@ -87,7 +97,7 @@ class PretrainedModel:
             reason = "it reads from left to right, and this task needs what comes after a word too"
         if reason is not None:
             raise UserError(
-                f"{self.pretrained_model_name_or_path} ({config.model_type}) does not fit this task: {reason}.\n"
+                f"{self.name} ({config.model_type}) does not fit this task: {reason}.\n"
                 f"Choose one that fits: {choose}"
             )
         return config
@@ -104,14 +114,22 @@ class PretrainedModel:
         """
         config = self.load_config(**head)
         if not self.load_weights:
-            return auto_class.from_config(config, dtype=torch.float32)
-        model, loaded = self._load(
-            auto_class,
-            config=config,
-            dtype=torch.float32,  # transformers would keep a half-precision checkpoint in half precision
-            ignore_mismatched_sizes=True,  # a head of another size is made anew
-            output_loading_info=True,
-        )
+            model = auto_class.from_config(config, dtype=torch.float32)
+            if (Path(self.name) / "generation_config.json").is_file():
+                model.generation_config = GenerationConfig.from_pretrained(self.name)
+            return model
+        settings = {
+            "config": config,
+            "dtype": torch.float32,  # transformers would keep a half-precision checkpoint in half precision
+            "ignore_mismatched_sizes": True,  # a head of another size is made anew
+            "output_loading_info": True,
+        }
+        if self.run is not None:
+            kinds = auto_class._model_mapping[type(config)]
+            model_class = kinds[0] if isinstance(kinds, tuple) else kinds
+            model, loaded = model_class.from_pretrained(None, state_dict=self.run.model_weights(), **settings)
+        else:
+            model, loaded = self._load(auto_class, **settings)
         self._check_body(model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
         return model
 
@@ -120,17 +138,26 @@ class PretrainedModel:
         prefix = f"{model.base_model_prefix}."
         body_only = not any(name.startswith(prefix) for name, _ in model.named_parameters())
         body = [
-            name for name in not_loaded if (body_only or name.startswith(prefix)) and "pooler" not in name
+            name
+            for name in not_loaded
+            if (body_only or name.startswith(prefix))
+            and "pooler" not in name
+            and "crossattention" not in name
         ]
         if body:
             raise UserError(
-                f"{self.pretrained_model_name_or_path}: its weights do not fit its config.json: "
+                f"{self.name}: its weights do not fit its config.json: "
                 f"{len(body)} of the model's own tensors would stay random, the first is {body[0]}.\n"
                 "Save model and configuration together, with save_pretrained."
             )
 
     def _load(self, auto_class: Any, **kwargs: Any) -> Any:
-        name = self.pretrained_model_name_or_path
+        name = self.name
+        if self.run is not None and not self.run.model.is_dir():
+            raise UserError(
+                f"model.from_run: {self.run.folder} is not the folder of a run: it holds no model/.\n"
+                "Name a folder such as outputs/imdb-bert/2026-01-31_12-00-00-000000."
+            )
         source = embedded.resolve(name)
         folder = Path(source).expanduser()
         local = folder.is_dir()

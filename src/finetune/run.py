@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from finetune.errors import UserError
 
@@ -21,7 +21,7 @@ class Run:
     ``.hydra/`` its configuration; ``model/`` tokenizer and model configuration, so that the pretrained
     model's own folder is not needed again; ``checkpoints/best.ckpt`` and ``last.ckpt``; ``metrics.csv`` by
     step and epoch; ``metrics.json`` the final figures of the best checkpoint; ``confusion_matrix.csv``
-    of the test rows; ``train.log``.
+    of the test rows; ``signatures.json`` of metrics that have several ways; ``train.log``.
     """
 
     folder: Path
@@ -38,10 +38,12 @@ class Run:
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 
-    def save_model_files(self, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-        """Keep what :meth:`load_weights` does not: the tokenizer and the architecture."""
+    def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
+        """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""
         tokenizer.save_pretrained(self.model)
-        config.save_pretrained(self.model)
+        model.config.save_pretrained(self.model)
+        if getattr(model, "generation_config", None) is not None:
+            model.generation_config.save_pretrained(self.model)
 
     def load_weights(self, task: nn.Module) -> None:
         """Fill a task with the best checkpoint's weights.
@@ -49,22 +51,50 @@ class Run:
         Raises:
             UserError: there is no such checkpoint, or it does not fit.
         """
+        try:
+            task.load_state_dict(self._best_state())
+        except RuntimeError as error:
+            raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
+
+    def model_weights(self) -> dict[str, Tensor]:
+        """Return the best checkpoint's weights by the names that transformers gives them.
+
+        Raises:
+            UserError: there is no such checkpoint, or it cannot be read.
+        """
+        state = {
+            name.removeprefix("model."): tensor
+            for name, tensor in self._best_state().items()
+            if name.startswith("model.")
+        }
+        if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
+            state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
+        return state
+
+    def _best_state(self) -> dict[str, Tensor]:
         if not self.best.is_file():
             raise UserError(
                 f"{self.folder} holds no checkpoints/best.ckpt: the run has not finished an epoch.\n"
                 "Name the folder of a finished run, as printed at its end."
             )
         try:
-            checkpoint = torch.load(self.best, map_location="cpu", weights_only=True)
-            task.load_state_dict(checkpoint["state_dict"])
+            state: dict[str, Tensor] = torch.load(self.best, map_location="cpu", weights_only=True)[
+                "state_dict"
+            ]
         except (RuntimeError, KeyError) as error:
             raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
+        return state
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``, whole or not at all."""
         temporary = self.metrics.with_suffix(".tmp")
         temporary.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", encoding="utf-8")
         temporary.replace(self.metrics)
+
+    def write_signatures(self, signatures: Mapping[str, str]) -> None:
+        """Write ``signatures.json``: how metrics were computed that have several ways."""
+        text = json.dumps(dict(signatures), indent=2) + "\n"
+        (self.folder / "signatures.json").write_text(text, encoding="utf-8")
 
     def write_confusion_matrix(self, matrix: list[list[int]], label_names: list[Any]) -> None:
         """Write ``confusion_matrix.csv``: a row for each true label, a column for each predicted one."""

@@ -7,9 +7,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 log = logging.getLogger(__name__)
 
+MOST_CHARACTERS = 200
+
 
 class EpochLog(Callback):
-    """Log loss, monitored metric and speed at the end of each validation."""
+    """Log loss, monitored metric and speed at the end of each validation, and a few generated texts."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
@@ -22,3 +24,12 @@ class EpochLog(Callback):
             if name in trainer.callback_metrics
         ]
         log.info("epoch %d, step %d: %s", trainer.current_epoch + 1, trainer.global_step, ", ".join(shown))
+        for source, prediction, reference in getattr(pl_module, "examples", ()):
+            log.info(
+                "  source     %s\n  prediction %s\n  reference  %s",
+                *map(_short, (source, prediction, reference)),
+            )
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:MOST_CHARACTERS]

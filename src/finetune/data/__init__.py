@@ -1,6 +1,15 @@
 """Data: files or the Hub become batches of tokens."""
 
 from finetune.data.datamodule import DataModule
+from finetune.data.dialogue import DialoguePreprocessor
+from finetune.data.masked_lm import MaskedLMPreprocessor
+from finetune.data.seq2seq import Seq2SeqPreprocessor
 from finetune.data.text_classification import TextClassificationPreprocessor
 
-__all__ = ["DataModule", "TextClassificationPreprocessor"]
+__all__ = [
+    "DataModule",
+    "DialoguePreprocessor",
+    "MaskedLMPreprocessor",
+    "Seq2SeqPreprocessor",
+    "TextClassificationPreprocessor",
+]

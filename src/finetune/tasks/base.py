@@ -51,6 +51,9 @@ class Task(LightningModule):
     num_training_steps: int
     """Optimizer steps in the whole run: set it before ``fit``, the schedule spans it."""
 
+    language_model: bool = False
+    """Whether targets are tokens, whose loss is also told as perplexity."""
+
     label_names: tuple[str, ...] | list[str] = ()
     """What precision and recall are given for, one by one."""
 
@@ -71,8 +74,8 @@ class Task(LightningModule):
         tuning(self.model)
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self.val = HeldOut(metrics, stage="val")
-        self.test = HeldOut(metrics, stage="test")
+        self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
+        self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
 
     @classmethod
@@ -186,8 +189,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 class HeldOut(nn.Module):
     """The loss and the metrics of one held-out split, named ``STAGE/NAME``, exact over batches and devices."""
 
-    def __init__(self, metrics: MetricCollection, *, stage: str) -> None:
+    def __init__(self, metrics: MetricCollection, *, stage: str, perplexity: bool) -> None:
         super().__init__()
+        self.perplexity = perplexity
         self.stage = stage
         self.loss = MeanMetric()
         self.metrics = metrics.clone(prefix=f"{stage}/")
@@ -199,7 +203,9 @@ class HeldOut(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Return every figure over the rows of all devices; each device gets the same."""
-        return {f"{self.stage}/loss": self.loss.compute(), **self.metrics.compute()}
+        loss = self.loss.compute()
+        figures = {f"{self.stage}/loss": loss, **self.metrics.compute()}
+        return figures | ({f"{self.stage}/perplexity": loss.exp()} if self.perplexity else {})
 
     def scalars(self) -> dict[str, Tensor]:
         """Return the figures that are one number, which loggers take."""

@@ -1,0 +1,149 @@
+"""Translation and summarisation: a source text and the target text wanted of it become token ids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from finetune.data.columns import check_columns, check_filled
+from finetune.errors import UserError, nearest
+
+
+class Seq2SeqPreprocessor:
+    """Tokenize sources and targets.
+
+    Held-out rows with the same source are one example with several references.
+
+    Args:
+        tokenizer: of the pretrained model.
+        source_column: what is read; ``translation.en`` is ``en`` inside a column of dictionaries.
+        target_column: what is to be written.
+        max_length: tokens a source is cut to.
+        max_target_length: tokens a target is cut to.
+        source_prefix: put before each source, for models that were pretrained so (T5).
+        source_lang: code of the source's language, for models of many languages: ``en`` finds ``en_XX``.
+        target_lang: likewise of the target's.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        source_column: str,
+        target_column: str,
+        max_length: int,
+        max_target_length: int,
+        source_prefix: str | None,
+        source_lang: str | None,
+        target_lang: str | None,
+    ) -> None:
+        for option, length in (("max_length", max_length), ("max_target_length", max_target_length)):
+            if not 3 <= length <= tokenizer.model_max_length:
+                raise UserError(
+                    f"data.{option}={length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
+                )
+        self.tokenizer = tokenizer
+        self.input_columns = [source_column]
+        self.target_column = target_column
+        self.max_length = max_length
+        self.max_target_length = max_target_length
+        self.source_prefix = source_prefix or ""
+        self.head: dict[str, Any] = {}
+        if hasattr(tokenizer, "tgt_lang"):
+            tokenizer.src_lang = _language_code(tokenizer, source_lang, option="source_lang")
+            tokenizer.tgt_lang = _language_code(tokenizer, target_lang, option="target_lang")
+            self.head = {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(tokenizer.tgt_lang)}
+
+    def fit(self, train: Dataset) -> None:
+        """Do nothing: the targets are text."""
+
+    def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
+        """Keep ``source`` and ``references``, checked; held-out rows of one source become one row.
+
+        Raises:
+            UserError: a column or a text is missing.
+        """
+        columns = {"source_column": self.input_columns[0]}
+        if labelled:
+            columns["target_column"] = self.target_column
+        if any("." in column for column in columns.values()):
+            rows = rows.flatten()
+        check_columns(rows, columns, split=split)
+        check_filled(rows, list(columns.values()), split=split)
+        sources = list(rows[self.input_columns[0]])
+        if not labelled:
+            return Dataset.from_dict({"source": sources})
+        targets = list(rows[self.target_column])
+        if split == "train":
+            return Dataset.from_dict({"source": sources, "references": [[text] for text in targets]})
+        merged: dict[str, list[str]] = {}
+        for source, target in zip(sources, targets, strict=True):
+            merged.setdefault(source, []).append(target)
+        return Dataset.from_dict({"source": list(merged), "references": list(merged.values())})
+
+    def strata(self, prepared: Dataset) -> Sequence[int] | None:
+        """Return None: texts have no classes."""
+        return None
+
+    def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
+        """Tokenize sources, and of the references the first as ``labels``."""
+        texts = [self.source_prefix + source for source in examples["source"]]
+        sources = self.tokenizer(texts, truncation=True, max_length=self.max_length)
+        features = {
+            "input_ids": sources["input_ids"],
+            "attention_mask": sources["attention_mask"],
+            "length": [len(ids) for ids in sources["input_ids"]],
+        }
+        if "references" in examples:
+            features["labels"] = self._targets([references[0] for references in examples["references"]])
+            features["length"] = [
+                source + len(target)
+                for source, target in zip(features["length"], features["labels"], strict=True)
+            ]
+        if not training:
+            features |= {name: examples[name] for name in ("source", "references") if name in examples}
+        return features
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pad sources and targets, each to the longest of the batch.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` (batch, source length), ``labels`` (batch, target length) with -100
+            after each end, and ``rows`` with ``source`` and ``references`` where held out.
+        """
+        names = ("input_ids", "attention_mask")
+        sources = [{name: row[name] for name in names} for row in features]
+        batch: dict[str, Any] = dict(self.tokenizer.pad(sources, padding_side="right", return_tensors="pt"))
+        if "labels" in features[0]:
+            batch["labels"] = pad([row["labels"] for row in features], value=-100)
+        if "source" in features[0]:
+            batch["rows"] = [
+                {"source": row["source"], "references": row.get("references", [])} for row in features
+            ]
+        return batch
+
+    def _targets(self, texts: list[str]) -> list[list[int]]:
+        targets = self.tokenizer(text_target=texts, truncation=True, max_length=self.max_target_length)
+        if self.tokenizer.eos_token is not None:
+            return list(targets["input_ids"])
+        return [ids[1:] for ids in targets["input_ids"]]  # BERT's [CLS] is what the decoder starts from
+
+
+def pad(rows: list[list[int]], *, value: int) -> Tensor:
+    """Return rows of numbers as one tensor (rows, longest), filled up on the right."""
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+
+
+def _language_code(tokenizer: PreTrainedTokenizerBase, language: str | None, *, option: str) -> str:
+    """Find the code by which a model of many languages calls one: ``en`` is ``en_XX`` in mBART."""
+    codes = [str(token) for token in tokenizer.all_special_tokens if "_" in str(token)]
+    found = [code for code in codes if language in (code, code.split("_")[0])]
+    if len(found) != 1:
+        raise UserError(
+            f"data.{option}={language}: this model needs to know the language. {nearest(language, codes)}"
+        )
+    return found[0]

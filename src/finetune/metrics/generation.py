@@ -1,0 +1,135 @@
+"""How good generated text is, by the field's reference implementations: sacrebleu and rouge-score.
+
+torchmetrics has classes of these names, but its chrF and its smoothing of BLEU differ from sacrebleu's, and its ROUGE
+fetches a sentence splitter from the network. Here each text's counts come from the reference implementation
+and are summed, which is exact over batches and devices.
+"""
+
+import hashlib
+import re
+from typing import Any, Literal
+
+import torch
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+class SacreBLEU(Metric):
+    """Corpus BLEU (Papineni et al., 2002; Post, 2018) or chrF (Popović, 2015), 0 to 100 as sacrebleu prints them.
+
+    Args:
+        score: ``bleu`` or ``chrf``.
+        lowercase: compare in lower case, for models that can write nothing else.
+    """
+
+    full_state_update = False
+    counts: Tensor
+    reference_counts: Tensor
+
+    def __init__(self, *, score: Literal["bleu", "chrf"], lowercase: bool = False) -> None:
+        super().__init__()
+        self.scorer: Any = (BLEU if score == "bleu" else CHRF)(lowercase=lowercase)
+        size = len(self._count("", [""]))
+        self.add_state("counts", torch.zeros(size, dtype=torch.long), dist_reduce_fx="sum")
+        # the fewest and the most references that a text had, for the signature; min as max of the negative
+        self.add_state("reference_counts", torch.full((2,), -(2**31)), dist_reduce_fx="max")
+
+    def update(self, predictions: list[str], references: list[list[str]]) -> None:
+        """Add texts, each with its references."""
+        for prediction, wanted in zip(predictions, references, strict=True):
+            self.counts += torch.tensor(self._count(prediction, wanted), device=self.device)
+            seen = torch.tensor([-len(wanted), len(wanted)], device=self.device)
+            self.reference_counts = torch.maximum(self.reference_counts, seen)
+
+    def compute(self) -> Tensor:
+        score = self.scorer._compute_score_from_stats(self.counts.tolist()).score
+        return torch.tensor(score, device=self.device)
+
+    def signature(self) -> str:
+        """Return sacrebleu's signature, by which a score can be compared with others."""
+        fewest, most = (-self.reference_counts[0]).item(), self.reference_counts[1].item()
+        self.scorer.num_refs = fewest if fewest == most else -1
+        return str(self.scorer.get_signature().format())
+
+    def _count(self, prediction: str, references: list[str]) -> list[int]:
+        streams = [[reference] for reference in references]
+        counts: list[int] = self.scorer._extract_corpus_statistics([prediction], streams)[0]
+        return counts
+
+
+class ROUGE(Metric):
+    """ROUGE-1, -2, -L and -Lsum (Lin, 2004): mean F-measure over texts, 0 to 1, stemmed as is usual.
+
+    Of several references the best counts, by each measure. Lsum wants a sentence a line: sentences are taken to end
+    at ``.``, ``!`` and ``?``.
+    """
+
+    full_state_update = False
+    names = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scorer = RougeScorer(list(self.names), use_stemmer=True)
+        self.add_state("total", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, predictions: list[str], references: list[list[str]]) -> None:
+        """Add texts, each with its references."""
+        for prediction, wanted in zip(predictions, references, strict=True):
+            scores = self.scorer.score_multi([_lines(text) for text in wanted], _lines(prediction))
+            self.total += torch.tensor([scores[name].fmeasure for name in self.names], device=self.device)
+            self.count += 1
+
+    def compute(self) -> dict[str, Tensor]:
+        means = (self.total / self.count.clamp(min=1)).float()
+        return dict(zip(self.names, means, strict=True))
+
+
+class Distinct(Metric):
+    """Distinct n-grams as a share of all n-grams generated, 0 to 1 (Li et al., 2016).
+
+    Args:
+        n: words that an n-gram has.
+    """
+
+    full_state_update = False
+    seen: list[Tensor]
+    count: Tensor
+
+    def __init__(self, *, n: int) -> None:
+        super().__init__()
+        self.n = n
+        self.add_state("seen", [], dist_reduce_fx="cat")
+        self.add_state("count", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.set_dtype(
+            torch.float64
+        )  # holds the 48 bits of a digest, and is that of a device without rows too
+
+    def update(self, predictions: list[str], references: list[list[str]]) -> None:
+        """Add texts; references are not looked at."""
+        for prediction in predictions:
+            words = prediction.split()
+            digests = [_digest(words[i : i + self.n]) for i in range(len(words) - self.n + 1)]
+            self.seen.append(torch.unique(torch.tensor(digests, dtype=torch.float64, device=self.device)))
+            self.count += len(digests)
+
+    def compute(self) -> Tensor:
+        distinct = len(torch.unique(dim_zero_cat(self.seen))) if len(self.seen) else 0
+        return (distinct / self.count.clamp(min=1)).float()
+
+
+def _digest(words: list[str]) -> int:
+    """Return a number for an n-gram, which devices can exchange."""
+    return int.from_bytes(hashlib.blake2b(" ".join(words).encode(), digest_size=6).digest())
+
+
+def _lines(text: str) -> str:
+    return SENTENCE_END.sub("\n", text)

@@ -1,0 +1,156 @@
+"""Tasks that write text: the loss is on the target tokens, the metrics on what the model generates."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric, MetricCollection
+from transformers import PreTrainedTokenizerBase
+
+from finetune.errors import UserError, nearest
+from finetune.metrics.generation import ROUGE, Distinct, SacreBLEU
+from finetune.pretrained import PretrainedModel
+from finetune.tasks.base import Batch, Example, Task, cross_entropy
+
+METRICS: dict[str, Callable[[bool], Metric]] = {
+    "bleu": lambda lowercase: SacreBLEU(score="bleu", lowercase=lowercase),
+    "chrf": lambda lowercase: SacreBLEU(score="chrf", lowercase=lowercase),
+    "rouge": lambda lowercase: ROUGE(),  # always in lower case
+    "distinct1": lambda lowercase: Distinct(n=1),
+    "distinct2": lambda lowercase: Distinct(n=2),
+}
+EXAMPLES = 3  # kept of each evaluation, one a batch
+
+
+class Generation(Task):
+    """What writing after a source and going on with a dialogue share.
+
+    Args:
+        pretrained: where the weights come from.
+        head: ``forced_bos_token_id`` where the data says a target language, else empty.
+        metrics: names out of ``bleu``, ``chrf``, ``rouge``, ``distinct1``, ``distinct2``; loss and perplexity come with them.
+        monitor: what chooses the best checkpoint: ``[NAME, min or max]``.
+        generation: how text is generated, as ``transformers.GenerationConfig`` takes it.
+        tuning: chooses which weights move.
+        optimizer: makes an optimizer of parameter groups.
+        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+    """
+
+    language_model = True
+
+    def __init__(
+        self,
+        *,
+        pretrained: PretrainedModel,
+        head: dict[str, Any],
+        metrics: list[str],
+        monitor: list[str],
+        generation: dict[str, Any],
+        tuning: Callable[[nn.Module], None],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+    ) -> None:
+        tokenizer = pretrained.load_tokenizer()
+        self.written_as = _uncased(tokenizer)
+        uncased = self.written_as is not None
+        model = self.load(pretrained, tokenizer)
+        super().__init__(
+            model=model,
+            metrics=MetricCollection(
+                {name: METRICS[name](uncased) for name in metrics}, compute_groups=False
+            ),
+            tuning=tuning,
+            optimizer=optimizer,
+            scheduler=scheduler,
+        )
+        self.tokenizer = tokenizer
+        self.monitor = (monitor[0], monitor[1])
+        unknown = [name for name in generation if not hasattr(model.generation_config, name)]
+        if unknown:
+            known = [name for name in vars(model.generation_config) if not name.startswith("_")]
+            raise UserError(f"task.generation has no option {unknown[0]!r}. {nearest(unknown[0], known)}")
+        model.generation_config.update(**generation, **head)
+
+    @staticmethod
+    def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
+        """Return the model, its ``generation_config`` saying where text starts and ends."""
+        raise NotImplementedError
+
+    def prompt(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what ``generate`` starts from."""
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the mean loss over target tokens and their number.
+
+        Args:
+            logits: (batch, length, vocabulary).
+            batch: with ``labels`` (batch, length), -100 where there is no target.
+        """
+        return cross_entropy(logits, batch["labels"])
+
+    def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
+        predictions, rows = self.generate(batch), batch["rows"]
+        if len(self.examples) < EXAMPLES:
+            first = Example(rows[0]["source"], predictions[0], rows[0]["references"][0])
+            self.examples = [*self.examples, first]
+        references = [row["references"] for row in rows]
+        if self.written_as is not None:  # the model can write nothing else
+            predictions = [self.written_as(text) for text in predictions]
+            references = [[self.written_as(text) for text in texts] for texts in references]
+        metrics.update(predictions, references)
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self.examples = ()
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self.examples = ()
+
+    @torch.no_grad()
+    def generate(self, batch: Batch) -> list[str]:
+        """Return a text for each row.
+
+        Where tokens are sampled, each batch is drawn from the same seed, so that figures can be repeated, and training
+        goes on with its own random numbers.
+        """
+        prompt = self.prompt(batch)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            written = self.model.generate(**prompt)
+        if not self.model.config.is_encoder_decoder:
+            written = written[:, prompt["input_ids"].shape[1] :]
+        texts = self.tokenizer.batch_decode(
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=True
+        )
+        return [text.strip() for text in texts]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return ``{"generated_text": …}`` for each row."""
+        return [{"generated_text": text} for text in self.generate(batch)]
+
+    def signatures(self) -> dict[str, str]:
+        """Return sacrebleu's signatures of the last test, and how text was written where that is not as it is."""
+        found = {
+            name: metric.signature()
+            for name, metric in self.test.metrics.items(keep_base=True)
+            if isinstance(metric, SacreBLEU)
+        }
+        if self.written_as is not None:
+            found["text"] = (
+                "predictions and references in lower case without accents, as this tokenizer reads"
+            )
+        return found
+
+
+def _uncased(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], str] | None:
+    """Return how an uncased tokenizer reads text, or None where it keeps upper case."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if normalizer is None or normalizer.normalize_str("A") == "A":
+        return None
+    normalize: Callable[[str], str] = normalizer.normalize_str
+    return normalize
