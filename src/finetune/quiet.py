@@ -22,7 +22,7 @@ def quiet() -> None:
     transformers.logging.disable_progress_bar()
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()  # a bar in a log file is a line for each of its states
-    for logger in ("lightning.pytorch", "lightning.fabric"):
+    for logger in ("lightning.pytorch", "lightning.fabric", "absl"):  # absl speaks for rouge-score
         logging.getLogger(logger).setLevel(logging.WARNING)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)

@@ -8,8 +8,7 @@ from finetune.errors import UserError
 
 
 def full(model: nn.Module) -> None:
-    """Move every weight."""
-    model.requires_grad_(True)
+    """Move every weight that the architecture lets move: models are loaded so, and some keep positions fixed."""
 
 
 def frozen(model: nn.Module, *, num_layers: int) -> None:

@@ -6,7 +6,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from finetune.metrics.generation import ROUGE, Distinct, SacreBLEU
 
-WORDS = "the a man Dog is on runs with red , . ! t-shirt Haus für".split()
+WORDS = ["the", "a", "man", "Dog", "runs", "with", "red", ",", ".", "!", "t-shirt", "Haus", "für"]
 
 
 def corpus(references: int, seed: int) -> tuple[list[str], list[list[str]]]:

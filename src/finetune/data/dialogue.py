@@ -141,9 +141,9 @@ class DialoguePreprocessor:
         input_ids = self._template(turns)
         labels = [-100] * len(input_ids)
         for index, turn in enumerate(turns):
-            if turn.role != "assistant":
+            if turn.role != "assistant" or not turn.reply:
                 continue
-            before = self._template(turns[:index], add_generation_prompt=True) if index else []
+            before = self._template(turns[:index], add_generation_prompt=True)
             until = self._template(turns[: index + 1])
             # some templates rewrite earlier turns: what is not there to the letter is not learnt
             if input_ids[: len(before)] == before and input_ids[: len(until)] == until:

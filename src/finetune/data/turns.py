@@ -38,20 +38,20 @@ def read_turns(dialogue: Any, *, complete: bool) -> list[Turn]:
     if isinstance(dialogue, list) and dialogue and all(isinstance(turn, str) for turn in dialogue):
         return _alternating([turn.strip() for turn in dialogue], complete=complete)
     if isinstance(dialogue, list) and dialogue and all(isinstance(turn, dict) for turn in dialogue):
-        return [_message(turn) for turn in dialogue]
+        return [_message(turn, first=index == 0) for index, turn in enumerate(dialogue)]
     raise ValueError(
         "expected a list of messages with 'role' and 'content', a list of texts, or a turn a line"
     )
 
 
-def _message(message: dict[str, Any]) -> Turn:
+def _message(message: dict[str, Any], *, first: bool) -> Turn:
     role, content = message.get("role"), message.get("content")
     role = ROLES.get(str(role), role)
     if role not in {"system", "user", "assistant"} or not isinstance(content, str):
         raise ValueError(
             f"expected messages with 'role' (system, user or assistant) and 'content', not {message!r:.120}"
         )
-    return Turn(role=role, content=content, reply=role == "assistant")
+    return Turn(role=role, content=content, reply=role == "assistant" and not first)
 
 
 def _by_speaker(lines: list[str], *, complete: bool) -> list[Turn]:

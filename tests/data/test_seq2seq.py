@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from finetune.data import Seq2SeqPreprocessor
+from finetune.errors import UserError
+
+
+def made(folder: Path, **settings: object) -> Seq2SeqPreprocessor:
+    return Seq2SeqPreprocessor(
+        **{
+            "tokenizer": AutoTokenizer.from_pretrained(folder),
+            "source_column": "en",
+            "target_column": "de",
+            "max_length": 16,
+            "max_target_length": 8,
+            "source_prefix": None,
+            "source_lang": "en",
+            "target_lang": "de",
+            **settings,
+        }
+    )
+
+
+ROWS = Dataset.from_dict({"en": ["good film", "bad plot", "good film"], "de": ["a b", "c", "d e f"]})
+
+
+def features(preprocessor: Seq2SeqPreprocessor, rows: Dataset, split: str) -> list[dict]:
+    prepared = preprocessor.prepare(rows, split=split)
+    columns = preprocessor(prepared.to_dict(), training=split == "train")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def test_training_rows_are_pairs(tiny_bert: Path):
+    preprocessor = made(tiny_bert)
+    rows = features(preprocessor, ROWS, "train")
+    decode = preprocessor.tokenizer.decode
+    assert decode(rows[0]["input_ids"]) == "[CLS] good film [SEP]"
+    # BERT's decoder starts from [CLS]: it is no target
+    assert [decode(row["labels"]) for row in rows] == ["a b [SEP]", "c [SEP]", "d e f [SEP]"]
+    assert rows[0]["length"] == 4 + 3
+
+
+def test_held_out_rows_of_one_source_are_one_example_with_its_references(tiny_bert: Path):
+    rows = features(made(tiny_bert), ROWS, "test")
+    assert [(row["source"], row["references"]) for row in rows] == [
+        ("good film", ["a b", "d e f"]),
+        ("bad plot", ["c"]),
+    ]
+
+
+def test_batches_are_padded_on_each_side_by_itself(tiny_bert: Path):
+    preprocessor = made(tiny_bert)
+    batch = preprocessor.collate(features(preprocessor, ROWS, "test"))
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, 4)
+    assert batch["labels"][1, 2:].tolist() == [-100]
+    assert batch["rows"][0]["references"] == ["a b", "d e f"]
+    assert "rows" not in preprocessor.collate(features(preprocessor, ROWS, "train"))
+
+
+def test_sources_take_a_prefix_and_are_cut(tiny_bert: Path):
+    preprocessor = made(tiny_bert, source_prefix="the story: ", max_length=6)
+    row = features(preprocessor, ROWS, "train")[0]
+    assert len(row["input_ids"]) == 6
+    assert preprocessor.tokenizer.decode(row["input_ids"]).startswith("[CLS] the story")
+
+
+def test_columns_inside_a_column_are_found(tiny_bert: Path):
+    rows = Dataset.from_dict({"translation": [{"en": "good", "de": "a"}, {"en": "bad", "de": "b"}]})
+    preprocessor = made(tiny_bert, source_column="translation.de", target_column="translation.en")
+    assert [row["source"] for row in features(preprocessor, rows, "test")] == ["a", "b"]
+
+
+def test_a_wrong_column_is_answered_with_the_nearest(tiny_bert: Path):
+    with pytest.raises(UserError, match="data.source_column=eng: .* Did you mean 'en'"):
+        made(tiny_bert, source_column="eng").prepare(ROWS, split="train")
+
+
+def test_a_missing_target_names_the_row(tiny_bert: Path):
+    rows = Dataset.from_dict({"en": ["good", "bad"], "de": ["a", None]})
+    with pytest.raises(UserError, match="column 'de' of 1 row.*row 2"):
+        made(tiny_bert).prepare(rows, split="train")
+
+
+def test_models_of_many_languages_are_told_which(tiny_bert: Path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["en_XX", "de_DE"]})
+    tokenizer.src_lang = tokenizer.tgt_lang = "en_XX"
+    preprocessor = made(tiny_bert, tokenizer=tokenizer)
+    assert (tokenizer.src_lang, tokenizer.tgt_lang) == ("en_XX", "de_DE")
+    assert preprocessor.head == {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("de_DE")}
+    with pytest.raises(UserError, match="data.target_lang=fr: .*Available: en_XX, de_DE"):
+        made(tiny_bert, tokenizer=tokenizer, target_lang="fr")

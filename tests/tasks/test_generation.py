@@ -1,0 +1,307 @@
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import save_tokenizer
+from lightning import Trainer
+from torch.utils.data import DataLoader
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MarianConfig,
+    MarianMTModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from finetune import tuning
+from finetune.errors import UserError
+from finetune.optim import schedule
+from finetune.pretrained import PretrainedModel
+from finetune.run import Run
+from finetune.tasks import CausalLM, Seq2Seq
+
+GREEDY = {"max_new_tokens": 6, "num_beams": 1, "do_sample": False}
+
+
+def task(kind: type, folder: Path, **settings) -> Seq2Seq | CausalLM:
+    torch.manual_seed(0)
+    return kind(
+        **{
+            "pretrained": PretrainedModel(pretrained_model_name_or_path=str(folder)),
+            "head": {},
+            "metrics": ["bleu", "chrf"] if kind is Seq2Seq else ["bleu", "distinct1"],
+            "monitor": ["val/loss", "min"],
+            "generation": GREEDY,
+            "tuning": tuning.full,
+            "optimizer": partial(torch.optim.SGD, lr=0.1),
+            "scheduler": partial(schedule, name="constant_with_warmup", warmup_ratio=0.0),
+            **settings,
+        }
+    )
+
+
+def ids(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(5, 40, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def sources(rows: int, seed: int = 0) -> dict:
+    labels = ids(rows, 5, seed=seed + 1)
+    labels[0, 3:] = -100
+    return {
+        "input_ids": ids(rows, 6, seed=seed),
+        "attention_mask": torch.ones(rows, 6, dtype=torch.long),
+        "labels": labels,
+        "rows": [{"source": "good", "references": ["a fine film"]} for _ in range(rows)],
+    }
+
+
+def dialogues(prompts: list[list[int]]) -> dict:
+    batch = sources(len(prompts))
+    batch["labels"] = torch.cat([torch.full((len(prompts), 3), -100), batch["input_ids"][:, 3:]], dim=1)
+    batch["rows"] = [
+        {"prompt_ids": prompt, "source": "good", "references": ["a fine film"]} for prompt in prompts
+    ]
+    return batch
+
+
+SMALL = {
+    "vocab_size": 80,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "max_position_embeddings": 64,
+}
+HEADS = {
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
+TOKENS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+SEQ2SEQ = {
+    "t5": lambda: T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=80,
+            d_model=32,
+            d_kv=16,
+            d_ff=64,
+            num_layers=2,
+            num_heads=2,
+            decoder_start_token_id=0,
+            eos_token_id=3,
+        )
+    ),
+    "bart": lambda: BartForConditionalGeneration(
+        BartConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)
+    ),
+    "marian": lambda: MarianMTModel(MarianConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=0)),
+    "mbart": lambda: MBartForConditionalGeneration(
+        MBartConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)
+    ),
+}
+CAUSAL = {
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=80, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=3, eos_token_id=3
+        )
+    ),
+    "qwen": lambda: Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=80,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            bos_token_id=3,
+            eos_token_id=3,
+        )
+    ),
+}
+
+
+def saved(folder: Path, build) -> Path:
+    torch.manual_seed(0)
+    build().save_pretrained(folder)
+    tokenizer = save_tokenizer(folder)
+    tokenizer.eos_token = "[SEP]"
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=["encoder", *SEQ2SEQ])
+def reader(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -> Path:
+    """A folder of each kind of model that reads one text and writes another."""
+    return (
+        tiny_bert if request.param == "encoder" else saved(tmp_path / request.param, SEQ2SEQ[request.param])
+    )
+
+
+@pytest.fixture(params=["encoder", *CAUSAL])
+def speaker(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -> Path:
+    """A folder of each kind of model that goes on with a text."""
+    return tiny_bert if request.param == "encoder" else saved(tmp_path / request.param, CAUSAL[request.param])
+
+
+def test_every_architecture_reads_and_writes(reader: Path):
+    made = task(Seq2Seq, reader)
+    batch = sources(3)
+    loss, count = made.loss(made(batch), batch)
+    loss.backward()
+    assert count == 13
+    assert [name for name, p in made.model.named_parameters() if p.requires_grad and p.grad is None] == []
+    made.eval()
+    assert len(made.generate(batch)) == 3
+
+
+def test_each_target_sees_only_those_before_it(reader: Path):
+    made = task(Seq2Seq, reader).eval()
+    batch, other = sources(2), sources(2)
+    other["labels"][:, 1] = 7
+    with torch.no_grad():
+        one, two = made(batch), made(other)
+    assert torch.allclose(one[:, :2], two[:, :2], atol=1e-5)
+    assert not torch.allclose(one[:, 2], two[:, 2], atol=1e-5)
+
+
+def test_every_architecture_goes_on_with_a_dialogue(speaker: Path):
+    made = task(CausalLM, speaker)
+    batch = dialogues([[2, 7, 8], [2, 9]])
+    loss, count = made.loss(made(batch), batch)
+    loss.backward()
+    assert count == 6
+    assert [name for name, p in made.model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_each_reply_token_sees_only_those_before_it(speaker: Path):
+    made = task(CausalLM, speaker).eval()
+    batch, other = dialogues([[2]] * 2), dialogues([[2]] * 2)
+    other["input_ids"][:, 3] = 7
+    with torch.no_grad():
+        one, two = made(batch), made(other)
+    assert torch.allclose(one[:, :4], two[:, :4], atol=1e-5)
+    assert not torch.allclose(one[:, 4], two[:, 4], atol=1e-5)
+
+
+def test_the_loss_is_transformers_own(speaker: Path):
+    made = task(CausalLM, speaker).eval()
+    batch = dialogues([[2]] * 3)
+    with torch.no_grad():
+        theirs = made.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"]
+        ).loss
+        assert made.loss(made(batch), batch)[0] == pytest.approx(theirs.item(), abs=1e-5)
+
+
+def test_replies_do_not_depend_on_the_padding_of_their_batch(speaker: Path):
+    made = task(CausalLM, speaker).eval()
+    prompts = [[2, 7, 8, 9, 10, 11, 12], [2, 9], [2, 30, 31, 32]]
+    together = made.generate(dialogues(prompts))
+    alone = [made.generate(dialogues([prompt]))[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_sampled_replies_can_be_repeated_and_leave_the_runs_random_numbers_alone(tiny_bert: Path):
+    sampled = {"do_sample": True, "top_k": 50, "temperature": 5.0, "max_new_tokens": 12}
+    made = task(CausalLM, tiny_bert, generation=sampled).eval()
+    batch = dialogues([[2, 7], [2, 7]])
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    texts = made.generate(batch)
+    assert torch.equal(torch.rand(1), expected)
+    assert made.generate(batch) == texts
+    assert texts[0] != texts[1]
+
+
+def test_a_finished_run_generates_as_it_did(reader: Path, tmp_path: Path):
+    made = task(Seq2Seq, reader, head={"forced_bos_token_id": 7}).eval()
+    run = Run(tmp_path / "run")
+    run.save_model_files(made.tokenizer, made.model)
+    torch.save({"state_dict": made.state_dict()}, run.folder / "last.ckpt")
+    again = task(
+        Seq2Seq,
+        reader,
+        pretrained=PretrainedModel(pretrained_model_name_or_path=str(run.model), load_weights=False),
+    ).eval()
+    again.load_state_dict(torch.load(run.folder / "last.ckpt", weights_only=True)["state_dict"])
+    assert again.model.generation_config.forced_bos_token_id == 7
+    assert again.generate(sources(3)) == made.generate(sources(3))
+
+
+@pytest.mark.parametrize("rows", [(16,), (4, 4, 4, 4), (7, 1, 5, 3)])
+def test_the_gradient_is_that_of_the_mean_over_all_target_tokens(
+    tiny_bert: Path, tmp_path: Path, rows: tuple[int, ...]
+):
+    """16 rows with targets of uneven length, at once or in micro-batches, make the same step."""
+
+    def step(sizes: tuple[int, ...]) -> list[torch.Tensor]:
+        made = task(Seq2Seq, tiny_bert)
+        for module in made.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "dropout_prob"):
+                module.dropout_prob = 0.0
+        made.num_training_steps = 1
+        whole = sources(16)
+        for index in range(16):
+            whole["labels"][index, 1 + index % 5 :] = -100
+        names = ("input_ids", "attention_mask", "labels")
+        pieces = zip(*(whole[name].split(list(sizes)) for name in names), strict=True)
+        batches = [dict(zip(names, piece, strict=True)) for piece in pieces]
+        Trainer(
+            accelerator="cpu",
+            accumulate_grad_batches=len(sizes),
+            max_steps=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=tmp_path,
+        ).fit(made, DataLoader(batches, batch_size=None))
+        return [p.detach().clone() for p in made.model.parameters()]
+
+    before = [p.detach().clone() for p in task(Seq2Seq, tiny_bert).model.parameters()]
+    at_once, in_pieces = step((16,)), step(rows)
+    for start, one, other in zip(before, at_once, in_pieces, strict=True):
+        assert torch.allclose(one - start, other - start, atol=1e-6)
+    assert any(not torch.equal(start, one) for start, one in zip(before, at_once, strict=True))
+
+
+def test_an_uncased_model_is_measured_in_what_it_can_write_and_says_so(tiny_bert: Path):
+    made = task(Seq2Seq, tiny_bert)
+    made.generate = lambda batch: ["a fine film"]
+    batch = sources(1) | {"rows": [{"source": "x", "references": ["A Fíne FILM"]}]}
+    made.update(made.test.metrics, torch.empty(0), batch)
+    assert made.test.metrics["chrf"].compute() == 100
+    assert "case:lc" in made.signatures()["bleu"]
+    assert "lower case without accents" in made.signatures()["text"]
+
+
+def test_an_unknown_generation_option_is_answered_with_the_nearest(tiny_bert: Path):
+    with pytest.raises(UserError, match="no option 'num_beam'. Did you mean 'num_beams'"):
+        task(Seq2Seq, tiny_bert, generation={"num_beam": 4})
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "said"),
+    [
+        (Seq2Seq, "gpt2", r"\(gpt2\) does not fit this task: .*\n.*model=t5_small"),
+        (CausalLM, "t5", r"\(t5\) does not fit this task: .*\n.*model=gpt2"),
+        (CausalLM, "bart", r"\(bart\) does not fit this task: it is an encoder-decoder"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_by_its_configuration_alone(
+    kind: type, model: str, said: str, tmp_path: Path
+):
+    folder = saved(tmp_path / model, {**SEQ2SEQ, **CAUSAL}[model])
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=said):
+        kind.check(PretrainedModel(pretrained_model_name_or_path=str(folder)))
