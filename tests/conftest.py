@@ -113,11 +113,12 @@ def reviews(tmp_path: Path) -> Path:
 def train_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path
 ) -> Callable[..., dict[str, float]]:
-    """Run ``train.py`` in this process with the tiny model; return its ``metrics.json``."""
+    """Run ``train.py`` in this process with the tiny model; return its ``metrics.json``. The run is ``tmp_path/run``."""
     import json
 
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
 
     monkeypatch.syspath_prepend(str(ROOT))
 
@@ -138,6 +139,11 @@ def train_here(
                 return_hydra_config=True,
             )
             HydraConfig.instance().set_config(cfg)
+        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        with open_dict(cfg):
+            cfg.pop("hydra")
+        OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+        OmegaConf.save({"hydra": {"runtime": {"cwd": str(ROOT)}}}, folder / ".hydra" / "hydra.yaml")
         train.train(cfg)
         return json.loads((folder / "metrics.json").read_text())
 

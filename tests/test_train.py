@@ -87,6 +87,13 @@ def test_accumulation_clipping_and_another_schedule(train_here, reviews: Path):
     assert metrics["parameters/trainable"] < metrics["parameters/total"]
 
 
+def test_mixed_precision_with_clipped_gradients(train_here, reviews: Path):
+    metrics = train_here(
+        "data=local", f"data.path={reviews}", "trainer.max_epochs=1", "trainer.precision=bf16-mixed"
+    )
+    assert metrics["test/loss"] > 0
+
+
 def test_local_columns_and_label_names_by_override(train_here, tmp_path: Path):
     rng_rows = [(f"good {i}\nfilm" if i % 2 else "NA", "yes" if i % 2 else "no") for i in range(40)]
     with (tmp_path / "odd.csv").open("w", newline="") as file:

@@ -139,6 +139,8 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(parameter_groups(self.model))
+        # with True, as fused optimizers say, Lightning would refuse to clip their gradients in mixed precision
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         scheduler = self._scheduler(optimizer, num_training_steps=self.num_training_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

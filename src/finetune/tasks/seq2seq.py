@@ -58,6 +58,11 @@ class Seq2Seq(Generation):
             and getattr(model.encoder, "pooler", None) is not None
         ):
             model.encoder.pooler = None  # unused, its weights would get no gradient, which DDP refuses
+        for module in model.modules():
+            if (
+                "Sinusoidal" in type(module).__name__
+            ):  # Marian's positions are a table, which DDP would wait for
+                module.requires_grad_(False)
         return model
 
     def forward(self, batch: Batch) -> Tensor:
