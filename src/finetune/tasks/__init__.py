@@ -2,5 +2,6 @@
 
 from finetune.tasks.base import Task
 from finetune.tasks.text_classification import TextClassification
+from finetune.tasks.token_classification import TokenClassification
 
-__all__ = ["Task", "TextClassification"]
+__all__ = ["Task", "TextClassification", "TokenClassification"]
