@@ -10,13 +10,14 @@ from datasets import Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.tag_columns import check_words, read_tags, tag_names
-from finetune.data.words import Words, join, split
+from finetune.data.words import join, split
 from finetune.errors import UserError
 from finetune.tags import entity_types, label_names, to_bio
 
 log = logging.getLogger(__name__)
 
 PADDING = {"labels": -100, "words": -1}
+TOLD = ("text", "offsets", "joined", "tags")  # what a held-out batch says of a row, besides its tokens
 
 
 class TokenClassificationPreprocessor:
@@ -128,8 +129,8 @@ class TokenClassificationPreprocessor:
         for index, text in enumerate(texts):
             windows = np.flatnonzero(owners == index).tolist()
             row: dict[str, Any] = {name: [values[w] for w in windows] for name, values in encoded.items()}
-            row["words"] = self._words(
-                text, [list(zip(offsets[w], special[w], strict=True)) for w in windows]
+            row["words"] = text.spoken_for(
+                [offsets[w] for w in windows], [special[w] for w in windows], overlap=self.doc_stride
             )
             if "tags" in examples:
                 labels = [self.label_names.index(tag) for tag in examples["tags"][index]]
@@ -159,38 +160,27 @@ class TokenClassificationPreprocessor:
         """
         if "words" not in features[0]:
             return self._pad(features)
-        nested = [name for name in features[0] if name in PADDING or name in self.tokenizer.model_input_names]
+        sizes = [len(row["words"]) for row in features]
+        nested = [name for name in features[0] if name not in {"length", *TOLD}]
         batch = self._pad(
-            [
-                {name: row[name][window] for name in nested}
-                for row in features
-                for window in range(len(row["words"]))
-            ]
+            [{name: row[name][w] for name in nested} for row in features for w in range(len(row["words"]))]
         )
-        words = np.split(batch.pop("words").numpy(), np.cumsum([len(row["words"]) for row in features])[:-1])
-        told = [name for name in ("text", "offsets", "joined", "tags") if name in features[0]]
+        words = np.split(batch.pop("words").numpy(), np.cumsum(sizes)[:-1])
         batch["rows"] = [
-            {"words": mine} | {name: row[name] for name in told}
+            {"words": mine} | {name: row[name] for name in TOLD if name in row}
             for row, mine in zip(features, words, strict=True)
         ]
         return batch
 
     def _pad(self, windows: list[dict[str, Any]]) -> dict[str, Any]:
-        inputs = [
-            {name: window[name] for name in self.tokenizer.model_input_names if name in window}
-            for window in windows
-        ]
+        inputs = [{k: v for k, v in window.items() if k not in {"length", *PADDING}} for window in windows]
         batch = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
         length = batch["input_ids"].shape[1]
         for name in PADDING.keys() & windows[0].keys():
-            padded = torch.full((len(windows), length), PADDING[name])
-            for row, window in zip(padded, windows, strict=True):
-                size = len(window[name])
-                where = (
-                    slice(0, size) if self.tokenizer.padding_side == "right" else slice(length - size, length)
-                )
-                row[where] = torch.tensor(window[name])
-            batch[name] = padded
+            batch[name] = torch.full((len(windows), length), PADDING[name])
+            for row, window in zip(batch[name], windows, strict=True):
+                begin = 0 if self.tokenizer.padding_side == "right" else length - len(window[name])
+                row[begin : begin + len(window[name])] = torch.tensor(window[name])
         return batch
 
     def _say_what_is_long(self, rows: Iterable[list[str]], *, split: str) -> None:
