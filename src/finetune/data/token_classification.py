@@ -56,8 +56,8 @@ class TokenClassificationPreprocessor:
         self.room = max_length - tokenizer.num_special_tokens_to_add()
         if not 0 <= doc_stride < self.room:
             raise UserError(
-                f"data.doc_stride={doc_stride}: expected 0 to {self.room - 1} tokens, "
-                f"fewer than a window of data.max_length={max_length} has besides the special ones."
+                f"data.doc_stride={doc_stride}: with data.max_length={max_length} windows can share "
+                f"0 to {self.room - 1} tokens.\nSet for example data.doc_stride={self.room // 4}"
             )
         tokenizer.truncation_side = "right"  # windows are counted from the left
         self.tokenizer = tokenizer
