@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, GPT2Config
 
-from finetune import tuning
+from finetune import cli, tuning
 from finetune.data import TokenClassificationPreprocessor
 from finetune.errors import UserError
 from finetune.optim import schedule
@@ -199,8 +199,6 @@ def write_conll(file: Path, sentences: int) -> None:
 
 
 def test_from_a_conll_file_to_predictions(train_here, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from finetune import cli
-
     write_conll(tmp_path / "train.txt", 96)
     write_conll(tmp_path / "test.txt", 12)
     metrics = train_here(
@@ -215,7 +213,6 @@ def test_from_a_conll_file_to_predictions(train_here, tmp_path: Path, capsys: py
     )
     assert metrics["test/f1"] > 0.9
     assert metrics["test/f1/LOC"] > 0.9
-    capsys.readouterr()
     run = str(tmp_path / "run")
     cli.main(["evaluate", run, "--split", "test"])
     assert f"{metrics['test/f1']:.4f}" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, List
 
 from finetune.data.columns import check_columns, check_filled
 from finetune.errors import UserError, nearest
-from finetune.tags import entity_types
+from finetune.tags import entity_types, label_names
 
 
 def check_words(rows: Dataset, column: str, *, split: str, raw: bool) -> None:
@@ -36,7 +36,7 @@ def check_words(rows: Dataset, column: str, *, split: str, raw: bool) -> None:
 
 
 def tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str]:
-    """List the tags of the training rows: those of ``ClassLabel`` in their order, others by the alphabet.
+    """List the tags that there may be: those of ``ClassLabel`` as it orders them, else by type as the alphabet does.
 
     Raises:
         UserError: the columns are not as :func:`read_tags` wants them, or no tag names an entity.
@@ -44,7 +44,7 @@ def tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str
     tags = read_tags(train, tokens_column, label_column, types=None, split="train")
     names = getattr(train.features[label_column].feature, "names", None)
     if names is None:
-        names = sorted({tag for row in tags for tag in row})
+        names = label_names(sorted(entity_types(tag for row in tags for tag in row)))
     if not entity_types(names):
         raise UserError(
             f"data.label_column={label_column}: the training rows have no tag but O: there is nothing to find.\n"
