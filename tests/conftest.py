@@ -118,7 +118,7 @@ def train_here(
 
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import OmegaConf
 
     monkeypatch.syspath_prepend(str(ROOT))
 
@@ -139,11 +139,12 @@ def train_here(
                 return_hydra_config=True,
             )
             HydraConfig.instance().set_config(cfg)
-        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-        with open_dict(cfg):
-            cfg.pop("hydra")
-        OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
-        OmegaConf.save({"hydra": {"runtime": {"cwd": str(ROOT)}}}, folder / ".hydra" / "hydra.yaml")
+        saved = folder / ".hydra"  # as Hydra itself does, so that finetune can read the run
+        saved.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(
+            OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), saved / "config.yaml"
+        )
+        OmegaConf.save({"hydra": {"runtime": {"cwd": str(tmp_path)}}}, saved / "hydra.yaml")
         train.train(cfg)
         return json.loads((folder / "metrics.json").read_text())
 

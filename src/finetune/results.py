@@ -27,16 +27,17 @@ def score_table(metrics: Mapping[str, float]) -> Table:
 def label_table(
     metrics: Mapping[str, float], stage: str, label_names: Sequence[str], matrix: list[list[int]] | None
 ) -> Table | None:
-    """Tabulate precision and recall of each label, and how often it was taken for each other one."""
+    """Tabulate precision and recall of each label, its F1 where there is one, and what it was taken for."""
     if not label_names or len(label_names) > MOST_LABELS:
         return None
     if f"{stage}/precision/{label_names[0]}" not in metrics:
         return None
-    table = Table(
-        f"{stage}, by label", "precision", "recall", *[f"→ {name}" for name in label_names if matrix]
-    )
+    columns = [
+        name for name in ("precision", "recall", "f1") if f"{stage}/{name}/{label_names[0]}" in metrics
+    ]
+    table = Table(f"{stage}, by label", *columns, *[f"→ {name}" for name in label_names if matrix])
     for index, name in enumerate(label_names):
-        figures = [f"{metrics[f'{stage}/{column}/{name}']:.4f}" for column in ("precision", "recall")]
+        figures = [f"{metrics[f'{stage}/{column}/{name}']:.4f}" for column in columns]
         table.add_row(name, *figures, *[str(count) for count in (matrix[index] if matrix else [])])
     return table
 

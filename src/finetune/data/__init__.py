@@ -5,6 +5,7 @@ from finetune.data.dialogue import DialoguePreprocessor
 from finetune.data.masked_lm import MaskedLMPreprocessor
 from finetune.data.seq2seq import Seq2SeqPreprocessor
 from finetune.data.text_classification import TextClassificationPreprocessor
+from finetune.data.token_classification import TokenClassificationPreprocessor
 
 __all__ = [
     "DataModule",
@@ -12,4 +13,5 @@ __all__ = [
     "MaskedLMPreprocessor",
     "Seq2SeqPreprocessor",
     "TextClassificationPreprocessor",
+    "TokenClassificationPreprocessor",
 ]

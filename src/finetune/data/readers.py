@@ -1,10 +1,8 @@
 """Files, folders and the Hub become ``{split: Dataset}``. Nothing here knows about tasks or tokens."""
 
 import csv
-import gzip
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 import datasets.config
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
@@ -13,7 +11,9 @@ from datasets.fingerprint import Hasher
 
 from finetune import embedded, hub
 from finetune.data.class_folders import holds_text_files, read_class_folders
+from finetune.data.conll import is_conll, read_conll
 from finetune.data.splits import SPLIT_NAMES
+from finetune.data.text_files import not_utf8, open_text
 from finetune.errors import UserError, did_you_mean, listed
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -30,7 +30,7 @@ def read(
     """Read a data set by the shape of its path.
 
     Args:
-        path: a file (CSV, TSV, JSON, JSONL or Parquet, gzipped or not); a folder of such files named after
+        path: a file (CSV, TSV, JSON, JSONL, Parquet or CoNLL, gzipped or not); a folder of such files named after
             their splits, of ``save_to_disk``, in the Hub's layout, or with a folder of text files a class
             (also as ``.tar.gz``); ``embedded:NAME``; a name on the Hub; or a file for each split.
         name: configuration of a data set that has several, as ``mnli`` in ``glue``.
@@ -63,7 +63,7 @@ def read(
 
 
 def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
-    """Read one CSV, TSV, JSON, JSONL or Parquet file, gzipped or not.
+    """Read one CSV, TSV, JSON, JSONL, Parquet or CoNLL file, gzipped or not.
 
     Every CSV value stays the text that it is: ``NA``, ``null`` and ``007`` are not turned into something else.
 
@@ -78,6 +78,8 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
     options: dict[str, object] = {}
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty.\nExpected a header and rows, or one JSON object a line.")
+    if kind == "conll":
+        return read_conll(path)
     if kind == "csv":
         separator = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
         columns = _csv_header(path, separator)
@@ -91,7 +93,7 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         return load_dataset(kind, data_files=str(path), split="train", **options)
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
-            raise _not_utf8(path, error.__cause__) from error
+            raise not_utf8(path, error.__cause__) from error
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
     except ValueError as error:
@@ -103,32 +105,26 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
 def read_lines(path: Path) -> list[str]:
     """Read a text a line, gzipped or not; empty lines are texts too."""
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             return [line.rstrip("\r\n") for line in file]
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from error
+        raise not_utf8(path, error) from error
 
 
 def table_format(path: Path) -> str | None:
-    """Return ``csv``, ``json`` or ``parquet`` by a file's name, or None where it is no table."""
+    """Return ``csv``, ``json``, ``parquet`` or ``conll``, or None where it is no table."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    return TABLES.get(suffixes[-1]) if suffixes else None
-
-
-def _not_utf8(path: Path, error: UnicodeDecodeError) -> UserError:
-    return UserError(
-        f"{path}: not UTF-8: {error.reason} at byte {error.start}.\n"
-        "Convert it, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"
-    )
+    suffix = suffixes[-1] if suffixes else ""
+    return "conll" if is_conll(path, extension=suffix, known=suffix in TABLES) else TABLES.get(suffix)
 
 
 def _csv_header(path: Path, delimiter: str) -> list[str]:
     """Return the column names, having looked whether the file is separated as expected."""
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             header = next(csv.reader(file, delimiter=delimiter), [])
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from error
+        raise not_utf8(path, error) from error
     if not any(column.strip() for column in header):
         raise UserError(
             f"{path}: the first line names no columns.\nExpected a header such as: text{delimiter}label"
@@ -146,12 +142,6 @@ def _csv_header(path: Path, delimiter: str) -> list[str]:
             f"{path}: the header names {listed(twice)} more than once.\nGive every column its own name."
         )
     return header
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _is_archive(path: Path) -> bool:

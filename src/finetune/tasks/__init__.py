@@ -5,5 +5,13 @@ from finetune.tasks.causal_lm import CausalLM
 from finetune.tasks.masked_lm import MaskedLM
 from finetune.tasks.seq2seq import Seq2Seq
 from finetune.tasks.text_classification import TextClassification
+from finetune.tasks.token_classification import TokenClassification
 
-__all__ = ["CausalLM", "MaskedLM", "Seq2Seq", "Task", "TextClassification"]
+__all__ = [
+    "CausalLM",
+    "MaskedLM",
+    "Seq2Seq",
+    "Task",
+    "TextClassification",
+    "TokenClassification",
+]
