@@ -39,12 +39,18 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="label texts; one JSON object a line")
     predict.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     source = predict.add_mutually_exclusive_group(required=True)
-    source.add_argument("--text", action="append", help="a text; may be given several times")
+    source.add_argument(
+        "--text", "--question", action="append", dest="text", help="a text; may be given several times"
+    )
     source.add_argument(
         "--file", type=Path, help="CSV, TSV, JSON, JSONL or Parquet with the run's columns, or plain lines"
     )
     predict.add_argument(
-        "--text-pair", action="append", help="the second text of each --text, for runs on pairs"
+        "--text-pair",
+        "--context",
+        action="append",
+        dest="text_pair",
+        help="the second text of each --text, for runs on pairs; the text that a --question is asked of",
     )
     predict.add_argument("--out", type=Path, help="write here instead of the screen")
     predict.add_argument("--batch-size", type=int, default=32, help="texts at a time (default: 32)")

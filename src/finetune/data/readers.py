@@ -1,6 +1,6 @@
 """Files, folders and the Hub become ``{split: Dataset}``. Nothing here knows about tasks or tokens."""
 
-import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +12,16 @@ from datasets.fingerprint import Hasher
 from finetune import embedded, hub
 from finetune.data.class_folders import holds_text_files, read_class_folders
 from finetune.data.conll import is_conll, read_conll
+from finetune.data.csv_files import csv_header
+from finetune.data.parallel import parallel_files, read_parallel
 from finetune.data.splits import SPLIT_NAMES
+from finetune.data.squad_json import is_squad, read_squad
 from finetune.data.text_files import not_utf8, open_text
 from finetune.errors import UserError, did_you_mean, listed
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+
+VERSION = re.compile(r"-v\d+$")  # SQuAD calls its files train-v1.1.json and dev-v1.1.json
 
 
 def read(
@@ -30,9 +35,9 @@ def read(
     """Read a data set by the shape of its path.
 
     Args:
-        path: a file (CSV, TSV, JSON, JSONL, Parquet or CoNLL, gzipped or not); a folder of such files named after
-            their splits, of ``save_to_disk``, in the Hub's layout, or with a folder of text files a class
-            (also as ``.tar.gz``); ``embedded:NAME``; a name on the Hub; or a file for each split.
+        path: a file (CSV, TSV, JSON, JSONL, Parquet, CoNLL or SQuAD's, gzipped or not); a folder of such files
+            named after their splits, of parallel texts (``train.en``, ``train.de``), of ``save_to_disk``, in the Hub's
+            layout, or with a folder of text files a class (also as ``.tar.gz``); ``embedded:NAME``; a name on the Hub; or a file for each split.
         name: configuration of a data set that has several, as ``mnli`` in ``glue``.
         revision: branch, tag or commit on the Hub.
         delimiter: what separates the columns of CSV files; a comma, or a tab in TSV, unless said.
@@ -80,9 +85,11 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         raise UserError(f"{path}: the file is empty.\nExpected a header and rows, or one JSON object a line.")
     if kind == "conll":
         return read_conll(path)
+    if kind == "json" and is_squad(path):
+        return read_squad(path)
     if kind == "csv":
         separator = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
-        columns = _csv_header(path, separator)
+        columns = csv_header(path, separator)
         options = {
             "sep": separator,
             "features": Features({column: Value("string") for column in columns}),
@@ -118,32 +125,6 @@ def table_format(path: Path) -> str | None:
     return "conll" if is_conll(path, extension=suffix, known=suffix in TABLES) else TABLES.get(suffix)
 
 
-def _csv_header(path: Path, delimiter: str) -> list[str]:
-    """Return the column names, having looked whether the file is separated as expected."""
-    try:
-        with open_text(path) as file:
-            header = next(csv.reader(file, delimiter=delimiter), [])
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
-    if not any(column.strip() for column in header):
-        raise UserError(
-            f"{path}: the first line names no columns.\nExpected a header such as: text{delimiter}label"
-        )
-    if len(header) == 1:
-        for other, spelled in ((",", ","), (";", ";"), ("\t", "\\t"), ("|", "|")):
-            if other != delimiter and other in header[0]:
-                raise UserError(
-                    f"{path}: its columns are separated by {spelled!r}, not by {delimiter!r}: {header[0][:80]!r}.\n"
-                    f"Say so: 'data.delimiter=\"{spelled}\"'"
-                )
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise UserError(
-            f"{path}: the header names {listed(twice)} more than once.\nGive every column its own name."
-        )
-    return header
-
-
 def _is_archive(path: Path) -> bool:
     return path.name.endswith((".tar.gz", ".tgz", ".tar"))
 
@@ -176,8 +157,10 @@ def _read_folder(
     if not described:
         if holds_text_files(folder):
             return read_class_folders(folder, class_folders)
+        if parallel := parallel_files(folder):
+            return read_parallel(parallel)
         tables = sorted(file for file in folder.iterdir() if file.is_file() and table_format(file))
-        named = {file.name.split(".")[0].lower(): file for file in tables}
+        named = {VERSION.sub("", file.name.split(".")[0].lower()): file for file in tables}
         splits = {SPLIT_NAMES[stem]: file for stem, file in named.items() if stem in SPLIT_NAMES}
         if not splits and len(tables) == 1:
             splits = {"train": tables[0]}

@@ -1,0 +1,47 @@
+"""Parallel text: a file a language, a sentence a line, become a row a line with a column a language."""
+
+from pathlib import Path
+
+from datasets import Dataset
+
+from finetune.data.splits import SPLIT_NAMES
+from finetune.data.text_files import not_utf8, open_text
+from finetune.errors import UserError
+
+Files = dict[str, dict[str, Path]]
+
+
+def parallel_files(folder: Path) -> Files:
+    """Return ``{split: {language: file}}`` for files such as ``train.en`` and ``train.de``, gzipped or not."""
+    found: Files = {}
+    for file in sorted(folder.iterdir()):
+        stem, _, language = file.name.removesuffix(".gz").rpartition(".")
+        if file.is_file() and stem.lower() in SPLIT_NAMES and language.isalpha() and 2 <= len(language) <= 3:
+            found.setdefault(SPLIT_NAMES[stem.lower()], {})[language] = file
+    return {split: files for split, files in found.items() if len(files) >= 2}
+
+
+def read_parallel(files: Files) -> dict[str, Dataset]:
+    """Read them.
+
+    Raises:
+        UserError: the files of a split have not the same number of lines, or one is not UTF-8.
+    """
+    return {split: _read(languages) for split, languages in files.items()}
+
+
+def _read(languages: dict[str, Path]) -> Dataset:
+    columns = {}
+    for language, path in languages.items():
+        try:
+            with open_text(path) as file:
+                columns[language] = [line.rstrip("\r\n") for line in file]
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, error) from error
+    lines = {str(languages[language]): len(column) for language, column in columns.items()}
+    if len(set(lines.values())) > 1:
+        raise UserError(
+            "Parallel files must have a line for each line of the other:\n"
+            + "\n".join(f"{path}: {count:,} lines" for path, count in list(lines.items())[:3])
+        )
+    return Dataset.from_dict(columns)

@@ -1,0 +1,218 @@
+"""Extractive question answering: a question and the text that holds its answer become windows of token ids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from finetune.data.columns import check_columns, check_filled
+from finetune.errors import UserError
+
+MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
+
+
+class QuestionAnsweringPreprocessor:
+    """Tokenize questions with their contexts, a long one in overlapping windows, and find the answers' tokens.
+
+    Args:
+        tokenizer: of the pretrained model; a fast one, which knows where its tokens lie in the text.
+        question_column: questions.
+        context_column: the texts that they are asked of.
+        answers_column: ``{"text": […], "answer_start": […]}`` as in SQuAD; empty lists where there is no answer.
+        version_2_with_negative: whether there may be none.
+        max_length: tokens a window, question and special tokens counted.
+        doc_stride: tokens of the context that neighbouring windows share.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        question_column: str,
+        context_column: str,
+        answers_column: str,
+        version_2_with_negative: bool,
+        max_length: int,
+        doc_stride: int,
+    ) -> None:
+        if not tokenizer.is_fast:
+            raise UserError(
+                "This model has no fast tokenizer, which alone says where in a text a token lies."
+            )
+        if not 16 <= max_length <= tokenizer.model_max_length:
+            raise UserError(
+                f"data.max_length={max_length}: this model reads from 16 to {tokenizer.model_max_length} tokens."
+            )
+        self.max_query_length = min(MAX_QUERY_LENGTH, max_length // 2)
+        room = max_length - self.max_query_length - tokenizer.num_special_tokens_to_add(pair=True)
+        if not 0 <= doc_stride < room:
+            raise UserError(
+                f"data.doc_stride={doc_stride}: with data.max_length={max_length} windows can share "
+                f"0 to {room - 1} tokens.\nSet for example data.doc_stride={room // 2}"
+            )
+        self.tokenizer = tokenizer
+        self.input_columns = [question_column, context_column]
+        self.answers_column = answers_column
+        self.version_2_with_negative = version_2_with_negative
+        self.max_length = max_length
+        self.doc_stride = doc_stride
+        self.head: dict[str, Any] = {}
+
+    def fit(self, train: Dataset) -> None:
+        """Do nothing: answers are places in the text."""
+
+    def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
+        """Keep ``question`` and ``context``, checked, with ``answers`` and ``answer_starts`` beside them.
+
+        Raises:
+            UserError: a column or a text is missing, or an answer does not lie where it should; names the row.
+        """
+        question, context = self.input_columns
+        columns = {"question_column": question, "context_column": context}
+        check_columns(
+            rows, columns | ({"answers_column": self.answers_column} if labelled else {}), split=split
+        )
+        check_filled(rows, self.input_columns, split=split)
+        prepared: dict[str, list[Any]] = {"question": list(rows[question]), "context": list(rows[context])}
+        if labelled:
+            prepared |= {"answers": [], "answer_starts": []}
+            for index, (text, answers) in enumerate(
+                zip(prepared["context"], rows[self.answers_column], strict=True)
+            ):
+                where = f"The {split} split, row {index + 1}, column {self.answers_column!r}"
+                texts, starts = self._checked(answers, text, where=where)
+                prepared["answers"].append(texts)
+                prepared["answer_starts"].append(starts)
+        return Dataset.from_dict(prepared)
+
+    def strata(self, prepared: Dataset) -> Sequence[int] | None:
+        """Return None: questions have no classes."""
+        return None
+
+    def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
+        """Tokenize a batch of rows; padding waits for :meth:`collate`.
+
+        In training each window is a row, its ``labels`` the first and last token of the answer. Otherwise a row keeps
+        its windows as lists, with ``offsets``: for each token where it lies in the context, (-1, -1) outside.
+        """
+        encoded = self.tokenizer(
+            self._cut(examples["question"]),
+            examples["context"],
+            truncation="only_second",
+            max_length=self.max_length,
+            stride=self.doc_stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        owners = encoded.pop("overflow_to_sample_mapping")
+        offsets = []
+        for window, spans in enumerate(encoded.pop("offset_mapping")):
+            in_context = np.array(encoded.sequence_ids(window), dtype=float) == 1
+            offsets.append(np.where(in_context[:, None], np.array(spans), -1))
+        windows: dict[str, list[Any]] = dict(encoded)
+        if "answers" in examples:
+            windows["labels"] = [
+                _labels(spans, examples["answers"][row], examples["answer_starts"][row])
+                for spans, row in zip(offsets, owners, strict=True)
+            ]
+        if training:
+            return windows | {"length": [len(ids) for ids in windows["input_ids"]]}
+        windows["offsets"] = [spans.tolist() for spans in offsets]
+        rows = len(examples["question"])
+        features: dict[str, list[Any]] = {name: [[] for _ in range(rows)] for name in windows}
+        for window, row in enumerate(owners):
+            for name, values in windows.items():
+                features[name][row].append(values[window])
+        told = {name: examples[name] for name in ("context", "answers") if name in examples}
+        return features | told | {"length": [sum(map(len, ids)) for ids in features["input_ids"]]}
+
+    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pad the windows of all rows to the longest of the batch.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` (windows, length), ``labels`` (windows, 2): the first and the last token
+            of the answer. Held-out batches also have ``rows``, a dictionary a row: ``offsets``, an array (windows of the
+            row, length, 2) of characters, -1 outside the context; ``context``; ``answers`` where known.
+        """
+        if "offsets" not in features[0]:
+            return self._pad(features)
+        nested = [name for name in features[0] if name not in {"length", "offsets", "context", "answers"}]
+        windows = [
+            {name: row[name][window] for name in nested}
+            for row in features
+            for window in range(len(row["input_ids"]))
+        ]
+        batch = self._pad(windows)
+        length = batch["input_ids"].shape[1]
+        batch["rows"] = []
+        for row in features:
+            offsets = np.full((len(row["offsets"]), length, 2), -1)
+            for window, spans in zip(offsets, row["offsets"], strict=True):
+                window[: len(spans)] = spans
+            told = {name: row[name] for name in ("context", "answers") if name in row}
+            batch["rows"].append({"offsets": offsets} | told)
+        return batch
+
+    def _pad(self, windows: list[dict[str, Any]]) -> dict[str, Any]:
+        inputs = [{k: v for k, v in window.items() if k not in {"labels", "length"}} for window in windows]
+        batch: dict[str, Any] = dict(self.tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
+        if "labels" in windows[0]:
+            batch["labels"] = torch.tensor([window["labels"] for window in windows])
+        return batch
+
+    def _cut(self, questions: list[str]) -> list[str]:
+        """Cut what of a question would leave the context too little room."""
+        tokens = self.tokenizer(
+            [question.strip() for question in questions],
+            add_special_tokens=False,
+            truncation=True,
+            max_length=self.max_query_length,
+            return_offsets_mapping=True,
+        )
+        return [
+            question.strip()[: spans[-1][1] if spans else 0]
+            for question, spans in zip(questions, tokens["offset_mapping"], strict=True)
+        ]
+
+    def _checked(self, answers: Any, context: str, *, where: str) -> tuple[list[str], list[int]]:
+        if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
+            raise UserError(f"{where}: expected {{'text': […], 'answer_start': […]}}, not {answers!r:.100}.")
+        texts, starts = list(answers["text"]), list(answers["answer_start"])
+        if not texts and not self.version_2_with_negative:
+            raise UserError(
+                f"{where}: the question has no answer.\n"
+                "If that is meant, say so: data.version_2_with_negative=true (data=squad_v2 does)"
+            )
+        for position, (text, start) in enumerate(zip(texts, starts, strict=True)):
+            if context[start : start + len(text)] != text:
+                found = context.find(text)
+                if found < 0:
+                    raise UserError(
+                        f"{where}: the answer {text[:60]!r} is not in its context.\n"
+                        "Answers must be parts of the context, to the letter."
+                    )
+                starts[position] = found
+        return texts, starts
+
+
+def _labels(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:
+    """Return the tokens that the first answer begins and ends with, or twice 0 ([CLS]) where it is not all there.
+
+    Args:
+        spans: (length, 2), where each token lies in the context, -1 outside.
+        answers: the right ones.
+        starts: their first characters.
+    """
+    begins, ends = spans[:, 0], spans[:, 1]
+    context = np.flatnonzero(begins >= 0)
+    if not answers or not len(context):
+        return [0, 0]
+    start, end = starts[0], starts[0] + len(answers[0])
+    if begins[context[0]] > start or ends[context[-1]] < end:
+        return [0, 0]
+    first = context[np.flatnonzero(begins[context] <= start)[-1]]
+    last = context[np.flatnonzero(ends[context] >= end)[0]]
+    return [int(first), int(max(first, last))]

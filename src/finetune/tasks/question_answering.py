@@ -1,0 +1,165 @@
+"""Extractive question answering: which part of a text answers a question, if any."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from transformers import AutoModelForQuestionAnswering
+
+from finetune.metrics.squad import SquadScore
+from finetune.pretrained import PretrainedModel
+from finetune.tasks.base import Batch, Task, cross_entropy, inputs
+
+Candidate = dict[str, Any]
+
+
+class QuestionAnswering(Task):
+    """Fine-tune a pretrained model with a head that finds the first and the last token of an answer.
+
+    An answer is the best over all windows of its context; a question has none if the score for that, the lowest over the
+    windows, is above the best answer's by more than ``null_score_diff_threshold``. Source: Devlin et al. (2019).
+
+    Args:
+        pretrained: where the weights come from.
+        head: empty.
+        version_2_with_negative: whether questions may have no answer.
+        n_best_size: starts and ends that are tried for each window, and answers given for a question.
+        max_answer_length: tokens.
+        null_score_diff_threshold: the higher, the fewer questions have no answer.
+        tuning: chooses which weights move.
+        optimizer: makes an optimizer of parameter groups.
+        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+    """
+
+    monitor = ("val/f1", "max")
+
+    def __init__(
+        self,
+        *,
+        pretrained: PretrainedModel,
+        head: dict[str, Any],
+        version_2_with_negative: bool,
+        n_best_size: int,
+        max_answer_length: int,
+        null_score_diff_threshold: float,
+        tuning: Callable[[nn.Module], None],
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+    ) -> None:
+        super().__init__(
+            model=pretrained.load_model(AutoModelForQuestionAnswering, **head),
+            metrics=MetricCollection({"squad": SquadScore(version_2_with_negative=version_2_with_negative)}),
+            tuning=tuning,
+            optimizer=optimizer,
+            scheduler=scheduler,
+        )
+        self.version_2_with_negative = version_2_with_negative
+        self.n_best_size = n_best_size
+        self.max_answer_length = max_answer_length
+        self.null_score_diff_threshold = null_score_diff_threshold
+
+    @classmethod
+    def check(cls, pretrained: PretrainedModel) -> None:
+        pretrained.check(
+            AutoModelForQuestionAnswering,
+            choose="model=minilm, bert, roberta, deberta, modernbert, …",
+            bidirectional=True,
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits (windows, length, 2) of being the first and the last token of the answer."""
+        outputs = self.model(**inputs(batch))
+        return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the mean loss over starts and ends, and how many there are.
+
+        Args:
+            logits: (windows, length, 2).
+            batch: with ``labels`` (windows, 2) of tokens.
+        """
+        mask = batch["attention_mask"].unsqueeze(-1) == 0
+        logits = logits.float().masked_fill(mask, torch.finfo(torch.float32).min)
+        return cross_entropy(logits.transpose(1, 2), batch["labels"])
+
+    def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
+        answers = [self._answer(candidates)["text"] for candidates in self._candidates(logits, batch)]
+        metrics.update(answers, [row["answers"] for row in batch["rows"]])
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return a dictionary a row: ``answer``, ``score``, ``start``, ``end``, and ``n_best`` of the same.
+
+        ``start`` and ``end`` count characters of the context; ``score`` is a softmax over the candidates. No answer is an
+        empty text without a place.
+        """
+        predictions = []
+        for candidates in self._candidates(self(batch).float(), batch):
+            best = self._answer(candidates)
+            logits = np.array([candidate["logit"] for candidate in candidates])
+            scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+            n_best = [
+                {"answer": c["text"], "score": float(score), "start": c["start"], "end": c["end"]}
+                for c, score in zip(candidates, scores, strict=True)
+            ]
+            chosen = next(n for n, c in zip(n_best, candidates, strict=True) if c is best)
+            predictions.append(chosen | {"n_best": n_best})
+        return predictions
+
+    def _answer(self, candidates: list[Candidate]) -> Candidate:
+        """Choose among candidates, the best first: no answer must be better by the threshold."""
+        found = [candidate for candidate in candidates if candidate["start"] is not None]
+        nothing = [candidate for candidate in candidates if candidate["start"] is None]
+        if not found:
+            return nothing[0]
+        if nothing and nothing[0]["logit"] - found[0]["logit"] > self.null_score_diff_threshold:
+            return nothing[0]
+        return found[0]
+
+    def _candidates(self, logits: Tensor, batch: Batch) -> list[list[Candidate]]:
+        """Return for each row its best answers, the best first; no answer is among them where that may be.
+
+        Args:
+            logits: (windows, length, 2), the windows of all rows.
+            batch: with ``rows``, whose ``offsets`` (windows of the row, length, 2) say where tokens lie in the context.
+        """
+        values, found, window = logits.cpu().numpy(), [], 0
+        for row in batch["rows"]:
+            mine = values[window : window + len(row["offsets"])]
+            window += len(row["offsets"])
+            candidates: list[Candidate] = []
+            for scores, offsets in zip(mine, row["offsets"], strict=True):
+                candidates += self._spans(scores, offsets, row["context"])
+            unique = {(c["start"], c["end"]): c for c in sorted(candidates, key=lambda c: c["logit"])}
+            best = sorted(unique.values(), key=lambda c: -c["logit"])[: self.n_best_size]
+            if self.version_2_with_negative or not best:
+                null = mine[:, 0].sum(axis=-1).min()  # at [CLS], as labels say it
+                best.append({"text": "", "start": None, "end": None, "logit": float(null)})
+            found.append(sorted(best, key=lambda c: -c["logit"]))
+        return found
+
+    def _spans(self, scores: np.ndarray, offsets: np.ndarray, context: str) -> list[Candidate]:
+        """Return the best spans of one window; scores (length, 2), offsets (length, 2), -1 outside the context."""
+        inside = np.flatnonzero(offsets[:, 0] >= 0)
+        starts, ends = (
+            inside[np.argsort(-scores[inside, side], kind="stable")[: self.n_best_size]] for side in (0, 1)
+        )
+        first, last = np.meshgrid(starts, ends, indexing="ij")
+        fits = (last >= first) & (last - first < self.max_answer_length)
+        first, last = first[fits], last[fits]
+        total = scores[first, 0] + scores[last, 1]
+        candidates = []
+        for index in np.argsort(-total, kind="stable")[: self.n_best_size]:
+            start, end = int(offsets[first[index], 0]), int(offsets[last[index], 1])
+            text = context[start:end]
+            start += len(text) - len(text.lstrip())  # some tokenizers count the space before a word to it
+            end = start + len(text.strip())
+            if start < end:
+                candidates.append(
+                    {"text": context[start:end], "start": start, "end": end, "logit": float(total[index])}
+                )
+        return candidates
