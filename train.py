@@ -62,6 +62,8 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
     trainer.fit(task, data)
+    if not trainer.checkpoint_callback.best_model_path:  # stopped within its first epoch
+        trainer.save_checkpoint(run.best)
 
     # 4. Evaluate the checkpoint that validation chose, on validation and test
     metrics = {**throughput.summary(trainer), **task.num_parameters()}

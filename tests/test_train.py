@@ -94,6 +94,11 @@ def test_mixed_precision_with_clipped_gradients(train_here, reviews: Path):
     assert metrics["test/loss"] > 0
 
 
+def test_a_run_of_a_few_steps_is_measured_too(train_here, reviews: Path):
+    metrics = train_here("data=local", f"data.path={reviews}", "trainer.max_steps=2")
+    assert {"val/accuracy", "test/accuracy"} <= set(metrics)
+
+
 def test_local_columns_and_label_names_by_override(train_here, tmp_path: Path):
     rng_rows = [(f"good {i}\nfilm" if i % 2 else "NA", "yes" if i % 2 else "no") for i in range(40)]
     with (tmp_path / "odd.csv").open("w", newline="") as file:

@@ -93,3 +93,10 @@ def test_models_of_many_languages_are_told_which(tiny_bert: Path):
     assert preprocessor.head == {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("de_DE")}
     with pytest.raises(UserError, match="data.target_lang=fr: .*Available: en_XX, de_DE"):
         made(tiny_bert, tokenizer=tokenizer, target_lang="fr")
+
+
+def test_a_direction_turned_by_half_is_refused(tiny_bert: Path):
+    with pytest.raises(
+        UserError, match="both 'de'.\nTo turn the direction round: data.source_lang=de data.target_lang=en"
+    ):
+        made(tiny_bert, source_column="de")

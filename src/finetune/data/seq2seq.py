@@ -45,6 +45,11 @@ class Seq2SeqPreprocessor:
                 raise UserError(
                     f"data.{option}={length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
                 )
+        if source_column == target_column:
+            raise UserError(
+                f"data.source_column and data.target_column are both {source_column!r}.\n"
+                "To turn the direction round: data.source_lang=de data.target_lang=en"
+            )
         self.tokenizer = tokenizer
         self.input_columns = [source_column]
         self.target_column = target_column
@@ -61,7 +66,7 @@ class Seq2SeqPreprocessor:
         """Do nothing: the targets are text."""
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
-        """Keep ``source`` and ``references``, checked; held-out rows of one source become one row.
+        """Keep ``source`` and ``target``, checked; held-out rows of one source become one row with ``references``.
 
         Raises:
             UserError: a column or a text is missing.
@@ -73,15 +78,18 @@ class Seq2SeqPreprocessor:
             rows = rows.flatten()
         check_columns(rows, columns, split=split)
         check_filled(rows, list(columns.values()), split=split)
-        sources = list(rows[self.input_columns[0]])
-        if not labelled:
-            return Dataset.from_dict({"source": sources})
-        targets = list(rows[self.target_column])
-        if split == "train":
-            return Dataset.from_dict({"source": sources, "references": [[text] for text in targets]})
+        names = {
+            self.input_columns[0]: "source",
+            **({self.target_column: "target"} if labelled else {}),
+        }
+        rows = rows.select_columns(list(names)).rename_columns(
+            {column: name for column, name in names.items() if column != name}
+        )
+        if split == "train" or not labelled:
+            return rows
         merged: dict[str, list[str]] = {}
-        for source, target in zip(sources, targets, strict=True):
-            merged.setdefault(source, []).append(target)
+        for row in rows:
+            merged.setdefault(row["source"], []).append(row["target"])
         return Dataset.from_dict({"source": list(merged), "references": list(merged.values())})
 
     def strata(self, prepared: Dataset) -> Sequence[int] | None:
@@ -97,6 +105,8 @@ class Seq2SeqPreprocessor:
             "attention_mask": sources["attention_mask"],
             "length": [len(ids) for ids in sources["input_ids"]],
         }
+        if "target" in examples:  # rows of train, which validation and test may be carved from
+            examples = {**examples, "references": [[target] for target in examples["target"]]}
         if "references" in examples:
             features["labels"] = self._targets([references[0] for references in examples["references"]])
             features["length"] = [

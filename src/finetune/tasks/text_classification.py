@@ -17,6 +17,7 @@ from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
+    MulticlassMatthewsCorrCoef,
     MulticlassPrecision,
     MulticlassRecall,
     MultilabelExactMatch,
@@ -38,7 +39,7 @@ class TextClassification(Task):
     Loss and metrics follow the kind of labels (transformers' ``problem_type``):
 
     - ``single_label_classification``: cross-entropy; accuracy, macro F1, precision and recall (macro and
-      for each class), confusion matrix.
+      for each class), Matthews correlation, confusion matrix.
     - ``multi_label_classification``: binary cross-entropy for each label; the same figures, where ``accuracy``
       counts a row as right only if all its labels are.
     - ``regression``: mean squared error; ``mse``, ``mae``, ``pearson``, ``spearman``.
@@ -168,6 +169,7 @@ def _metrics(problem_type: str, label_names: list[str]) -> tuple[MetricCollectio
             "f1": MulticlassF1Score(n, average="macro"),
             "precision": MulticlassPrecision(n, average="macro"),
             "recall": MulticlassRecall(n, average="macro"),
+            "matthews_corrcoef": MulticlassMatthewsCorrCoef(n),
             "precision_by_label": ClasswiseWrapper(
                 MulticlassPrecision(n, average="none"), label_names, prefix="precision/"
             ),
