@@ -15,7 +15,7 @@ from finetune.errors import UserError, nearest
 if TYPE_CHECKING:  # torch and transformers take seconds to import: each command imports what it needs
     from omegaconf import DictConfig
 
-    from finetune.data.datamodule import Preprocessor
+    from finetune.data.preprocessor import Preprocessor
     from finetune.tasks import Task
 
 

@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from finetune.data.answers import answer_tokens, read_answers
 from finetune.data.columns import check_columns, check_filled
 from finetune.errors import UserError
 
@@ -83,7 +84,9 @@ class QuestionAnsweringPreprocessor:
                 zip(prepared["context"], rows[self.answers_column], strict=True)
             ):
                 where = f"The {split} split, row {index + 1}, column {self.answers_column!r}"
-                texts, starts = self._checked(answers, text, where=where)
+                texts, starts = read_answers(
+                    answers, text, may_be_none=self.version_2_with_negative, where=where
+                )
                 prepared["answers"].append(texts)
                 prepared["answer_starts"].append(starts)
         return Dataset.from_dict(prepared)
@@ -115,7 +118,7 @@ class QuestionAnsweringPreprocessor:
         windows: dict[str, list[Any]] = dict(encoded)
         if "answers" in examples:
             windows["labels"] = [
-                _labels(spans, examples["answers"][row], examples["answer_starts"][row])
+                answer_tokens(spans, examples["answers"][row], examples["answer_starts"][row])
                 for spans, row in zip(offsets, owners, strict=True)
             ]
         if training:
@@ -176,43 +179,3 @@ class QuestionAnsweringPreprocessor:
             question.strip()[: spans[-1][1] if spans else 0]
             for question, spans in zip(questions, tokens["offset_mapping"], strict=True)
         ]
-
-    def _checked(self, answers: Any, context: str, *, where: str) -> tuple[list[str], list[int]]:
-        if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
-            raise UserError(f"{where}: expected {{'text': […], 'answer_start': […]}}, not {answers!r:.100}.")
-        texts, starts = list(answers["text"]), list(answers["answer_start"])
-        if not texts and not self.version_2_with_negative:
-            raise UserError(
-                f"{where}: the question has no answer.\n"
-                "If that is meant, say so: data.version_2_with_negative=true (data=squad_v2 does)"
-            )
-        for position, (text, start) in enumerate(zip(texts, starts, strict=True)):
-            if context[start : start + len(text)] != text:
-                found = context.find(text)
-                if found < 0:
-                    raise UserError(
-                        f"{where}: the answer {text[:60]!r} is not in its context.\n"
-                        "Answers must be parts of the context, to the letter."
-                    )
-                starts[position] = found
-        return texts, starts
-
-
-def _labels(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:
-    """Return the tokens that the first answer begins and ends with, or twice 0 ([CLS]) where it is not all there.
-
-    Args:
-        spans: (length, 2), where each token lies in the context, -1 outside.
-        answers: the right ones.
-        starts: their first characters.
-    """
-    begins, ends = spans[:, 0], spans[:, 1]
-    context = np.flatnonzero(begins >= 0)
-    if not answers or not len(context):
-        return [0, 0]
-    start, end = starts[0], starts[0] + len(answers[0])
-    if begins[context[0]] > start or ends[context[-1]] < end:
-        return [0, 0]
-    first = context[np.flatnonzero(begins[context] <= start)[-1]]
-    last = context[np.flatnonzero(ends[context] >= end)[0]]
-    return [int(first), int(max(first, last))]

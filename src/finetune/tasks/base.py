@@ -9,10 +9,11 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 
 from finetune.optim import parameter_groups
 from finetune.pretrained import PretrainedModel
+from finetune.tasks.held_out import HeldOut
 
 Batch = dict[str, Any]
 """The model's inputs as tensors, ``labels``, and ``rows``: for each row what metrics and predictions need of it."""
@@ -164,7 +165,7 @@ class Task(LightningModule):
         trainer = self._trainer
         return trainer is not None and trainer.world_size * trainer.accumulate_grad_batches > 1
 
-    def _evaluate(self, held_out: "HeldOut", batch: Batch) -> None:
+    def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
         logits = self(batch).float()
         loss, targets = self.loss(logits, batch)
         held_out.loss.update(loss, weight=targets)
@@ -186,29 +187,3 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     count = (labels != -100).sum()
     total = F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction="sum")
     return total / count.clamp(min=1), count
-
-
-class HeldOut(nn.Module):
-    """The loss and the metrics of one held-out split, named ``STAGE/NAME``, exact over batches and devices."""
-
-    def __init__(self, metrics: MetricCollection, *, stage: str, perplexity: bool) -> None:
-        super().__init__()
-        self.perplexity = perplexity
-        self.stage = stage
-        self.loss = MeanMetric()
-        self.metrics = metrics.clone(prefix=f"{stage}/")
-
-    def reset(self) -> None:
-        """Forget the rows seen so far."""
-        self.loss.reset()
-        self.metrics.reset()
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return every figure over the rows of all devices; each device gets the same."""
-        loss = self.loss.compute()
-        figures = {f"{self.stage}/loss": loss, **self.metrics.compute()}
-        return figures | ({f"{self.stage}/perplexity": loss.exp()} if self.perplexity else {})
-
-    def scalars(self) -> dict[str, Tensor]:
-        """Return the figures that are one number, which loggers take."""
-        return {name: value for name, value in self.compute().items() if value.numel() == 1}

@@ -1,0 +1,30 @@
+"""What is measured on a held-out split."""
+
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+
+
+class HeldOut(nn.Module):
+    """The loss and the metrics of one held-out split, named ``STAGE/NAME``, exact over batches and devices."""
+
+    def __init__(self, metrics: MetricCollection, *, stage: str, perplexity: bool) -> None:
+        super().__init__()
+        self.perplexity = perplexity
+        self.stage = stage
+        self.loss = MeanMetric()
+        self.metrics = metrics.clone(prefix=f"{stage}/")
+
+    def reset(self) -> None:
+        """Forget the rows seen so far."""
+        self.loss.reset()
+        self.metrics.reset()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return every figure over the rows of all devices; each device gets the same."""
+        loss = self.loss.compute()
+        figures = {f"{self.stage}/loss": loss, **self.metrics.compute()}
+        return figures | ({f"{self.stage}/perplexity": loss.exp()} if self.perplexity else {})
+
+    def scalars(self) -> dict[str, Tensor]:
+        """Return the figures that are one number, which loggers take."""
+        return {name: value for name, value in self.compute().items() if value.numel() == 1}
