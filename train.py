@@ -76,7 +76,9 @@ def train(cfg: DictConfig) -> float:
             run.write_confusion_matrix(matrix, task.label_names)
         if signatures := task.signatures():
             run.write_signatures(signatures)
-        print_results(metrics, folder=run.folder, label_names=task.label_names, matrix=matrix)
+        print_results(
+            metrics, folder=run.folder, label_names=task.label_names, matrix=matrix, asked=task.asked
+        )
     return float(metrics[cfg.monitor.metric])
 
 

@@ -73,6 +73,26 @@ def test_translation(train_here, again, tmp_path: Path):
     assert "bad" in rows[0]["generated_text"]
 
 
+def test_question_answering(train_here, again, tmp_path: Path):
+    rng = random.Random(0)
+    qas = []
+    for index in range(240):
+        praise = rng.choice(list(OPPOSITE))
+        context = f"the film is {praise} and the plot is {rng.choice(list(OPPOSITE.values()))}"
+        answer = {"text": praise, "answer_start": context.index(praise)}
+        qas.append({"context": context, "qas": [{"id": str(index), "question": "film", "answers": [answer]}]})
+    (tmp_path / "train-v1.1.json").write_text(json.dumps({"data": [{"title": "T", "paragraphs": qas}]}))
+    metrics = train_here(
+        "task=question_answering", "data=local", f"data.path={tmp_path}/train-v1.1.json", "data.doc_stride=8",
+        "optimizer.lr=5e-3", "trainer.max_epochs=3",
+    )  # fmt: skip
+    assert metrics["test/exact_match"] > 0.9
+    asked = [("--question", "film", "--context", f"the film is {word} with a plot") for word in OPPOSITE]
+    rows = again(metrics, *(argument for pair in asked[:3] for argument in pair))
+    assert [row["answer"] for row in rows] == ["good", "great", "fine"]
+    assert [row["context"][row["start"] : row["end"]] for row in rows] == ["good", "great", "fine"]
+
+
 def test_summarization_with_several_references(train_here, again, tmp_path: Path):
     write_pairs(tmp_path / "train.jsonl", 40)
     for name in ("validation", "test"):
@@ -180,14 +200,17 @@ def test_a_new_data_set_is_one_yaml(tmp_path: Path, tiny_bert: Path):
 @pytest.mark.parametrize(
     ("data", "folder", "measured"),
     [
+        ("wnut_17", "wnut_17", "test/f1/person"),
+        ("squad", "squad", "test/exact_match"),
         ("multi30k", "multi30k", "test/chrf"),
         ("dialogsum", "dialogsum", "test/rougeLsum"),
         ("dialogsum_turns", "dialogsum", "test/distinct2"),
     ],
 )
 def test_public_data_sets_train(train_here, data: str, folder: str, measured: str):
+    short = {"wnut_17": ["data.doc_stride=8"], "squad": ["data.doc_stride=8"]}
     metrics = train_here(
         f"data={data}", f"data.path={SHARED / folder}", "data.max_train_samples=24", "data.max_eval_samples=4",
-        "trainer.max_epochs=1", "task.generation.max_new_tokens=8",
+        "trainer.max_epochs=1", *short.get(data, ["task.generation.max_new_tokens=8"]),
     )  # fmt: skip
     assert measured in metrics

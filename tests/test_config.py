@@ -65,3 +65,19 @@ def test_help_does_not_wait_for_heavy_imports():
         "print('HEAVY', [m for m in ('torch', 'transformers', 'lightning', 'datasets') if m in sys.modules])",
     )
     assert "HEAVY []" in loaded.stdout, loaded.stdout[-300:] + loaded.stderr
+
+
+def test_a_task_that_a_data_set_is_not_for_is_refused():
+    message = complaint("task=token_classification", "data=imdb")
+    assert "data=imdb is for task=text_classification, not task=token_classification" in message
+
+
+def test_a_model_that_cannot_do_the_task_is_refused_before_its_weights_and_the_data(tmp_path):
+    from transformers import GPT2Config
+
+    GPT2Config().save_pretrained(tmp_path)
+    message = complaint(
+        "data=wnut_17", "data.path=/nowhere", f"model.pretrained_model_name_or_path={tmp_path}", "model=gpt2"
+    )
+    assert "(gpt2) does not fit this task" in message
+    assert "model=minilm, bert" in message

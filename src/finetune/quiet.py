@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import datasets
+import lightning  # noqa: F401 - its import sets the level of its loggers, which must come first
 import transformers
 
 HARMLESS = (

@@ -48,6 +48,7 @@ def print_results(
     folder: Path,
     label_names: Sequence[str],
     matrix: list[list[int]] | None,
+    asked: str,
 ) -> None:
     """Print a run's scores and what can be done with it."""
     console = Console()
@@ -62,7 +63,7 @@ def print_results(
     )
     console.print(f"run: {folder}", highlight=False, soft_wrap=True)
     console.print(
-        f'next: finetune predict "{folder}" --text "…"\n      finetune evaluate "{folder}"',
+        f'next: finetune predict "{folder}" {asked}\n      finetune evaluate "{folder}"',
         highlight=False,
         soft_wrap=True,
     )

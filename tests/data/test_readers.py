@@ -192,3 +192,12 @@ def test_lines_are_texts(tmp_path: Path):
     file = tmp_path / "lines.txt"
     file.write_bytes(b"one\r\n\nthree")
     assert read_lines(file) == ["one", "", "three"]
+
+
+def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path):
+    for name in ("train.csv", "training.csv"):
+        (tmp_path / name).write_text("text,label\ngood,1\n")
+    with pytest.raises(
+        UserError, match=r"train.csv and training.csv are the same split.\nSay which: data.path.train="
+    ):
+        read(str(tmp_path))

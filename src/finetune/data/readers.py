@@ -160,8 +160,14 @@ def _read_folder(
         if parallel := parallel_files(folder):
             return read_parallel(parallel)
         tables = sorted(file for file in folder.iterdir() if file.is_file() and table_format(file))
-        named = {VERSION.sub("", file.name.split(".")[0].lower()): file for file in tables}
-        splits = {SPLIT_NAMES[stem]: file for stem, file in named.items() if stem in SPLIT_NAMES}
+        splits: dict[str, Path] = {}
+        for file in tables:
+            stem = VERSION.sub("", file.name.split(".")[0].lower())
+            if stem in SPLIT_NAMES and splits.setdefault(SPLIT_NAMES[stem], file) is not file:
+                raise UserError(
+                    f"{folder}: {splits[SPLIT_NAMES[stem]].name} and {file.name} are the same split.\n"
+                    "Say which: data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
+                )
         if not splits and len(tables) == 1:
             splits = {"train": tables[0]}
         if splits:

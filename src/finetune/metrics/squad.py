@@ -60,9 +60,8 @@ class SquadScore(Metric):
         figures = {name: sums[name].sum() / self.count.sum().clamp(min=1) for name in names}
         if self.version_2_with_negative:
             for index, kind in enumerate(("has_answer", "no_answer")):
-                figures |= {
-                    f"{name}/{kind}": sums[name][index] / self.count[index].clamp(min=1) for name in names
-                }
+                if self.count[index] > 0:
+                    figures |= {f"{name}/{kind}": sums[name][index] / self.count[index] for name in names}
         return {name: figure.float() for name, figure in figures.items()}
 
     def _f1(self, prediction: str, answer: str) -> float:

@@ -55,6 +55,9 @@ class Task(LightningModule):
     language_model: bool = False
     """Whether targets are tokens, whose loss is also told as perplexity."""
 
+    asked: str = '--text "…"'
+    """What ``finetune predict RUN`` is given."""
+
     label_names: tuple[str, ...] | list[str] = ()
     """What precision and recall are given for, one by one."""
 

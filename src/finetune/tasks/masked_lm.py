@@ -30,6 +30,7 @@ class MaskedLM(Task):
 
     language_model = True
     monitor = ("val/loss", "min")
+    asked = '--text "… [MASK] …"'
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class QuestionAnswering(Task):
     """
 
     monitor = ("val/f1", "max")
+    asked = '--question "…" --context "…"'
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class QuestionAnswering(Task):
         scheduler: Callable[..., LRScheduler],
     ) -> None:
         super().__init__(
-            model=pretrained.load_model(AutoModelForQuestionAnswering, **head),
+            model=pretrained.load_model(AutoModelForQuestionAnswering, num_labels=2, **head),
             metrics=MetricCollection({"squad": SquadScore(version_2_with_negative=version_2_with_negative)}),
             tuning=tuning,
             optimizer=optimizer,
