@@ -119,13 +119,15 @@ class Generation(Task):
         goes on with its own random numbers.
         """
         prompt = self.prompt(batch)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
             written = self.model.generate(**prompt)
         if not self.model.config.is_encoder_decoder:
             written = written[:, prompt["input_ids"].shape[1] :]
+        # an uncased vocabulary writes "it ' s ." for "it's."; others know their own spaces
+        tidy = True if self.written_as is not None else None
         texts = self.tokenizer.batch_decode(
-            written, skip_special_tokens=True, clean_up_tokenization_spaces=True
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=tidy
         )
         return [text.strip() for text in texts]
 
@@ -149,7 +151,8 @@ class Generation(Task):
 
 def _uncased(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], str] | None:
     """Return how an uncased tokenizer reads text, or None where it keeps upper case."""
-    normalizer = tokenizer.backend_tokenizer.normalizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # Marian's has none
+    normalizer = getattr(backend, "normalizer", None)
     if normalizer is None or normalizer.normalize_str("A") == "A":
         return None
     normalize: Callable[[str], str] = normalizer.normalize_str
