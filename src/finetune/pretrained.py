@@ -71,7 +71,8 @@ class PretrainedModel:
         """
         config = self._load(AutoConfig, **head)
         if getattr(config, "pad_token_id", None) is None:
-            config.pad_token_id = getattr(config, "eos_token_id", None)
+            end = getattr(config, "eos_token_id", None)  # some models have several
+            config.pad_token_id = end[0] if isinstance(end, list) else end
         if self.attention_dropout is not None:
             for name in ("attention_probs_dropout_prob", "attention_dropout"):
                 if hasattr(config, name):
