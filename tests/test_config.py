@@ -51,7 +51,12 @@ def test_local_data_without_a_path_says_how_to_name_it(tiny_bert):
 def test_help_lists_groups_options_and_examples():
     done = command(str(ROOT / "train.py"), "--help")
     assert done.returncode == 0
-    for word in ("model: albert, bart_base, bert", "python train.py model=bert data=imdb", "max_train_samples", "-m "):
+    for word in (
+        "model: albert, bart_base, bert",
+        "python train.py model=bert data=imdb",
+        "max_train_samples",
+        "-m ",
+    ):
         assert word in done.stdout
 
 

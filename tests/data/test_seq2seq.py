@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, MBart50Tokenizer, NllbTokenizer
 
 from finetune.data import Seq2SeqPreprocessor
 from finetune.errors import UserError
@@ -84,15 +84,26 @@ def test_a_missing_target_names_the_row(tiny_bert: Path):
         made(tiny_bert).prepare(rows, split="train")
 
 
-def test_models_of_many_languages_are_told_which(tiny_bert: Path):
-    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["en_XX", "de_DE"]})
-    tokenizer.src_lang = tokenizer.tgt_lang = "en_XX"
-    preprocessor = made(tiny_bert, tokenizer=tokenizer)
-    assert (tokenizer.src_lang, tokenizer.tgt_lang) == ("en_XX", "de_DE")
-    assert preprocessor.head == {"forced_bos_token_id": tokenizer.convert_tokens_to_ids("de_DE")}
-    with pytest.raises(UserError, match="data.target_lang=fr: .*Available: en_XX, de_DE"):
-        made(tiny_bert, tokenizer=tokenizer, target_lang="fr")
+@pytest.mark.parametrize(
+    ("kind", "languages", "codes"),
+    [
+        (MBart50Tokenizer, ("en", "de"), ("en_XX", "de_DE")),
+        (MBart50Tokenizer, ("de_DE", "ro_RO"), ("de_DE", "ro_RO")),
+        (NllbTokenizer, ("eng_Latn", "deu"), ("eng_Latn", "deu_Latn")),
+    ],
+)
+def test_models_of_many_languages_are_told_which(tiny_bert: Path, kind: type, languages: tuple, codes: tuple):
+    tokenizer = kind(model_max_length=64)  # no words, all languages
+    preprocessor = made(tiny_bert, tokenizer=tokenizer, source_lang=languages[0], target_lang=languages[1])
+    assert preprocessor.head == {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(codes[1])}
+    row = features(preprocessor, ROWS, "train")[0]
+    first = [tokenizer.convert_ids_to_tokens(row[name][0]) for name in ("input_ids", "labels")]
+    assert first == list(codes)
+
+
+def test_a_language_that_the_model_does_not_know_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match="data.target_lang=xx: this model needs to know the language.*ar_AR"):
+        made(tiny_bert, tokenizer=MBart50Tokenizer(model_max_length=64), target_lang="xx")
 
 
 def test_a_direction_turned_by_half_is_refused(tiny_bert: Path):
