@@ -109,6 +109,12 @@ def test_a_long_dialogue_is_learnt_whole_in_pieces(tiny_bert: Path):
     assert learnt == [i for row in whole for i in row["labels"] if i != -100]
 
 
+def test_pieces_with_nothing_to_learn_are_left_out(tiny_bert: Path):
+    preprocessor = made(tiny_bert, max_length=16)
+    pieces = features(preprocessor, ["#A#: " + "the film is bad " * 20 + "\n#B#: fine"], training=True)
+    assert [text(preprocessor, piece["labels"]) for piece in pieces] == ["fine [SEP]"]
+
+
 def test_a_prompt_that_is_too_long_loses_its_oldest_turns(tiny_bert: Path):
     preprocessor = made(tiny_bert, max_length=8)
     (row,) = features(preprocessor, [DIALOGUE], training=False)

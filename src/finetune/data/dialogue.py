@@ -134,7 +134,8 @@ class DialoguePreprocessor:
             piece, wanted = (ids[start : start + self.max_length] for ids in (input_ids, labels))
             if start > 0:
                 wanted = [-100] * context + wanted[context:]
-            rows.append({"input_ids": piece, "labels": wanted, "length": len(piece)})
+            if any(label != -100 for label in wanted):  # a long first turn has pieces with nothing to learn
+                rows.append({"input_ids": piece, "labels": wanted, "length": len(piece)})
         return rows
 
     def _encode_by_template(self, turns: list[Turn]) -> tuple[list[int], list[int]]:
