@@ -97,6 +97,14 @@ def test_a_chat_template_marks_replies_and_opens_the_assistants_turn(tiny_bert: 
     assert text(preprocessor, held_out["prompt_ids"]).endswith("a fine plot [MASK] [SEP] a")
 
 
+def test_a_dialogue_that_the_template_refuses_is_told_with_its_roles(tiny_bert: Path):
+    refusing = "{{ raise_exception('Conversation roles must alternate') }}"
+    with pytest.raises(
+        UserError, match="roles assistant, user, assistant: Conversation roles must alternate"
+    ):
+        features(made(tiny_bert, template=refusing), [DIALOGUE], training=True)
+
+
 def test_a_long_dialogue_is_learnt_whole_in_pieces(tiny_bert: Path):
     preprocessor = made(tiny_bert, max_length=16)
     long = "\n".join(["good film"] + ["the story is very fine and bad"] * 9)

@@ -209,6 +209,12 @@ def test_replies_do_not_depend_on_the_padding_of_their_batch(speaker: Path):
     assert together == alone
 
 
+def test_a_prompt_leaves_room_for_the_reply(speaker: Path):
+    made = task(CausalLM, speaker).eval()  # of 64 positions, but for Qwen's
+    long = list(range(5, 69))
+    assert len(made.generate(dialogues([long, [2, 9]]))) == 2
+
+
 def test_sampled_replies_can_be_repeated_and_leave_the_runs_random_numbers_alone(tiny_bert: Path):
     sampled = {"do_sample": True, "top_k": 50, "temperature": 5.0, "max_new_tokens": 12}
     made = task(CausalLM, tiny_bert, generation=sampled).eval()

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns
 from finetune.data.seq2seq import pad
 from finetune.data.turns import Turn, read_turns
-from finetune.errors import UserError
+from finetune.errors import UserError, listed
 
 CONTEXT_SHARE = (
     4  # a piece of a long dialogue begins with this part of max_length from the piece before, unlearnt
@@ -153,9 +154,16 @@ class DialoguePreprocessor:
 
     def _template(self, turns: list[Turn], *, add_generation_prompt: bool = False) -> list[int]:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        ids: list[int] = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=add_generation_prompt, return_dict=False
-        )
+        try:
+            ids: list[int] = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=add_generation_prompt, return_dict=False
+            )
+        except TemplateError as error:
+            roles = listed([turn.role for turn in turns])
+            raise UserError(
+                f"This model's chat template refuses a dialogue with the roles {roles}: {error}.\n"
+                f"It begins {turns[0].content[:80]!r}. Bring the roles in the order that the model was trained on."
+            ) from error
         return ids
 
     def _start(self) -> list[int]:

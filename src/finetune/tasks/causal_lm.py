@@ -45,8 +45,10 @@ class CausalLM(Generation):
         return super().loss(logits, {"labels": labels})
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
-        """Pad the prompts on the left: generation goes on at the right."""
-        rows = [torch.tensor(row["prompt_ids"][::-1]) for row in batch["rows"]]
+        """Pad the prompts on the left: generation goes on at the right, where it needs room."""
+        positions = getattr(self.model.config, "max_position_embeddings", None) or 10**9
+        room = max(1, positions - self.model.generation_config.max_new_tokens)
+        rows = [torch.tensor(row["prompt_ids"][-room:][::-1]) for row in batch["rows"]]
         mask = [torch.ones_like(row) for row in rows]
         pad_id = self.model.generation_config.pad_token_id
 
