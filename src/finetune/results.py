@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 OVERALL = (
-    *("loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall"),
+    *("loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall", "matthews_corrcoef"),
     *("mse", "mae", "pearson", "spearman"),
     *("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "distinct1", "distinct2"),
 )
