@@ -155,6 +155,8 @@ def _read_rows(arguments: argparse.Namespace, columns: list[str]) -> dict[str, l
         raise UserError(f"There is no file {arguments.file}.")
     if table_format(arguments.file) is not None:
         table = read_table(arguments.file)
+        if any("." in column for column in columns):
+            table = table.flatten()
         for column in columns:
             if column not in table.column_names:
                 raise UserError(

@@ -1,5 +1,6 @@
 """A pretrained model by name: its tokenizer, and its weights under the head that a task asks for."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ from transformers import (
 from finetune import embedded, hub
 from finetune.errors import UserError
 from finetune.run import Run
+
+NEW = re.compile("pooler|crossattention|qa_outputs|classif")
+"""Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
 
 
 class PretrainedModel:
@@ -116,8 +120,7 @@ class PretrainedModel:
         config = self.load_config(**head)
         if not self.load_weights:
             model = auto_class.from_config(config, dtype=torch.float32)
-            if (Path(self.name) / "generation_config.json").is_file():
-                model.generation_config = GenerationConfig.from_pretrained(self.name)
+            self._restore_generation_config(model)
             return model
         settings = {
             "config": config,
@@ -129,21 +132,23 @@ class PretrainedModel:
             kinds = auto_class._model_mapping[type(config)]
             model_class = kinds[0] if isinstance(kinds, tuple) else kinds
             model, loaded = model_class.from_pretrained(None, state_dict=self.run.model_weights(), **settings)
+            self._restore_generation_config(model)
         else:
             model, loaded = self._load(auto_class, **settings)
         self._check_body(model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
         return model
+
+    def _restore_generation_config(self, model: PreTrainedModel) -> None:
+        """Read from a run's folder what ``from_pretrained`` reads of itself."""
+        if (Path(self.name) / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(self.name)
 
     def _check_body(self, model: PreTrainedModel, not_loaded: list[str]) -> None:
         """Refuse a checkpoint that leaves more than the head random: transformers goes on silently."""
         prefix = f"{model.base_model_prefix}."
         body_only = not any(name.startswith(prefix) for name, _ in model.named_parameters())
         body = [
-            name
-            for name in not_loaded
-            if (body_only or name.startswith(prefix))
-            and "pooler" not in name
-            and "crossattention" not in name
+            name for name in not_loaded if (body_only or name.startswith(prefix)) and not NEW.search(name)
         ]
         if body:
             raise UserError(

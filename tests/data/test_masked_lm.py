@@ -71,5 +71,12 @@ def test_a_text_to_predict_for_must_hold_a_mask_and_keeps_it(tiny_bert: Path):
     rows = Dataset.from_dict({"text": ["a [MASK] film", "bad"]})
     with pytest.raises(UserError, match=r"Text 2 has nothing to fill in: 'bad'.\nPut \[MASK\]"):
         preprocessor.prepare(rows, split="given", labelled=False)
-    row = features(preprocessor, ["a [MASK] film"], training=False)[0]
+    with pytest.raises(UserError, match=r"Text 1 has 22 tokens; this run reads 16.*\nShorten it around"):
+        preprocessor.prepare(
+            Dataset.from_dict({"text": ["a [MASK] film" + " bad" * 17]}), split="given", labelled=False
+        )
+    prepared = preprocessor.prepare(rows.select([0]), split="given", labelled=False)
+    columns = preprocessor(prepared.to_dict(), training=False)
+    row = {name: values[0] for name, values in columns.items()}
+    assert set(preprocessor.collate([row])) >= {"input_ids", "attention_mask"}
     assert preprocessor.tokenizer.decode(row["input_ids"]) == "[CLS] a [MASK] film [SEP]"

@@ -121,6 +121,30 @@ def test_a_start_that_is_off_is_found_again_and_a_foreign_answer_refused(tiny_be
         features(made(tiny_bert), foreign, training=True)
 
 
+def test_spaces_around_an_answer_are_not_part_of_it_and_nothing_is_no_answer(tiny_bert: Path):
+    preprocessor = made(tiny_bert, version_2_with_negative=True)
+    spaced = Dataset.from_list(
+        [
+            {"question": "bad", "context": SHORT, "answers": {"text": [text], "answer_start": [start]}}
+            for text, start in ((" film ", 3), ("", 0))
+        ]
+    )
+    film, nothing = features(preprocessor, spaced, training=True)
+    first, last = film["labels"]
+    assert preprocessor.tokenizer.decode(film["input_ids"][first : last + 1]) == "film"
+    assert nothing["labels"] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [{"text": "good", "answer_start": 12}, {"text": ["good"], "answer_start": []}, {"text": ["good"]}],
+)
+def test_answers_of_another_form_are_refused_with_the_form_expected(tiny_bert: Path, answers: dict):
+    given = Dataset.from_list([{"question": "bad", "context": SHORT, "answers": answers}])
+    with pytest.raises(UserError, match=r"row 1.*not as expected.*\nExpected \{'text': \['Paris'\]"):
+        features(made(tiny_bert), given, training=True)
+
+
 def test_a_wrong_column_is_answered_with_the_nearest(tiny_bert: Path):
     with pytest.raises(UserError, match="data.context_column=contxt: .*Did you mean 'context'"):
         made(tiny_bert, context_column="contxt").prepare(rows(("bad", SHORT, "good")), split="train")

@@ -78,6 +78,12 @@ def test_a_wrong_column_is_answered_with_the_nearest(tiny_bert: Path):
         made(tiny_bert, source_column="eng").prepare(ROWS, split="train")
 
 
+def test_numbers_are_no_texts(tiny_bert: Path):
+    rows = Dataset.from_dict({"en": ["good"], "de": [3]})
+    with pytest.raises(UserError, match="The train split has int64 in column 'de'"):
+        made(tiny_bert).prepare(rows, split="train")
+
+
 def test_a_missing_target_names_the_row(tiny_bert: Path):
     rows = Dataset.from_dict({"en": ["good", "bad"], "de": ["a", None]})
     with pytest.raises(UserError, match="column 'de' of 1 row.*row 2"):

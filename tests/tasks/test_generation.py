@@ -11,12 +11,16 @@ from transformers import (
     BartForConditionalGeneration,
     GPT2Config,
     GPT2LMHeadModel,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
     MarianConfig,
     MarianMTModel,
     MBartConfig,
     MBartForConditionalGeneration,
     Qwen2Config,
     Qwen2ForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -87,6 +91,9 @@ HEADS = {
 }
 TOKENS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 SEQ2SEQ = {
+    "nllb": lambda: M2M100ForConditionalGeneration(
+        M2M100Config(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)
+    ),
     "t5": lambda: T5ForConditionalGeneration(
         T5Config(
             vocab_size=80,
@@ -108,6 +115,18 @@ SEQ2SEQ = {
     ),
 }
 CAUSAL = {
+    "roberta": lambda: RobertaForCausalLM(
+        RobertaConfig(
+            vocab_size=80,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=66,
+            pad_token_id=0,
+            is_decoder=True,
+        )
+    ),
     "gpt2": lambda: GPT2LMHeadModel(
         GPT2Config(
             vocab_size=80, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=3, eos_token_id=3
@@ -209,6 +228,37 @@ def test_replies_do_not_depend_on_the_padding_of_their_batch(speaker: Path):
     assert together == alone
 
 
+def test_replies_are_what_the_models_own_logits_say_step_by_step(speaker: Path):
+    made = task(CausalLM, speaker).eval()
+    prompts = [[2, 7, 8, 9, 10], [2, 9]]
+    together = made.generate(dialogues(prompts))
+    for prompt, reply in zip(prompts, together, strict=True):
+        tokens = torch.tensor([prompt])
+        ends = made.model.generation_config.eos_token_id
+        for _ in range(GREEDY["max_new_tokens"]):
+            with torch.no_grad():
+                logits = made.model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits
+            following = logits[0, -1].argmax().item()
+            tokens = torch.cat([tokens, torch.tensor([[following]])], dim=1)
+            if following in ends:
+                break
+        written = made.tokenizer.decode(
+            tokens[0, len(prompt) :], skip_special_tokens=True, clean_up_tokenization_spaces=True
+        )
+        assert reply == written.strip()
+
+
+def test_a_chat_templates_end_of_turn_ends_a_reply_too(tiny_bert: Path, tmp_path: Path):
+    tokenizer = save_tokenizer(tmp_path / "chat")
+    tokenizer.eos_token = "[SEP]"
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] + ' [MASK]' }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "chat")
+    CAUSAL["gpt2"]().save_pretrained(tmp_path / "chat")
+    made = task(CausalLM, tmp_path / "chat")
+    ends = made.model.generation_config.eos_token_id
+    assert {tokenizer.mask_token_id, tokenizer.eos_token_id} <= set(ends)
+
+
 def test_a_prompt_leaves_room_for_the_reply(speaker: Path):
     made = task(CausalLM, speaker).eval()  # of 64 positions, but for Qwen's
     long = list(range(5, 69))
@@ -289,6 +339,41 @@ def test_an_uncased_model_is_measured_in_what_it_can_write_and_says_so(tiny_bert
     assert made.test.metrics["chrf"].compute() == 100
     assert "case:lc" in made.signatures()["bleu"]
     assert "lower case without accents" in made.signatures()["text"]
+
+
+def test_sampling_turned_off_leaves_a_configuration_that_can_be_saved(tiny_bert: Path, tmp_path: Path):
+    settings = {"do_sample": False, "temperature": 0.7, "top_p": 0.9, "num_beams": 1, "early_stopping": True}
+    made = task(CausalLM, tiny_bert, generation=settings | {"max_new_tokens": 4})
+    Run(tmp_path).save_model_files(made.tokenizer, made.model)
+    assert (tmp_path / "model" / "generation_config.json").is_file()
+
+
+def test_an_encoder_used_twice_is_gone_on_from_with_its_start_and_end(tiny_bert: Path, tmp_path: Path):
+    made = task(Seq2Seq, tiny_bert).eval()
+    run = Run(tmp_path / "run")
+    run.save_model_files(made.tokenizer, made.model)
+    run.best.parent.mkdir()
+    torch.save({"state_dict": made.state_dict()}, run.best)
+    from_run = PretrainedModel(pretrained_model_name_or_path="not looked at", from_run=str(run.folder))
+    again = task(Seq2Seq, tiny_bert, pretrained=from_run).eval()
+    for name in ("eos_token_id", "decoder_start_token_id", "pad_token_id"):
+        value = getattr(made.model.generation_config, name)
+        assert value is not None
+        assert getattr(again.model.generation_config, name) == value
+    assert again.generate(sources(3)) == made.generate(sources(3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"metrics": ["blue"]}, "no metric 'blue'. Did you mean 'bleu'"),
+        ({"metrics": ["chrf"], "monitor": ["val/bleu", "max"]}, "val/loss, val/perplexity, val/chrf"),
+        ({"monitor": ["val/loss", "least"]}, "expected a figure and min or max"),
+    ],
+)
+def test_a_metric_that_is_not_there_is_refused_at_once(tiny_bert: Path, settings: dict, said: str):
+    with pytest.raises(UserError, match=said):
+        task(Seq2Seq, tiny_bert, **settings)
 
 
 def test_an_unknown_generation_option_is_answered_with_the_nearest(tiny_bert: Path):

@@ -15,9 +15,15 @@ def read_answers(answers: Any, context: str, *, may_be_none: bool, where: str) -
     Raises:
         UserError: there is none though there must be, or one is not in the context.
     """
-    if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
-        raise UserError(f"{where}: expected {{'text': […], 'answer_start': […]}}, not {answers!r:.100}.")
-    texts, starts = list(answers["text"]), list(answers["answer_start"])
+    if not _well_formed(answers):
+        raise UserError(
+            f"{where}: not as expected: {answers!r:.100}.\n"
+            "Expected {'text': ['Paris'], 'answer_start': [12]}: lists of one length, of texts and whole numbers"
+        )
+    # spaces around an answer would take in the words beside it; an empty one is none
+    pairs = zip(answers["text"], answers["answer_start"], strict=True)
+    kept = [(text.strip(), start + len(text) - len(text.lstrip())) for text, start in pairs if text.strip()]
+    texts, starts = [text for text, _ in kept], [start for _, start in kept]
     if not texts and not may_be_none:
         raise UserError(
             f"{where}: the question has no answer.\n"
@@ -33,6 +39,19 @@ def read_answers(answers: Any, context: str, *, may_be_none: bool, where: str) -
                 )
             starts[position] = found
     return texts, starts
+
+
+def _well_formed(answers: Any) -> bool:
+    if not isinstance(answers, dict):
+        return False
+    texts, starts = answers.get("text"), answers.get("answer_start")
+    return (
+        isinstance(texts, list)
+        and isinstance(starts, list)
+        and len(texts) == len(starts)
+        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(start, int) for start in starts)
+    )
 
 
 def answer_tokens(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:

@@ -28,6 +28,19 @@ def check_columns(rows: Dataset, columns: Mapping[str, str | list[str]], *, spli
                 )
 
 
+def check_texts(rows: Dataset, columns: list[str], *, split: str) -> None:
+    """Look for columns of something else than text, and for missing values.
+
+    Raises:
+        UserError: a column holds numbers or lists, or a row has no text.
+    """
+    for column in columns:
+        kind = getattr(rows.features[column], "dtype", "lists")
+        if kind not in ("string", "large_string"):
+            raise UserError(f"The {split} split has {kind} in column {column!r}.\nExpected texts there.")
+    check_filled(rows, columns, split=split)
+
+
 def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
     """Look for missing values.
 

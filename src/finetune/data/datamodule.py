@@ -117,6 +117,8 @@ class DataModule(LightningDataModule):
                 remove_columns=rows.column_names,
                 desc=f"Tokenizing {split}",
             )
+            if len(self.datasets[split]) == 0:
+                raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
 
     def _prepare(self, raw: dict[str, Dataset]) -> dict[str, Dataset]:
         """Pick the splits that the data set has, checked."""

@@ -77,7 +77,9 @@ class DialoguePreprocessor:
                 rows += self._pieces(*self.encode(turns + reply))
             else:
                 rows.append(self._held_out(turns, reply))
-        return {name: [row[name] for row in rows] for name in rows[0]}
+        held_out = () if training else ("prompt_ids", "source", "references")
+        names = ("input_ids", "labels", "length", *held_out)
+        return {name: [row[name] for row in rows] for name in names}
 
     def encode(self, turns: list[Turn]) -> tuple[list[int], list[int]]:
         """Return token ids, and the same as labels: -100 outside the replies."""

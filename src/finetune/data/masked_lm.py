@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
-from finetune.data.columns import check_columns, check_filled
+from finetune.data.columns import check_columns, check_texts
 from finetune.errors import UserError
 
 
@@ -54,14 +54,11 @@ class MaskedLMPreprocessor:
             UserError: a column or a text is missing, or a text to predict for holds no mask.
         """
         check_columns(rows, {"text_columns": self.input_columns}, split=split)
-        check_filled(rows, self.input_columns, split=split)
+        check_texts(rows, self.input_columns, split=split)
         if not labelled:
             for index, text in enumerate(rows[self.input_columns[0]]):
-                if self.tokenizer.mask_token not in text:
-                    raise UserError(
-                        f"Text {index + 1} has nothing to fill in: {text[:80]!r}.\n"
-                        f"Put {self.tokenizer.mask_token} where a word is wanted."
-                    )
+                self._check_to_fill(text, row=index + 1)
+            return rows.select_columns(self.input_columns).add_column("to_fill", [True] * len(rows))
         return rows.select_columns(self.input_columns)
 
     def strata(self, prepared: Dataset) -> Sequence[int] | None:
@@ -80,7 +77,10 @@ class MaskedLMPreprocessor:
         )
         features = {name: pieces[name] for name in ("input_ids", "attention_mask", "special_tokens_mask")}
         features["length"] = [len(ids) for ids in pieces["input_ids"]]
-        if not training:
+        if "to_fill" in examples:
+            del features["special_tokens_mask"]
+            features["labels"] = [[-100] * length for length in features["length"]]
+        elif not training:
             features |= self._masked(features["input_ids"], features.pop("special_tokens_mask"))
         return features
 
@@ -96,15 +96,24 @@ class MaskedLMPreprocessor:
             batch["labels"][index, : len(row)] = torch.tensor(row)
         return batch
 
+    def _check_to_fill(self, text: str, *, row: int) -> None:
+        if self.tokenizer.mask_token not in text:
+            raise UserError(
+                f"Text {row} has nothing to fill in: {text[:80]!r}.\n"
+                f"Put {self.tokenizer.mask_token} where a word is wanted."
+            )
+        length = len(self.tokenizer(text, verbose=False)["input_ids"])
+        if length > self.max_length:
+            raise UserError(
+                f"Text {row} has {length} tokens; this run reads {self.max_length} (data.max_length).\n"
+                f"Shorten it around {self.tokenizer.mask_token}: {text[:80]!r}"
+            )
+
     def _masked(self, input_ids: list[list[int]], special: list[list[int]]) -> dict[str, Any]:
         """Hide tokens in a way that depends on the piece alone, so that a measurement can be repeated."""
         masked: dict[str, Any] = {"input_ids": [], "labels": []}
         with torch.random.fork_rng(devices=[]):
             for ids, mask in zip(input_ids, special, strict=True):
-                if self.tokenizer.mask_token_id in ids:  # a text to predict for
-                    masked["input_ids"].append(ids)
-                    masked["labels"].append([-100] * len(ids))
-                    continue
                 torch.manual_seed(sum(ids))
                 row = self.collator([{"input_ids": ids, "special_tokens_mask": mask}])
                 masked["input_ids"].append(row["input_ids"][0].tolist())

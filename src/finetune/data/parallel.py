@@ -9,16 +9,30 @@ from finetune.data.text_files import not_utf8, open_text
 from finetune.errors import UserError
 
 Files = dict[str, dict[str, Path]]
+NOT_LANGUAGES = {"csv", "tsv", "txt", "md", "log", "bak", "tmp", "zip", "bio", "iob"}
 
 
 def parallel_files(folder: Path) -> Files:
-    """Return ``{split: {language: file}}`` for files such as ``train.en`` and ``train.de``, gzipped or not."""
+    """Return ``{split: {language: file}}`` for files such as ``train.en`` and ``train.de``, gzipped or not.
+
+    Raises:
+        UserError: a split lacks the other language.
+    """
     found: Files = {}
     for file in sorted(folder.iterdir()):
         stem, _, language = file.name.removesuffix(".gz").rpartition(".")
-        if file.is_file() and stem.lower() in SPLIT_NAMES and language.isalpha() and 2 <= len(language) <= 3:
+        is_code = language.isalpha() and 2 <= len(language) <= 3 and language.lower() not in NOT_LANGUAGES
+        if file.is_file() and stem.lower() in SPLIT_NAMES and is_code:
             found.setdefault(SPLIT_NAMES[stem.lower()], {})[language] = file
-    return {split: files for split, files in found.items() if len(files) >= 2}
+    if not any(len(files) >= 2 for files in found.values()):
+        return {}
+    for split, files in found.items():
+        if len(files) == 1:
+            raise UserError(
+                f"{next(iter(files.values()))}: the {split} split has one language, others have two.\n"
+                "Expected a file for each language of each split, such as test.en and test.de"
+            )
+    return found
 
 
 def read_parallel(files: Files) -> dict[str, Dataset]:

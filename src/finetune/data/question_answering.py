@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.answers import answer_tokens, read_answers
-from finetune.data.columns import check_columns, check_filled
+from finetune.data.columns import check_columns, check_texts
 from finetune.errors import UserError
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
@@ -76,7 +76,7 @@ class QuestionAnsweringPreprocessor:
         check_columns(
             rows, columns | ({"answers_column": self.answers_column} if labelled else {}), split=split
         )
-        check_filled(rows, self.input_columns, split=split)
+        check_texts(rows, self.input_columns, split=split)
         prepared: dict[str, list[Any]] = {"question": list(rows[question]), "context": list(rows[context])}
         if labelled:
             prepared |= {"answers": [], "answer_starts": []}

@@ -8,7 +8,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from finetune.data.columns import check_columns, check_filled
+from finetune.data.columns import check_columns, check_texts
 from finetune.errors import UserError, nearest
 
 
@@ -77,7 +77,7 @@ class Seq2SeqPreprocessor:
         if any("." in column for column in columns.values()):
             rows = rows.flatten()
         check_columns(rows, columns, split=split)
-        check_filled(rows, list(columns.values()), split=split)
+        check_texts(rows, list(columns.values()), split=split)
         names = {
             self.input_columns[0]: "source",
             **({self.target_column: "target"} if labelled else {}),

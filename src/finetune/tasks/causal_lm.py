@@ -29,8 +29,8 @@ class CausalLM(Generation):
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
         encoder = not reads_left_to_right(pretrained.load_config())
         model: Any = pretrained.load_model(AutoModelForCausalLM, **({"is_decoder": True} if encoder else {}))
-        end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-        model.generation_config.update(eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
+        ends = sorted({*_ends(model.generation_config.eos_token_id), *_ends_of_turn(tokenizer)})
+        model.generation_config.update(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
         return model
 
     def forward(self, batch: Batch) -> Tensor:
@@ -47,7 +47,8 @@ class CausalLM(Generation):
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Pad the prompts on the left: generation goes on at the right, where it needs room."""
         positions = getattr(self.model.config, "max_position_embeddings", None) or 10**9
-        room = max(1, positions - self.model.generation_config.max_new_tokens)
+        offset = _position_offset(self.model)
+        room = max(1, positions - (offset or 0) - (self.model.generation_config.max_new_tokens or 0))
         rows = [torch.tensor(row["prompt_ids"][-room:][::-1]) for row in batch["rows"]]
         mask = [torch.ones_like(row) for row in rows]
         pad_id = self.model.generation_config.pad_token_id
@@ -56,4 +57,32 @@ class CausalLM(Generation):
             padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
             return padded.flip(dims=[1]).to(self.device)
 
-        return {"input_ids": left(rows, pad_id), "attention_mask": left(mask, 0)}
+        prompt = {"input_ids": left(rows, pad_id), "attention_mask": left(mask, 0)}
+        if offset is not None:
+            attended = prompt["attention_mask"]
+            prompt["position_ids"] = attended.cumsum(dim=1) * attended + offset - 1
+        return prompt
+
+
+def _position_offset(model: Any) -> int | None:
+    """Return the number of a text's first position where it is not 0, as in RoBERTa, which generate does not know."""
+    for module in model.modules():
+        if hasattr(module, "create_position_ids_from_input_ids"):
+            return int(module.padding_idx) + 1
+    return None
+
+
+def _ends(ids: int | list[int] | None) -> list[int]:
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
+def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that end a turn: the end of text, and what the chat template closes it with."""
+    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    if tokenizer.chat_template is None:
+        return [end]
+    said = "xyzzy"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": said}]
+    text: str = tokenizer.apply_chat_template(turns, tokenize=False)
+    after = tokenizer(text[text.rindex(said) + len(said) :], add_special_tokens=False)["input_ids"]
+    return [end, *(token for token in after[:1] if token in tokenizer.all_special_ids)]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from finetune.errors import UserError, nearest
 from finetune.metrics.generation import ROUGE, Distinct, SacreBLEU
@@ -22,6 +22,7 @@ METRICS: dict[str, Callable[[bool], Metric]] = {
     "distinct1": lambda lowercase: Distinct(n=1),
     "distinct2": lambda lowercase: Distinct(n=2),
 }
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 EXAMPLES = 3  # kept of each evaluation, one a batch
 
 
@@ -53,6 +54,7 @@ class Generation(Task):
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
     ) -> None:
+        _check_names(metrics, monitor)
         tokenizer = pretrained.load_tokenizer()
         self.written_as = _uncased(tokenizer)
         uncased = self.written_as is not None
@@ -73,6 +75,7 @@ class Generation(Task):
             known = [name for name in vars(model.generation_config) if not name.startswith("_")]
             raise UserError(f"task.generation has no option {unknown[0]!r}. {nearest(unknown[0], known)}")
         model.generation_config.update(**generation, **head)
+        _drop_idle_options(model.generation_config)
 
     @staticmethod
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -149,11 +152,32 @@ class Generation(Task):
         return found
 
 
+def _check_names(metrics: list[str], monitor: list[str]) -> None:
+    for name in metrics:
+        if name not in METRICS:
+            raise UserError(f"task.metrics: there is no metric {name!r}. {nearest(name, METRICS)}")
+    figures = [*(name for name in metrics if name != "rouge"), *(ROUGE.names if "rouge" in metrics else ())]
+    known = [f"val/{name}" for name in ("loss", "perplexity", *figures)]
+    if len(monitor) != 2 or monitor[0] not in known or monitor[1] not in ("min", "max"):
+        raise UserError(
+            f"task.monitor={monitor}: expected a figure and min or max. {nearest(monitor[0], known)}\n"
+            "For example: 'task.monitor=[val/loss,min]'"
+        )
+
+
+def _drop_idle_options(config: GenerationConfig) -> None:
+    """Forget what the way of generating does not use: transformers refuses to save it."""
+    if not config.do_sample:
+        config.update(**dict.fromkeys(SAMPLING))
+    if (config.num_beams or 1) == 1:
+        config.update(early_stopping=None, length_penalty=None)
+
+
 def _uncased(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], str] | None:
     """Return how an uncased tokenizer reads text, or None where it keeps upper case."""
     backend = getattr(tokenizer, "backend_tokenizer", None)  # Marian's has none
     normalizer = getattr(backend, "normalizer", None)
-    if normalizer is None or normalizer.normalize_str("A") == "A":
+    if normalizer is None or "A" in normalizer.normalize_str("A"):
         return None
     normalize: Callable[[str], str] = normalizer.normalize_str
     return normalize

@@ -1,5 +1,8 @@
 """What is measured on a held-out split."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
@@ -13,6 +16,10 @@ class HeldOut(nn.Module):
         self.stage = stage
         self.loss = MeanMetric()
         self.metrics = metrics.clone(prefix=f"{stage}/")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move to a device, and keep the type: in half precision counts would stop at 256."""
+        return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)  # type: ignore[no-untyped-call]
 
     def reset(self) -> None:
         """Forget the rows seen so far."""

@@ -67,6 +67,11 @@ class Seq2Seq(Generation):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (batch, target length, vocabulary), each position having seen the targets before it."""
+        if not hasattr(
+            self.model, "prepare_decoder_input_ids_from_labels"
+        ):  # NLLB, M2M100: they shift inside
+            labelled: Tensor = self.model(**inputs(batch), labels=batch["labels"], use_cache=False).logits
+            return labelled
         decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
         outputs = self.model(**inputs(batch), decoder_input_ids=decoder_input_ids, use_cache=False)
         logits: Tensor = outputs.logits

@@ -1,0 +1,22 @@
+import pytest
+import torch
+from torchmetrics import MetricCollection
+
+from finetune.metrics.squad import SquadScore
+from finetune.tasks.held_out import HeldOut
+
+
+def test_figures_stay_exact_in_half_precision():
+    """A module in bfloat16 would stop counting at 256."""
+    held_out = HeldOut(
+        MetricCollection({"squad": SquadScore(version_2_with_negative=False)}), stage="val", perplexity=True
+    )
+    holder = torch.nn.ModuleDict({"held_out": held_out, "layer": torch.nn.Linear(2, 2)}).to(torch.bfloat16)
+    assert holder["layer"].weight.dtype == torch.bfloat16
+    for step in range(600):
+        held_out.loss.update(torch.tensor(2.0 + step % 2), weight=torch.tensor(3))
+        held_out.metrics.update(["cat" if step % 2 else "dog"], [["cat"]])
+    found = held_out.compute()
+    assert float(found["val/loss"]) == pytest.approx(2.5)
+    assert float(found["val/exact_match"]) == pytest.approx(0.5)
+    assert float(found["val/perplexity"]) == pytest.approx(12.182, abs=1e-2)
