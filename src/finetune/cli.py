@@ -143,7 +143,8 @@ def _trainer(precision: str) -> Any:
 
 def _read_rows(arguments: argparse.Namespace, columns: list[str]) -> dict[str, list[Any]]:
     """Return the texts to label, a list a text column."""
-    from finetune.data.readers import read_lines, read_table, table_format
+    from finetune.data.readers import read_table, table_format
+    from finetune.data.text_files import read_lines
 
     if arguments.text:
         texts = [arguments.text] + ([arguments.text_pair] if arguments.text_pair else [])

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.readers import read, read_lines, read_table
+from finetune.data.readers import read, read_table
+from finetune.data.text_files import read_lines
 from finetune.errors import UserError
 
 FOUR_COLUMNS = """-DOCSTART- -X- -X- O

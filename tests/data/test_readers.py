@@ -9,7 +9,8 @@ from conftest import write_reviews
 from datasets import Dataset, DatasetDict
 
 from finetune import hub
-from finetune.data.readers import read, read_lines, read_table
+from finetune.data.readers import read, read_table
+from finetune.data.text_files import read_lines
 from finetune.errors import UserError
 
 ODD = 'Der Text,"ver dict"\n"two\nlines, one ""value""",bad\nNA,good\nnull,bad\n007,good\n'

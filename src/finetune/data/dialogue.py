@@ -8,9 +8,11 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns
-from finetune.data.seq2seq import pad
+from finetune.data.lengths import check_length
+from finetune.data.padding import pad
 from finetune.data.turns import Turn, read_turns
 from finetune.errors import UserError, listed
+from finetune.special_tokens import end_token_id
 
 CONTEXT_SHARE = (
     4  # a piece of a long dialogue begins with this part of max_length from the piece before, unlearnt
@@ -33,10 +35,7 @@ class DialoguePreprocessor:
     """
 
     def __init__(self, *, tokenizer: PreTrainedTokenizerBase, dialogue_column: str, max_length: int) -> None:
-        if not 8 <= max_length <= tokenizer.model_max_length:
-            raise UserError(
-                f"data.max_length={max_length}: this model reads from 8 to {tokenizer.model_max_length} tokens."
-            )
+        check_length(tokenizer, max_length, least=8)
         self.tokenizer = tokenizer
         self.input_columns = [dialogue_column]
         self.max_length = max_length
@@ -173,9 +172,8 @@ class DialoguePreprocessor:
         return [first] if first in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id) else []
 
     def _turn(self, turn: Turn) -> list[int]:
-        end = self.tokenizer.eos_token_id
         ids: list[int] = self.tokenizer(turn.content, add_special_tokens=False)["input_ids"]
-        return [*ids, self.tokenizer.sep_token_id if end is None else end]
+        return [*ids, end_token_id(self.tokenizer)]
 
 
 def _last_reply(turns: list[Turn]) -> int:

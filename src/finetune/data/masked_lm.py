@@ -8,6 +8,8 @@ from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns, check_texts
+from finetune.data.lengths import check_length
+from finetune.data.padding import pad
 from finetune.errors import UserError
 
 
@@ -34,10 +36,7 @@ class MaskedLMPreprocessor:
     ) -> None:
         if tokenizer.mask_token is None:
             raise UserError("task=masked_lm: this model's tokenizer has no mask token. Choose model=bert, …")
-        if not 3 <= max_length <= tokenizer.model_max_length:
-            raise UserError(
-                f"data.max_length={max_length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
-            )
+        check_length(tokenizer, max_length)
         self.head: dict[str, Any] = {}
         self.tokenizer = tokenizer
         self.input_columns = text_columns
@@ -91,10 +90,7 @@ class MaskedLMPreprocessor:
             return dict(self.collator(rows))
         labels = [row.pop("labels") for row in rows]
         batch: dict[str, Any] = dict(self.tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
-        batch["labels"] = torch.full_like(batch["input_ids"], -100)
-        for index, row in enumerate(labels):
-            batch["labels"][index, : len(row)] = torch.tensor(row)
-        return batch
+        return batch | {"labels": pad(labels, value=-100)}
 
     def _check_to_fill(self, text: str, *, row: int) -> None:
         if self.tokenizer.mask_token not in text:

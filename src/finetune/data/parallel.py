@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from finetune.data.splits import SPLIT_NAMES
-from finetune.data.text_files import not_utf8, open_text
+from finetune.data.text_files import read_lines
 from finetune.errors import UserError
 
 Files = dict[str, dict[str, Path]]
@@ -45,13 +45,7 @@ def read_parallel(files: Files) -> dict[str, Dataset]:
 
 
 def _read(languages: dict[str, Path]) -> Dataset:
-    columns = {}
-    for language, path in languages.items():
-        try:
-            with open_text(path) as file:
-                columns[language] = [line.rstrip("\r\n") for line in file]
-        except UnicodeDecodeError as error:
-            raise not_utf8(path, error) from error
+    columns = {language: read_lines(path) for language, path in languages.items()}
     lines = {str(languages[language]): len(column) for language, column in columns.items()}
     if len(set(lines.values())) > 1:
         raise UserError(

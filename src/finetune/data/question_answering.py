@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.data.answers import answer_tokens, read_answers
 from finetune.data.columns import check_columns, check_texts
-from finetune.errors import UserError
+from finetune.data.lengths import check_length, check_offsets, check_stride
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
 
@@ -39,21 +39,11 @@ class QuestionAnsweringPreprocessor:
         max_length: int,
         doc_stride: int,
     ) -> None:
-        if not tokenizer.is_fast:
-            raise UserError(
-                "This model has no fast tokenizer, which alone says where in a text a token lies."
-            )
-        if not 16 <= max_length <= tokenizer.model_max_length:
-            raise UserError(
-                f"data.max_length={max_length}: this model reads from 16 to {tokenizer.model_max_length} tokens."
-            )
+        check_offsets(tokenizer)
+        check_length(tokenizer, max_length, least=16)
         self.max_query_length = min(MAX_QUERY_LENGTH, max_length // 2)
         room = max_length - self.max_query_length - tokenizer.num_special_tokens_to_add(pair=True)
-        if not 0 <= doc_stride < room:
-            raise UserError(
-                f"data.doc_stride={doc_stride}: with data.max_length={max_length} windows can share "
-                f"0 to {room - 1} tokens.\nSet for example data.doc_stride={room // 2}"
-            )
+        check_stride(doc_stride, max_length=max_length, room=room, suggested=room // 2)
         self.tokenizer = tokenizer
         self.input_columns = [question_column, context_column]
         self.answers_column = answers_column

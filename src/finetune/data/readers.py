@@ -16,7 +16,7 @@ from finetune.data.csv_files import csv_header
 from finetune.data.parallel import parallel_files, read_parallel
 from finetune.data.splits import SPLIT_NAMES
 from finetune.data.squad_json import is_squad, read_squad
-from finetune.data.text_files import not_utf8, open_text
+from finetune.data.text_files import not_utf8
 from finetune.errors import UserError, did_you_mean, listed
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -107,15 +107,6 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         if "corresponds to no data" not in str(error):
             raise
         raise UserError(f"{path}: there are no rows.\nExpected at least one after the header.") from error
-
-
-def read_lines(path: Path) -> list[str]:
-    """Read a text a line, gzipped or not; empty lines are texts too."""
-    try:
-        with open_text(path) as file:
-            return [line.rstrip("\r\n") for line in file]
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
 
 
 def table_format(path: Path) -> str | None:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns, check_texts
+from finetune.data.lengths import check_length
+from finetune.data.padding import pad
 from finetune.errors import UserError, nearest
 
 
@@ -40,11 +40,8 @@ class Seq2SeqPreprocessor:
         source_lang: str | None,
         target_lang: str | None,
     ) -> None:
-        for option, length in (("max_length", max_length), ("max_target_length", max_target_length)):
-            if not 3 <= length <= tokenizer.model_max_length:
-                raise UserError(
-                    f"data.{option}={length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
-                )
+        check_length(tokenizer, max_length)
+        check_length(tokenizer, max_target_length, option="max_target_length")
         if source_column == target_column:
             raise UserError(
                 f"data.source_column and data.target_column are both {source_column!r}.\n"
@@ -140,12 +137,6 @@ class Seq2SeqPreprocessor:
         if self.tokenizer.eos_token is not None:
             return list(targets["input_ids"])
         return [ids[1:] for ids in targets["input_ids"]]  # BERT's [CLS] is what the decoder starts from
-
-
-def pad(rows: list[list[int]], *, value: int) -> Tensor:
-    """Return rows of numbers as one tensor (rows, longest), filled up on the right."""
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
 
 
 def _language_code(tokenizer: PreTrainedTokenizerBase, language: str | None, *, option: str) -> str:

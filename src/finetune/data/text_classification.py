@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns, check_filled
 from finetune.data.labels import REGRESSION, SINGLE, Labels, decoded, infer
+from finetune.data.lengths import check_length
 from finetune.errors import UserError
 
 NOT_INPUTS = {"labels", "length"}
@@ -39,10 +40,7 @@ class TextClassificationPreprocessor:
             raise UserError(
                 f"data.text_columns={text_columns}: expected one column, or two for pairs of texts."
             )
-        if not 3 <= max_length <= tokenizer.model_max_length:
-            raise UserError(
-                f"data.max_length={max_length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
-            )
+        check_length(tokenizer, max_length)
         self.tokenizer = tokenizer
         self.input_columns = text_columns
         self.label_column = label_column

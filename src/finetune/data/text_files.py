@@ -20,3 +20,12 @@ def not_utf8(path: Path, error: UnicodeDecodeError) -> UserError:
         f"{path}: not UTF-8: {error.reason} at byte {error.start}.\n"
         "Convert it, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"
     )
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a text a line, gzipped or not; empty lines are texts too."""
+    try:
+        with open_text(path) as file:
+            return [line.rstrip("\r\n") for line in file]
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error

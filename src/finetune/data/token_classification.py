@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
+from finetune.data.lengths import check_length, check_offsets, check_stride
 from finetune.data.tag_columns import check_words, read_tags, tag_names
 from finetune.data.words import join, split
-from finetune.errors import UserError
 from finetune.tags import entity_types, label_names, to_bio
 
 log = logging.getLogger(__name__)
@@ -45,20 +45,10 @@ class TokenClassificationPreprocessor:
         max_length: int,
         doc_stride: int,
     ) -> None:
-        if not tokenizer.is_fast:
-            raise UserError(
-                "This model has no fast tokenizer, which alone says where in a text a token lies."
-            )
-        if not 3 <= max_length <= tokenizer.model_max_length:
-            raise UserError(
-                f"data.max_length={max_length}: this model reads from 3 to {tokenizer.model_max_length} tokens."
-            )
+        check_offsets(tokenizer)
+        check_length(tokenizer, max_length)
         self.room = max_length - tokenizer.num_special_tokens_to_add()
-        if not 0 <= doc_stride < self.room:
-            raise UserError(
-                f"data.doc_stride={doc_stride}: with data.max_length={max_length} windows can share "
-                f"0 to {self.room - 1} tokens.\nSet for example data.doc_stride={self.room // 4}"
-            )
+        check_stride(doc_stride, max_length=max_length, room=self.room, suggested=self.room // 4)
         tokenizer.truncation_side = "right"  # windows are counted from the left
         self.tokenizer = tokenizer
         self.input_columns = [tokens_column]

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from finetune.errors import UserError
 from finetune.pretrained import PretrainedModel, reads_left_to_right
+from finetune.special_tokens import end_token_id
 from finetune.tasks.base import Batch, inputs
 from finetune.tasks.generation import Generation
 
@@ -78,7 +79,7 @@ def _ends(ids: int | list[int] | None) -> list[int]:
 
 def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return the tokens that end a turn: the end of text, and what the chat template closes it with."""
-    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    end = end_token_id(tokenizer)
     if tokenizer.chat_template is None:
         return [end]
     said = "xyzzy"

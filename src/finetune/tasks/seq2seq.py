@@ -17,6 +17,7 @@ from transformers import (
 
 from finetune.errors import UserError
 from finetune.pretrained import PretrainedModel
+from finetune.special_tokens import end_token_id, start_token_id
 from finetune.tasks.base import Batch, inputs
 from finetune.tasks.generation import Generation
 
@@ -46,8 +47,7 @@ class Seq2Seq(Generation):
             encoder = pretrained.load_model(AutoModel)
             decoder = pretrained.load_model(AutoModelForCausalLM, is_decoder=True, add_cross_attention=True)
             model = EncoderDecoderModel(encoder=encoder, decoder=decoder)
-            start = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-            end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+            start, end = start_token_id(tokenizer), end_token_id(tokenizer)
             model.config.decoder_start_token_id = start
             model.config.pad_token_id = tokenizer.pad_token_id
             model.generation_config = GenerationConfig(
