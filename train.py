@@ -27,6 +27,7 @@ def train(cfg: DictConfig) -> float:
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning
 
+    from finetune import cpu, precision
     from finetune.callbacks import Throughput
     from finetune.optim import num_training_steps
     from finetune.quiet import quiet
@@ -34,6 +35,7 @@ def train(cfg: DictConfig) -> float:
     from finetune.run import Run
 
     quiet()
+    cpu.speed_up()
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     run = Run(Path(cfg.run_dir))
 
@@ -55,7 +57,13 @@ def train(cfg: DictConfig) -> float:
     throughput = Throughput()
     callbacks = [*instantiate(cfg.callbacks, _convert_="all").values(), throughput]
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
-    trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, _convert_="all")
+    trainer = instantiate(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        precision=precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator),
+        _convert_="all",
+    )
     task.num_training_steps = num_training_steps(
         trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)
     )

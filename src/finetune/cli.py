@@ -74,7 +74,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             f"The data has changed since the run: its labels are {labels}, "
             f"the run was trained on {trained_on}.\nRestore the data at {cfg.data.path}."
         )
-    trainer = _trainer(cfg.trainer.precision)
+    trainer = _trainer(cfg)
     metrics: dict[str, float] = {}
     splits = arguments.split or ["validation", "test"]
     for split, measure in (("validation", trainer.validate), ("test", trainer.test)):
@@ -97,7 +97,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     loader = DataLoader(features, batch_size=arguments.batch_size, collate_fn=preprocessor.collate)
     with _output(arguments.out) as write:
         index = 0
-        for batch in _trainer(cfg.trainer.precision).predict(task, loader) or []:
+        for batch in _trainer(cfg).predict(task, loader) or []:
             for prediction in batch:
                 texts = {column: rows[column][index] for column in columns}
                 write(json.dumps({**texts, **prediction}, ensure_ascii=False))
@@ -110,10 +110,12 @@ def _load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
 
     from hydra.utils import instantiate
 
+    from finetune import cpu
     from finetune.quiet import quiet
     from finetune.run import Run
 
     quiet()
+    cpu.speed_up()
     run = Run(folder)
     pretrained = instantiate(
         cfg.model,
@@ -128,12 +130,14 @@ def _load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     return cfg, task, preprocessor
 
 
-def _trainer(precision: str) -> Any:
+def _trainer(cfg: "DictConfig") -> Any:
     import lightning
+
+    from finetune import precision
 
     return lightning.Trainer(
         devices=1,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision.resolve(cfg.trainer.precision, accelerator="auto"),  # type: ignore[arg-type]
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -78,7 +78,7 @@ class PretrainedModel:
             end = getattr(config, "eos_token_id", None)  # some models have several
             config.pad_token_id = end[0] if isinstance(end, list) else end
         if self.attention_dropout is not None:
-            for name in ("attention_probs_dropout_prob", "attention_dropout"):
+            for name in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"):
                 if hasattr(config, name):
                     setattr(config, name, self.attention_dropout)
         return config

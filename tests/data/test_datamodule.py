@@ -19,6 +19,7 @@ def made(tiny_bert: Path):
             label_column="label",
             label_names=None,
             max_length=32,
+            truncation="head",
         )
         defaults = {
             "path": path if isinstance(path, dict) else str(path),

@@ -17,6 +17,7 @@ def preprocessor(tiny_bert: Path, **settings: object) -> TextClassificationPrepr
             "label_column": "label",
             "label_names": None,
             "max_length": 16,
+            "truncation": "head",
             **settings,
         }
     )
@@ -38,6 +39,25 @@ def test_texts_are_padded_to_the_longest_of_the_batch_and_cut_at_max_length(tiny
     assert batch["input_ids"].shape == (3, 16)
     assert batch["labels"].tolist() == [1, 0, 1]
     assert batch["labels"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(("truncation", "head"), [("head", 8), ("tail", 0), ("head_tail", 2)])
+def test_what_stays_of_a_long_text(tiny_bert: Path, truncation: str, head: int):
+    words = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    made = preprocessor(tiny_bert, max_length=10, truncation=truncation)
+    features = made({"text": [" ".join(words), "a b"]}, training=True)
+    wanted = ["[CLS]", *words[:head], *words[len(words) - (8 - head) :], "[SEP]"]
+    assert made.tokenizer.convert_ids_to_tokens(features["input_ids"][0]) == wanted
+    assert made.tokenizer.convert_ids_to_tokens(features["input_ids"][1]) == ["[CLS]", "a", "b", "[SEP]"]
+    assert features["length"] == [10, 4]
+    assert [len(row) for row in features["attention_mask"]] == [10, 4]
+
+
+def test_a_cut_inside_pairs_or_of_another_name_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match="head, tail, head_tail"):
+        preprocessor(tiny_bert, truncation="middle")
+    with pytest.raises(UserError, match="pairs"):
+        preprocessor(tiny_bert, truncation="tail", text_columns=["a", "b"])
 
 
 def test_pairs_are_one_row_with_two_segments(tiny_bert: Path):

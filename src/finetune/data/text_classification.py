@@ -1,7 +1,7 @@
 """Text classification: labelled texts, or pairs of texts, become token ids."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
@@ -11,9 +11,10 @@ from transformers import PreTrainedTokenizerBase
 from finetune.data.columns import check_columns, check_filled
 from finetune.data.labels import REGRESSION, SINGLE, Labels, decoded, infer
 from finetune.data.lengths import check_length
-from finetune.errors import UserError
+from finetune.errors import UserError, listed
 
 NOT_INPUTS = {"labels", "length"}
+TRUNCATIONS = ("head", "tail", "head_tail")
 
 
 class TextClassificationPreprocessor:
@@ -25,6 +26,8 @@ class TextClassificationPreprocessor:
         label_column: class indices or names, lists of them (several labels at once), or numbers (regression).
         label_names: the label names in the order of their indices; inferred from the data where None.
         max_length: tokens a text (or pair) is cut to, special tokens counted.
+        truncation: what stays of a longer text: its ``head``, its ``tail``, or ``head_tail``: a quarter from its
+            beginning and the rest from its end, the best of the three on reviews (Sun et al., 2019).
     """
 
     def __init__(
@@ -35,17 +38,25 @@ class TextClassificationPreprocessor:
         label_column: str,
         label_names: list[str] | None,
         max_length: int,
+        truncation: Literal["head", "tail", "head_tail"],
     ) -> None:
         if not 1 <= len(text_columns) <= 2:
             raise UserError(
                 f"data.text_columns={text_columns}: expected one column, or two for pairs of texts."
             )
         check_length(tokenizer, max_length)
+        if truncation not in TRUNCATIONS:
+            raise UserError(f"data.truncation={truncation}: expected one of {listed(TRUNCATIONS)}.")
+        if truncation != "head" and len(text_columns) == 2:
+            raise UserError(
+                f"data.truncation={truncation}: pairs of texts are cut at their ends. Set data.truncation=head"
+            )
         self.tokenizer = tokenizer
         self.input_columns = text_columns
         self.label_column = label_column
         self.label_names = label_names
         self.max_length = max_length
+        self.truncation = truncation
         self.labels: Labels | None = None
 
     @property
@@ -82,7 +93,10 @@ class TextClassificationPreprocessor:
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize a batch of rows; padding waits for :meth:`collate`."""
         texts = [[str(text) for text in examples[column]] for column in self.input_columns]
-        features = dict(self.tokenizer(*texts, truncation=True, max_length=self.max_length))
+        if self.truncation == "head":
+            features = dict(self.tokenizer(*texts, truncation=True, max_length=self.max_length))
+        else:
+            features = self._cut_inside(texts[0])
         features["length"] = [len(ids) for ids in features["input_ids"]]
         return features | ({"labels": examples["labels"]} if "labels" in examples else {})
 
@@ -100,6 +114,21 @@ class TextClassificationPreprocessor:
             dtype = torch.int64 if single else torch.float32
             batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=dtype)
         return batch
+
+    def _cut_inside(self, texts: list[str]) -> dict[str, list[list[int]]]:
+        """Tokenize whole texts, and take what is too much out of their middle or their beginning."""
+        features = dict(self.tokenizer(texts, return_special_tokens_mask=True))
+        special = features.pop("special_tokens_mask")
+        for row, is_special in enumerate(special):
+            excess = len(is_special) - self.max_length
+            if excess <= 0:
+                continue
+            first = is_special.index(0)
+            room = is_special.count(0) - excess
+            start = first + (room // 4 if self.truncation == "head_tail" else 0)
+            for values in features.values():
+                del values[row][start : start + excess]
+        return features
 
     def _check_columns(self, rows: Dataset, *, split: str, labelled: bool) -> None:
         columns: dict[str, str | list[str]] = {"text_columns": self.input_columns}
