@@ -135,6 +135,7 @@ def train_here(
                     f"run_dir='{folder}'",
                     "data.max_length=32",
                     "trainer.accelerator=cpu",
+                    "trainer.precision=32-true",  # so that toys learn alike on every machine
                     *overrides,
                 ],
                 return_hydra_config=True,

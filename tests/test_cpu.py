@@ -118,7 +118,7 @@ def test_freed_memory_is_used_again():
 import resource, torch
 from finetune import cpu
 cpu.speed_up()
-for _ in range(3):
+for _ in range(30):
     torch.ones(10**7)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):

@@ -9,6 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from finetune import precision
+
 CONF = ROOT / "conf"
 OPTIONS = [
     f"{file.parent.name}={file.stem}"
@@ -63,7 +65,8 @@ def test_a_model_says_its_name_and_learning_rate(option: str):
 @pytest.mark.parametrize("option", ["cpu", "auto", "debug", "ddp"])
 def test_trainers_for_this_machine_are_made(option: str, tmp_path: Path):
     cfg = composed(f"trainer={option}", "trainer.accelerator=cpu", "trainer.devices=1", f"run_dir={tmp_path}")
-    trainer = instantiate(cfg.trainer, _convert_="all", logger=False)
+    chosen = precision.resolve(cfg.trainer.precision, accelerator="cpu")
+    trainer = instantiate(cfg.trainer, _convert_="all", logger=False, precision=chosen)
     assert trainer.max_epochs >= 1
 
 

@@ -36,6 +36,7 @@ def made(tiny_bert: Path):
             "max_train_samples": None,
             "max_eval_samples": None,
             "batch_size": 8,
+            "max_tokens_per_batch": None,
             "num_workers": 0,
             "seed": 0,
         }

@@ -1,6 +1,6 @@
 """The one LightningDataModule: load, split, tokenize, batch. What a row is, the preprocessor knows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from finetune.data import splits
 from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
-from finetune.data.sampler import LengthGroupedSampler
+from finetune.data.sampler import LengthGroupedBatches, held_out_batches
+from finetune.data.tokens import tokenize
 from finetune.errors import UserError, listed
 
 
@@ -35,6 +36,7 @@ class DataModule(LightningDataModule):
         max_train_samples: train on a stratified subset of this size.
         max_eval_samples: cut validation and test to a stratified subset of this size, each.
         batch_size: rows a step on each device.
+        max_tokens_per_batch: tokens a step on each device, padding counted, in place of ``batch_size``.
         num_workers: processes that collate batches; 0 does it in the main process.
         seed: chooses the order of the training rows.
     """
@@ -57,6 +59,7 @@ class DataModule(LightningDataModule):
         max_train_samples: int | None,
         max_eval_samples: int | None,
         batch_size: int,
+        max_tokens_per_batch: int | None,
         num_workers: int,
         seed: int,
     ) -> None:
@@ -76,6 +79,7 @@ class DataModule(LightningDataModule):
             "test": max_eval_samples,
         }
         self.batch_size = batch_size
+        self.max_tokens_per_batch = max_tokens_per_batch
         self.num_workers = num_workers
         self.seed = seed
         self.datasets: dict[str, Dataset] = {}
@@ -110,12 +114,8 @@ class DataModule(LightningDataModule):
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
                 rows = rows.select(splits.sample(len(rows), size, strata=strata, seed=self.split_seed))
-            self.datasets[split] = rows.map(
-                self.preprocessor,
-                batched=True,
-                fn_kwargs={"training": split == "train"},
-                remove_columns=rows.column_names,
-                desc=f"Tokenizing {split}",
+            self.datasets[split] = tokenize(
+                rows, self.preprocessor, training=split == "train", desc=f"Tokenizing {split}"
             )
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
@@ -147,20 +147,21 @@ class DataModule(LightningDataModule):
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices sees in an epoch."""
-        rows = -(-len(self.datasets["train"]) // world_size)
-        return -(-rows // self.batch_size)
+        return len(self._train_batches(rank=0, world_size=world_size))
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        rows = self.datasets["train"]
-        rank, world_size = self._rank()
-        sampler = LengthGroupedSampler(
-            lengths=np.asarray(rows["length"]),
+    def _train_batches(self, *, rank: int, world_size: int) -> LengthGroupedBatches:
+        return LengthGroupedBatches(
+            lengths=self._lengths("train"),
             batch_size=self.batch_size,
+            max_tokens=self.max_tokens_per_batch,
             seed=self.seed,
             rank=rank,
             world_size=world_size,
         )
-        return self._loader(rows, sampler)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        rank, world_size = self._rank()
+        return self._loader("train", self._train_batches(rank=rank, world_size=world_size))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         return self._held_out_loader("validation")
@@ -170,16 +171,24 @@ class DataModule(LightningDataModule):
 
     def _held_out_loader(self, split: str) -> DataLoader[dict[str, Any]]:
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
-        rows = self.datasets[split]
         rank, world_size = self._rank()
-        by_length = np.argsort(np.asarray(rows["length"]), kind="stable")
-        return self._loader(rows, by_length[rank::world_size].tolist())
+        lengths = self._lengths(split)
+        mine = np.argsort(lengths, kind="stable")[rank::world_size]
+        batches = held_out_batches(
+            lengths[mine], batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
+        )
+        return self._loader(split, [mine[batch].tolist() for batch in batches])
 
-    def _loader(self, rows: Dataset, sampler: Any) -> DataLoader[dict[str, Any]]:
+    def _lengths(self, split: str) -> np.ndarray:
+        lengths: np.ndarray = self.datasets[split].data.column("length").to_numpy()
+        return lengths
+
+    def _loader(
+        self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches
+    ) -> DataLoader[dict[str, Any]]:
         return DataLoader(
-            rows,
-            batch_size=self.batch_size,
-            sampler=sampler,
+            self.datasets[split],
+            batch_sampler=batches,
             collate_fn=self.preprocessor.collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

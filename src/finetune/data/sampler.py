@@ -1,4 +1,4 @@
-"""In which order rows are seen: like lengths together, so that little is computed on padding."""
+"""Which rows make a batch: those of like length, so that little is computed on padding."""
 
 from collections.abc import Iterator
 
@@ -6,52 +6,110 @@ import numpy as np
 from torch.utils.data import Sampler
 
 POOL = 50  # batches that are sorted by length together: enough to save padding, few enough to stay random
+ALIKE = 1.1  # how much longer than the shortest the longest row of a bucket may be
 
 
-class LengthGroupedSampler(Sampler[int]):
+class LengthGroupedBatches(Sampler[list[int]]):
     """Every row once an epoch, in batches of similar length, the batches in random order.
 
-    Rows are shuffled, pools of them sorted by length and cut into batches, and the batches shuffled again
-    (transformers' own grouping leaves long batches first). The order depends on ``seed`` and the epoch alone.
-    On several devices each step's rows are dealt out in turn, so all work equally long; a few rows
-    come twice where the devices do not divide the rows.
+    With a batch size, rows are shuffled, pools of them sorted by length and cut into batches, and the batches
+    shuffled again (transformers' own grouping leaves long batches first). With a token budget, rows of like
+    length form buckets, are shuffled within, and are cut into as many rows a batch as the budget holds at that
+    length; so each epoch has the same number of batches.
+
+    The order depends on ``seed`` and the epoch alone. On several devices each step's rows are dealt out in
+    turn, so all work equally long; a few rows come twice where the devices do not divide the rows.
 
     Args:
         lengths: tokens of each row.
         batch_size: rows a step on each device.
+        max_tokens: tokens a step on each device, padding counted, in place of ``batch_size``; a longer row is
+            a batch of its own.
         seed: of the order.
         rank: this device's number.
         world_size: how many devices there are.
     """
 
     def __init__(
-        self, *, lengths: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        *,
+        lengths: np.ndarray,
+        batch_size: int,
+        max_tokens: int | None,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
+        self.max_tokens = max_tokens
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self._count: int | None = None
+
+    @property
+    def sampler(self) -> "LengthGroupedBatches":
+        """Where Lightning looks, in a batch sampler, for what to tell the epoch."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next. Lightning calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.world_size)
+        if self._count is None:
+            self._count = len(self._steps(np.random.default_rng(self.seed)))
+        return self._count
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = np.resize(rng.permutation(len(self.lengths)), len(self) * self.world_size)
-        step = self.batch_size * self.world_size
-        batches = []
-        for start in range(0, len(order), POOL * step):
-            pool = order[start : start + POOL * step]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            batches += [pool[i : i + step] for i in range(0, len(pool), step)]
-        # a short batch must stay last: the loader cuts what comes every batch_size rows
-        last = batches.pop() if len(batches[-1]) < step else None
-        shuffled = [batches[i] for i in rng.permutation(len(batches))]
-        for batch in [*shuffled, *([last] if last is not None else [])]:
-            yield from batch[self.rank :: self.world_size].tolist()
+        steps = self._steps(rng)
+        for index in rng.permutation(len(steps)):
+            step = steps[index]
+            dealt = np.resize(step, -(-len(step) // self.world_size) * self.world_size)
+            yield dealt[self.rank :: self.world_size].tolist()
+
+    def _steps(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Return the rows of each step, of all devices."""
+        if self.max_tokens is not None:
+            return self._within_budget(rng, self.max_tokens)
+        order = rng.permutation(len(self.lengths))
+        rows = self.batch_size * self.world_size
+        pools = (order[start : start + POOL * rows] for start in range(0, len(order), POOL * rows))
+        return [step for pool in pools for step in _cut(pool[np.argsort(self.lengths[pool])], rows)]
+
+    def _within_budget(self, rng: np.random.Generator, max_tokens: int) -> list[np.ndarray]:
+        order = np.argsort(self.lengths, kind="stable")
+        ascending = self.lengths[order]
+        steps: list[np.ndarray] = []
+        left = order[:0]
+        start = 0
+        while start < len(order):
+            end = int(np.searchsorted(ascending, max(ascending[start] * ALIKE, 1), side="right"))
+            rows = max(1, max_tokens // max(1, int(ascending[end - 1]))) * self.world_size
+            bucket = np.concatenate([left, rng.permutation(order[start:end])])
+            whole = len(bucket) // rows * rows if end < len(order) else len(bucket)
+            steps += _cut(bucket[:whole], rows)
+            left = bucket[whole:]  # too few for a batch: they go with the next longer rows
+            start = end
+        return steps
+
+
+def held_out_batches(lengths: np.ndarray, *, batch_size: int, max_tokens: int | None) -> list[list[int]]:
+    """Return each row once, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens."""
+    order = np.argsort(lengths, kind="stable")
+    if max_tokens is None:
+        return [step.tolist() for step in _cut(order, batch_size)]
+    batches: list[list[int]] = []
+    for row in order.tolist():
+        if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,0 +1,88 @@
+import threading
+from pathlib import Path
+from typing import Any
+
+import datasets.config
+import pytest
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from finetune.data import TextClassificationPreprocessor
+from finetune.data.tokens import tokenize
+
+ROWS = {"text": ["good film", "a bad story"] * 20, "labels": [0, 1] * 20}
+
+
+class Counting(TextClassificationPreprocessor):
+    """Counts how often rows are tokenized."""
+
+    calls = 0
+
+    def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
+        Counting.calls += 1
+        return super().__call__(examples, training=training)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    Counting.calls = 0
+
+
+@pytest.fixture
+def tokenized(tiny_bert: Path):
+    def run(rows: dict[str, list[Any]] = ROWS, *, training: bool = True, **settings: Any) -> Dataset:
+        tokenizer = settings.pop("tokenizer", None) or AutoTokenizer.from_pretrained(tiny_bert)
+        columns = {"text_columns": ["text"], "label_column": "label", "label_names": None}
+        made = Counting(
+            tokenizer=tokenizer, **{**columns, "max_length": 16, "truncation": "head", **settings}
+        )
+        return tokenize(Dataset.from_dict(rows), made, training=training, desc="")
+
+    return run
+
+
+def test_the_same_rows_are_tokenized_once(tokenized, tiny_bert: Path):
+    first = tokenized()
+    used = AutoTokenizer.from_pretrained(tiny_bert)
+    used(["some text"], truncation=True, max_length=5, padding="max_length")  # leaves its settings behind
+    second = tokenized(tokenizer=used)
+    assert Counting.calls == 1
+    assert first[:] == second[:]
+    assert second.cache_files  # mapped from a file
+
+
+def test_another_text_setting_or_tokenizer_is_tokenized_anew(tokenized, tiny_bert: Path):
+    tokenized()
+    tokenized({**ROWS, "text": ["good film", "a bad plot"] * 20})
+    tokenized(max_length=8)
+    tokenized(training=False)
+    tokenized(truncation="tail")
+    other = AutoTokenizer.from_pretrained(tiny_bert)
+    other.add_tokens(["film story"])
+    tokenized(tokenizer=other)
+    assert Counting.calls == 6
+
+
+def test_those_that_start_together_wait_for_the_first(tokenized):
+    threads = [threading.Thread(target=tokenized) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counting.calls == 1
+
+
+def test_a_broken_off_start_leaves_nothing_behind(tokenized, monkeypatch: pytest.MonkeyPatch):
+    original = Counting.__call__
+
+    def stopped(self: Any, examples: Any, *, training: bool) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Counting, "__call__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        tokenized()
+    monkeypatch.setattr(Counting, "__call__", original)
+    assert len(tokenized()) == 40
+    left = [file for file in datasets.config.HF_DATASETS_CACHE.rglob("*") if "tmp" in file.name]
+    assert not left
