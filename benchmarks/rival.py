@@ -1,0 +1,127 @@
+"""One arm of ``speed.py`` that is not ours, in a process of its own: fine-tune for some steps, print what it cost.
+
+python benchmarks/rival.py ARM MODEL DATA MAX_LENGTH BATCH_SIZE STEPS SEED
+"""
+
+import json
+import random
+import resource
+import sys
+import tempfile
+import time
+from typing import Any
+
+import torch
+import transformers
+from datasets import load_dataset
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from finetune import embedded
+
+TRAINER = {
+    "trainer": {},
+    "trainer_grouped": {"train_sampling_strategy": "group_by_length"},
+    "trainer_grouped_bf16": {"train_sampling_strategy": "group_by_length", "bf16": True},
+    "trainer_grouped_bf16_no_attention_dropout": {
+        "train_sampling_strategy": "group_by_length",
+        "bf16": True,
+    },
+}
+LEARNING_RATE, WARMUP = 1e-4, 0.1
+
+
+class Counter:
+    """Collate, and count tokens."""
+
+    def __init__(self, tokenizer: Any, **padding: Any) -> None:
+        self.collate = DataCollatorWithPadding(tokenizer, **padding)
+        self.tokens = self.computed = self.rows = 0
+
+    def __call__(self, features: list[dict[str, Any]]) -> Any:
+        batch = self.collate(features)
+        self.tokens += int(batch["attention_mask"].sum())
+        self.computed += batch["attention_mask"].numel()
+        self.rows += len(batch["attention_mask"])
+        return batch
+
+
+def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, steps: int, seed: int) -> None:
+    """Run an arm; print a JSON object."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    transformers.set_seed(seed)
+    source = embedded.resolve(name)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    rows = load_dataset(data, split="train").map(
+        lambda batch: tokenizer(batch["text"], truncation=True, max_length=max_length),
+        batched=True,
+        remove_columns=["text"],
+    )
+    config = AutoConfig.from_pretrained(source, num_labels=2)
+    if arm.endswith("no_attention_dropout"):
+        config.attention_probs_dropout_prob = 0.0
+    attention = "eager" if arm == "padded_loop" else "sdpa"
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source, config=config, dtype=torch.float32, attn_implementation=attention
+    )
+    if arm == "padded_loop":
+        counter = Counter(tokenizer, padding="max_length", max_length=max_length)
+        seconds = plain_loop(model, rows, counter, batch_size=batch_size, steps=steps, seed=seed)
+    else:
+        counter = Counter(tokenizer)
+        arguments = TrainingArguments(
+            tempfile.mkdtemp(),
+            per_device_train_batch_size=batch_size,
+            max_steps=steps,
+            learning_rate=LEARNING_RATE,
+            warmup_steps=round(WARMUP * steps),
+            weight_decay=0.01,
+            seed=seed,
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            **TRAINER[arm],
+        )
+        trainer = Trainer(model, arguments, data_collator=counter, train_dataset=rows)
+        seconds = trainer.train().metrics["train_runtime"]
+    print(
+        json.dumps(
+            {
+                "samples_per_second": batch_size * steps / seconds,
+                "tokens_per_second": counter.tokens * batch_size * steps / counter.rows / seconds,
+                "padding_efficiency": counter.tokens / counter.computed,
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+        )
+    )
+
+
+def plain_loop(model: Any, rows: Any, collate: Counter, *, batch_size: int, steps: int, seed: int) -> float:
+    """Train as textbooks do; return the seconds."""
+    order = random.Random(seed).sample(range(len(rows)), batch_size * steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
+    model.train()
+    started = time.perf_counter()
+    for step in range(steps):
+        batch = collate([rows[i] for i in order[step * batch_size : (step + 1) * batch_size]])
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    arm, name, data, *numbers = sys.argv[1:]
+    max_length, batch_size, steps, seed = map(int, numbers)
+    main(arm, name, data, max_length=max_length, batch_size=batch_size, steps=steps, seed=seed)

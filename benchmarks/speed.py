@@ -1,0 +1,124 @@
+"""How quickly an encoder is fine-tuned: a textbook loop, transformers' Trainer and this project, side by side.
+
+python benchmarks/speed.py DATA [--max-length 256] [--arms trainer ours …]
+
+DATA is a folder with ``text`` and ``label`` in the Hub's layout. The protocol is in README.md beside this file.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MODEL = "embedded:all-MiniLM-L6-v2"
+RIVALS = (
+    "padded_loop",
+    "trainer",
+    "trainer_grouped",
+    "trainer_grouped_bf16",
+    "trainer_grouped_bf16_no_attention_dropout",
+)
+OURS = {"ours_attention_dropout": ["model.attention_dropout=null"], "ours": []}
+# FLOPs of MiniLM's six layers: six for each weight and token, twelve for each score and number of a head
+WEIGHTS, LAYERS, WIDTH = 10_646_784, 6, 384
+
+
+def main() -> None:
+    """Run every arm in turn, round by round; print medians and ratios, and write them as JSON."""
+    parser = argparse.ArgumentParser(description="Training speed, side by side.")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--max-length", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument(
+        "--steps", type=int, default=50, help="a pool of the Trainer's grouping (default: 50)"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=[*RIVALS, *OURS], default=[*RIVALS, *OURS])
+    parser.add_argument("--out", type=Path, default=Path("speed.json"))
+    asked = parser.parse_args()
+    rounds: list[dict[str, dict[str, float]]] = []
+    for seed in range(asked.rounds):
+        found = {}
+        for arm in asked.arms:
+            found[arm] = {**measured(arm, asked, seed=seed), "gemm_peak": gemm_peak()}
+            print(f"round {seed + 1}: {arm:42} {found[arm]['samples_per_second']:.2f} samples/s", flush=True)
+        rounds.append(found)
+    medians = {
+        arm: {name: statistics.median(one[arm][name] for one in rounds) for name in rounds[0][arm]}
+        for arm in asked.arms
+    }
+    asked.out.write_text(json.dumps({"asked": vars(asked), "rounds": rounds}, indent=2, default=str) + "\n")
+    print(
+        "\n| arm | samples/s | against ours | tokens/s | padding efficiency | share of GEMM peak | peak GB |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for arm, one in medians.items():
+        ratios = [
+            r["ours"]["samples_per_second"] / r[arm]["samples_per_second"] for r in rounds if "ours" in r
+        ]
+        print(
+            f"| {arm} | {one['samples_per_second']:.2f} | {statistics.median(ratios) if ratios else 0:.2f} | "
+            f"{one['tokens_per_second']:.0f} | {one['padding_efficiency']:.3f} | "
+            f"{flops_per_second(one, asked.max_length) / one['gemm_peak']:.2f} | "
+            f"{one['peak_memory_bytes'] / 1e9:.2f} |"
+        )
+
+
+def measured(arm: str, asked: argparse.Namespace, *, seed: int) -> dict[str, float]:
+    """Run one arm in a process of its own; return its figures."""
+    data = str(asked.data.resolve())
+    with tempfile.TemporaryDirectory() as folder:
+        if arm in OURS:
+            command = [
+                "train.py", "data=local", f"data.path={data}", "model=minilm", "model.pooling=null",
+                f"data.max_length={asked.max_length}", f"data.batch_size={asked.batch_size}",
+                f"trainer.max_steps={asked.steps}", "data.max_eval_samples=32", f"seed={seed}",
+                f"hydra.run.dir={folder}", *OURS[arm],
+            ]  # fmt: skip
+        else:
+            numbers = [asked.max_length, asked.batch_size, asked.steps, seed]
+            command = ["benchmarks/rival.py", arm, MODEL, data, *map(str, numbers)]
+        environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
+        if arm not in OURS:
+            figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+            return figures
+        metrics = json.loads((Path(folder) / "metrics.json").read_text())
+        names = ("samples_per_second", "tokens_per_second", "padding_efficiency", "peak_memory_bytes")
+        return {name: metrics[f"train/{name}"] for name in names}
+
+
+def gemm_peak() -> float:
+    """Return this machine's FLOP/s in bfloat16 matrix products right now, or in float32 where that is more."""
+    import torch
+
+    peak = 0.0
+    for dtype in (torch.float32, torch.bfloat16):
+        one, other = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+        times = []
+        for _ in range(6):
+            started = time.perf_counter()
+            one @ other
+            times.append(time.perf_counter() - started)
+        peak = max(peak, 2 * 2048**3 / statistics.median(times))
+    return peak
+
+
+def flops_per_second(figures: dict[str, float], max_length: int) -> float:
+    """Count real tokens only; scores as if every row were as long as the mean row."""
+    mean_length = figures["tokens_per_second"] / figures["samples_per_second"]
+    return figures["tokens_per_second"] * (6 * WEIGHTS + 12 * LAYERS * WIDTH * min(mean_length, max_length))
+
+
+if __name__ == "__main__":
+    main()
