@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup train test check format clean
+.PHONY: help setup train test bench check format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,6 +22,11 @@ train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a lapt
 
 test: setup ## the whole suite
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup ## training speed beside the Trainer's: make bench DATA=FOLDER_OF_IMDB
+	@test -n "$(DATA)" || { echo "Which data? make bench DATA=FOLDER, with text and label in the Hub's layout"; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python benchmarks/speed.py $(DATA) $(ARGS)
 
 check: setup ## format, lint and types, as CI does
 	$(BIN)/ruff format --check .
