@@ -3,6 +3,7 @@
 import logging
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from finetune import cpu
 
@@ -25,7 +26,6 @@ def resolve(precision: str | int, *, accelerator: str) -> str | int:
     else:
         device, fast = "CPU", cpu.has_bf16()
     chosen = "bf16-mixed" if fast else "32-true"
-    log.info(
-        "precision %s: this %s %s bfloat16", chosen, device, "multiplies" if fast else "does not multiply"
-    )
+    does = "multiplies" if fast else "does not multiply"
+    rank_zero_only(log.info)("precision %s: this %s %s bfloat16", chosen, device, does)
     return chosen
