@@ -25,14 +25,12 @@ from transformers import (
 
 from finetune import embedded
 
+GROUPED = {"train_sampling_strategy": "group_by_length"}
 TRAINER = {
     "trainer": {},
-    "trainer_grouped": {"train_sampling_strategy": "group_by_length"},
-    "trainer_grouped_bf16": {"train_sampling_strategy": "group_by_length", "bf16": True},
-    "trainer_grouped_bf16_no_attention_dropout": {
-        "train_sampling_strategy": "group_by_length",
-        "bf16": True,
-    },
+    "trainer_grouped": GROUPED,
+    "trainer_grouped_bf16": {**GROUPED, "bf16": True},
+    "trainer_grouped_bf16_no_attention_dropout": {**GROUPED, "bf16": True},
 }
 LEARNING_RATE, WARMUP = 1e-4, 0.1
 

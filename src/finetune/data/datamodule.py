@@ -172,12 +172,14 @@ class DataModule(LightningDataModule):
     def _held_out_loader(self, split: str) -> DataLoader[dict[str, Any]]:
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
         rank, world_size = self._rank()
-        lengths = self._lengths(split)
-        mine = np.argsort(lengths, kind="stable")[rank::world_size]
         batches = held_out_batches(
-            lengths[mine], batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
+            self._lengths(split),
+            batch_size=self.batch_size,
+            max_tokens=self.max_tokens_per_batch,
+            rank=rank,
+            world_size=world_size,
         )
-        return self._loader(split, [mine[batch].tolist() for batch in batches])
+        return self._loader(split, batches)
 
     def _lengths(self, split: str) -> np.ndarray:
         lengths: np.ndarray = self.datasets[split].data.column("length").to_numpy()

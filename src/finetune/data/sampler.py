@@ -97,9 +97,14 @@ class LengthGroupedBatches(Sampler[list[int]]):
         return steps
 
 
-def held_out_batches(lengths: np.ndarray, *, batch_size: int, max_tokens: int | None) -> list[list[int]]:
-    """Return each row once, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens."""
-    order = np.argsort(lengths, kind="stable")
+def held_out_batches(
+    lengths: np.ndarray, *, batch_size: int, max_tokens: int | None, rank: int = 0, world_size: int = 1
+) -> list[list[int]]:
+    """Return this device's rows, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens.
+
+    Each row is on exactly one device, none twice.
+    """
+    order = np.argsort(lengths, kind="stable")[rank::world_size]
     if max_tokens is None:
         return [step.tolist() for step in _cut(order, batch_size)]
     batches: list[list[int]] = []
