@@ -13,6 +13,7 @@ HARMLESS = (
     ".*Experiment logs directory .* exists.*",  # metrics.csv lies in the run folder, which exists
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*The number of training batches .* is smaller than the logging interval.*",
+    ".*module\\(s\\) in eval mode at the start of training.*",  # what is frozen, on purpose
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
 

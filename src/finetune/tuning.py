@@ -20,21 +20,25 @@ def frozen(model: nn.Module, *, num_layers: int) -> None:
         UserError: the model has fewer layers than that.
     """
     base: Any = getattr(model, "base_model", model)
-    layers = _transformer_layers(base)
+    layers = transformer_layers(base)
     if not 0 <= num_layers <= len(layers):
         raise UserError(
             f"tuning.num_layers={num_layers}: this model has {len(layers)} transformer layers.\n"
             f"Expected a number from 0 (embeddings only) to {len(layers)} (all but the head)."
         )
-    embeddings = [
-        module for name, module in base.named_children() if name in {"embeddings", "embeddings_project"}
-    ] or [base.get_input_embeddings()]
-    for module in [*embeddings, *layers[:num_layers]]:
+    for module in [*embeddings(base), *layers[:num_layers]]:
         module.requires_grad_(False)
         module.eval()
 
 
-def _transformer_layers(base: nn.Module) -> list[nn.Module]:
+def embeddings(base: Any) -> list[nn.Module]:
+    """Return what turns token indices into the first layer's input, in the order in which it runs."""
+    return [
+        module for name, module in base.named_children() if name in {"embeddings", "embeddings_project"}
+    ] or [base.get_input_embeddings()]
+
+
+def transformer_layers(base: nn.Module) -> list[nn.Module]:
     """Find the stack of equal blocks: the longest ModuleList in any of the supported architectures."""
     stacks = [module for module in base.modules() if isinstance(module, nn.ModuleList)]
     longest = max(stacks, key=lambda stack: len(stack), default=nn.ModuleList())

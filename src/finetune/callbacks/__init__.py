@@ -1,7 +1,8 @@
 """Callbacks: what happens around training."""
 
 from finetune.callbacks.epoch_log import EpochLog
+from finetune.callbacks.frozen_once import FrozenOnce
 from finetune.callbacks.progress import ProgressBar
 from finetune.callbacks.throughput import Throughput
 
-__all__ = ["EpochLog", "ProgressBar", "Throughput"]
+__all__ = ["EpochLog", "FrozenOnce", "ProgressBar", "Throughput"]

@@ -1,6 +1,7 @@
 """The one LightningDataModule: load, split, tokenize, batch. What a row is, the preprocessor knows."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
 from finetune.data.sampler import LengthGroupedBatches, held_out_batches
 from finetune.data.tokens import tokenize
+from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
 from finetune.errors import UserError, listed
 
 
@@ -83,6 +85,7 @@ class DataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.datasets: dict[str, Dataset] = {}
+        self.trunk_states: dict[str, TrunkStates] = {}  # of splits whose frozen layers have run already
 
     @property
     def head(self) -> dict[str, Any]:
@@ -151,7 +154,7 @@ class DataModule(LightningDataModule):
 
     def _train_batches(self, *, rank: int, world_size: int) -> LengthGroupedBatches:
         return LengthGroupedBatches(
-            lengths=self._lengths("train"),
+            lengths=self.lengths("train"),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             seed=self.seed,
@@ -173,7 +176,7 @@ class DataModule(LightningDataModule):
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
         rank, world_size = self._rank()
         batches = held_out_batches(
-            self._lengths(split),
+            self.lengths(split),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             rank=rank,
@@ -181,17 +184,30 @@ class DataModule(LightningDataModule):
         )
         return self._loader(split, batches)
 
-    def _lengths(self, split: str) -> np.ndarray:
+    def every_row(self, split: str) -> tuple[np.ndarray, DataLoader[dict[str, Any]]]:
+        """Return the rows of a split, the shortest first, and a loader of them all for one process."""
+        batches = held_out_batches(
+            self.lengths(split), batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
+        )
+        return np.concatenate(batches), self._loader(split, batches)
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Return the tokens of each row of a split, of all its windows together."""
         lengths: np.ndarray = self.datasets[split].data.column("length").to_numpy()
         return lengths
 
     def _loader(
         self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches
     ) -> DataLoader[dict[str, Any]]:
+        dataset: Any = self.datasets[split]
+        collate_fn: Any = self.preprocessor.collate
+        if split in self.trunk_states:
+            dataset = WithTrunkStates(dataset, self.trunk_states[split])
+            collate_fn = partial(collate, inner=collate_fn)
         return DataLoader(
-            self.datasets[split],
+            dataset,
             batch_sampler=batches,
-            collate_fn=self.preprocessor.collate,
+            collate_fn=collate_fn,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )

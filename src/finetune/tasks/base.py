@@ -56,6 +56,9 @@ class Task(LightningModule):
     language_model: bool = False
     """Whether targets are tokens, whose loss is also told as perplexity."""
 
+    encodes_rows: bool = False
+    """Whether the model is an encoder that reads the same tokens of a row in each epoch."""
+
     asked: str = '--text "…"'
     """What ``finetune predict RUN`` is given."""
 

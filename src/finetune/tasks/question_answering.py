@@ -37,6 +37,7 @@ class QuestionAnswering(Task):
     """
 
     monitor = ("val/f1", "max")
+    encodes_rows = True
     asked = '--question "…" --context "…"'
 
     def __init__(

@@ -53,6 +53,8 @@ class TextClassification(Task):
         scheduler: makes a schedule of an optimizer and ``num_training_steps``.
     """
 
+    encodes_rows = True
+
     def __init__(
         self,
         *,

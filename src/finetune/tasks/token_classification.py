@@ -31,6 +31,7 @@ class TokenClassification(Task):
     """
 
     monitor = ("val/f1", "max")
+    encodes_rows = True
 
     def __init__(
         self,

@@ -1,0 +1,115 @@
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers.models.bert.modeling_bert import BertLayer
+
+FROZEN = ["tuning=frozen", "tuning.num_layers=1", "data.batch_size=8", "trainer.max_epochs=3"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of its own."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache" / "trunk"
+
+
+@pytest.fixture
+def rows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """For each pass of rows through a layer: how many, and whether the layer was frozen."""
+    passes: list[tuple[int, bool]] = []
+    forward = BertLayer.forward
+
+    def counting(self: BertLayer, hidden_states: torch.Tensor, *args: object, **kwargs: object) -> object:
+        frozen = not any(parameter.requires_grad for parameter in self.parameters())
+        passes.append((len(hidden_states), frozen))
+        return forward(self, hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(BertLayer, "forward", counting)
+    return passes
+
+
+def rows_through(passes: list[tuple[int, bool]], *, frozen: bool) -> int:
+    return sum(rows for rows, was_frozen in passes if was_frozen == frozen)
+
+
+def test_each_row_goes_through_the_frozen_layers_once_and_the_next_run_reads_it(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path, rows_run: list[tuple[int, bool]]
+):
+    arguments = ["data=local", f"data.path={reviews}", *FROZEN]
+    train_here(*arguments)
+    # 91 train, 11 validation, 18 test rows: the best checkpoint's validation and test go through all layers
+    first = rows_through(rows_run, frozen=True)
+    assert len([file for file in cache.iterdir() if file.suffix != ".lock"]) == 2
+    assert first < rows_through(rows_run, frozen=False) / 2
+    rows_run.clear()
+    train_here(*arguments, "seed=1", "optimizer.lr=1e-3")
+    assert rows_through(rows_run, frozen=True) <= first - 91, "the training rows were read"
+    assert len([file for file in cache.iterdir() if file.suffix != ".lock"]) == 2
+
+
+def test_it_learns_as_without(train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path):
+    arguments = ["data=local", f"data.path={reviews}", *FROZEN, "optimizer.lr=3e-3"]
+    kept = train_here(*arguments)
+    plain = train_here(*arguments, "~callbacks.frozen_once")
+    assert kept["val/loss"] == pytest.approx(plain["val/loss"], rel=0.02)  # states are kept in bfloat16
+    assert kept["test/loss"] == pytest.approx(plain["test/loss"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("task", "row"),
+    [
+        ("token_classification", '{"tokens": ["a", "good", "plot"], "tags": ["O", "B-X", "O"]}'),
+        (
+            "question_answering",
+            '{"question": "a film", "context": "the story is a very good plot and a poor film with a plot", '
+            '"answers": {"text": ["good plot"], "answer_start": [20]}}',
+        ),
+    ],
+)
+def test_windows_find_their_states(
+    train_here: Callable[..., dict[str, float]], tmp_path: Path, cache: Path, task: str, row: str
+):
+    data = tmp_path / "rows.jsonl"
+    data.write_text((row + "\n") * 40)
+    columns = (
+        ["data.tokens_column=tokens", "data.label_column=tags"] if task == "token_classification" else []
+    )
+    short = ["data.max_length=16", "data.doc_stride=4"]
+    metrics = train_here("data=local", f"task={task}", f"data.path={data}", *columns, *short, *FROZEN)
+    assert metrics["test/f1"] >= 0
+    assert len([file for file in cache.iterdir() if file.suffix != ".lock"]) == 2
+
+
+def test_a_full_disk_is_told_and_training_goes_on(
+    train_here: Callable[..., dict[str, float]],
+    reviews: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 9, 1))
+    with caplog.at_level("INFO"):
+        metrics = train_here("data=local", f"data.path={reviews}", *FROZEN)
+    assert "run in every epoch" in caplog.text
+    assert "free" in caplog.text
+    assert "test/accuracy" in metrics
+    assert not [file for file in cache.iterdir() if file.suffix != ".lock"]
+
+
+def test_nothing_is_kept_where_every_weight_moves(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
+):
+    train_here("data=local", f"data.path={reviews}", "trainer.max_epochs=1")
+    assert not cache.exists()
+
+
+def test_masked_words_change_so_nothing_is_kept(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
+):
+    train_here("data=local", "task=masked_lm", f"data.path={reviews}", "model.pooling=null", *FROZEN)
+    assert not cache.exists()
