@@ -28,7 +28,7 @@ def train(cfg: DictConfig) -> float:
     import lightning
 
     from finetune import cpu, precision
-    from finetune.callbacks import Throughput
+    from finetune.callbacks import Profile, Throughput
     from finetune.optim import num_training_steps
     from finetune.quiet import quiet
     from finetune.results import print_results
@@ -56,6 +56,8 @@ def train(cfg: DictConfig) -> float:
         cfg.monitor.metric, cfg.monitor.mode = task.monitor
     throughput = Throughput()
     callbacks = [*instantiate(cfg.callbacks, _convert_="all").values(), throughput]
+    if cfg.profile:
+        callbacks.append(Profile(run.folder / "profile"))
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
     trainer = instantiate(
         cfg.trainer,

@@ -1,11 +1,16 @@
-"""The progress bar: time left, loss, and samples a second."""
+"""The progress bar: time left, loss, and how quickly it goes."""
 
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-SHORT = {"train/loss": "loss", "train/samples_per_second": "samples/s"}
+SHORT = {
+    "train/loss": "loss",
+    "train/samples_per_second": "samples/s",
+    "train/tokens_per_second": "tokens/s",
+    "train/padding_efficiency": "not padding",
+}
 
 
 class ProgressBar(RichProgressBar):
@@ -13,4 +18,8 @@ class ProgressBar(RichProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        return {short: f"{float(metrics[name]):.3g}" for name, short in SHORT.items() if name in metrics}
+        return {short: _rounded(float(metrics[name])) for name, short in SHORT.items() if name in metrics}
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

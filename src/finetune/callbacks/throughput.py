@@ -16,8 +16,8 @@ SHOW_EVERY = 10  # steps between two figures in the progress bar
 class Throughput(Callback):
     """Count samples and tokens against seconds of training, validation's seconds left out.
 
-    The progress bar and the loggers get ``train/samples_per_second`` (over the last steps);
-    :meth:`summary` has the figures of the whole run.
+    The progress bar and the loggers get samples and tokens a second and the padding efficiency of the last
+    steps; :meth:`summary` has the figures of the whole run.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Throughput(Callback):
         self._tokens: Tensor | int = 0  # kept on the device: reading it each step would make the GPU wait
         self._computed_tokens = 0
         self._started: float | None = None
-        self._window = (0.0, 0)
+        self._window = torch.zeros(4, dtype=torch.float64)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start()
@@ -54,10 +54,16 @@ class Throughput(Callback):
         self._tokens = self._tokens + mask.sum()
         self._computed_tokens += mask.numel()
         if (batch_idx + 1) % SHOW_EVERY == 0:
-            seconds, samples = self.seconds + self._running(), self.samples
-            rate = (samples - self._window[1]) / max(seconds - self._window[0], 1e-9) * trainer.world_size
-            self._window = (seconds, samples)
-            pl_module.log("train/samples_per_second", rate, prog_bar=True, batch_size=len(mask))
+            counts = [self.seconds + self._running(), self.samples, int(self._tokens), self._computed_tokens]
+            now = torch.tensor(counts, dtype=torch.float64)
+            seconds, samples, tokens, computed = (now - self._window).clamp(min=1e-9).tolist()
+            self._window = now
+            found = {
+                "train/samples_per_second": samples / seconds * trainer.world_size,
+                "train/tokens_per_second": tokens / seconds * trainer.world_size,
+                "train/padding_efficiency": tokens / computed,
+            }
+            pl_module.log_dict(found, prog_bar=True, batch_size=len(mask))
 
     def summary(self, trainer: Trainer) -> dict[str, float]:
         """Return ``train/…`` figures of the run so far, over all devices. Every rank must call this."""
