@@ -24,7 +24,21 @@ RIVALS = (
     "trainer_grouped_bf16",
     "trainer_grouped_bf16_no_attention_dropout",
 )
-OURS = {"ours_attention_dropout": ["model.attention_dropout=null"], "ours": []}
+OURS: dict[str, list[str]] = {
+    "ours_bare_loop": [],
+    "ours_attention_dropout": ["model.attention_dropout=null"],
+    "ours": [],
+}
+FIGURES = [
+    f"train/{name}"
+    for name in (
+        "seconds",
+        "samples_per_second",
+        "tokens_per_second",
+        "padding_efficiency",
+        "peak_memory_bytes",
+    )
+]
 # FLOPs of MiniLM's six layers: six for each weight and token, twelve for each score and number of a head
 WEIGHTS, LAYERS, WIDTH = 10_646_784, 6, 384
 
@@ -73,29 +87,41 @@ def main() -> None:
 def measured(arm: str, asked: argparse.Namespace, *, seed: int) -> dict[str, float]:
     """Run one arm in a process of its own; return its figures."""
     data = str(asked.data.resolve())
+    if arm in RIVALS:
+        numbers = map(str, (asked.max_length, asked.batch_size, asked.steps, seed))
+        return printed("benchmarks/rival.py", arm, MODEL, data, *numbers)
+    recipe = [
+        "data=local", f"data.path={data}", "model=minilm", "model.pooling=null", f"seed={seed}",
+        f"data.max_length={asked.max_length}", f"data.batch_size={asked.batch_size}", "data.max_eval_samples=32",
+        f"trainer.max_steps={asked.steps}", *OURS[arm],
+    ]  # fmt: skip
+    if arm == "ours_bare_loop":
+        return printed("benchmarks/bare_loop.py", str(asked.steps), *recipe)
+    return trained(recipe)
+
+
+def trained(overrides: list[str], **env: str) -> dict[str, float]:
+    """Run ``train.py`` in a process of its own; return what its ``metrics.json`` says of training."""
     with tempfile.TemporaryDirectory() as folder:
-        if arm in OURS:
-            command = [
-                "train.py", "data=local", f"data.path={data}", "model=minilm", "model.pooling=null",
-                f"data.max_length={asked.max_length}", f"data.batch_size={asked.batch_size}",
-                f"trainer.max_steps={asked.steps}", "data.max_eval_samples=32", f"seed={seed}",
-                f"hydra.run.dir={folder}", *OURS[arm],
-            ]  # fmt: skip
-        else:
-            numbers = [asked.max_length, asked.batch_size, asked.steps, seed]
-            command = ["benchmarks/rival.py", arm, MODEL, data, *map(str, numbers)]
-        environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-        done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            sys.exit(f"{arm} failed:\n{done.stderr[-2000:]}")
-        if arm not in OURS:
-            figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-            return figures
+        _run("train.py", *overrides, f"hydra.run.dir={folder}", **env)
         metrics = json.loads((Path(folder) / "metrics.json").read_text())
-        names = ("samples_per_second", "tokens_per_second", "padding_efficiency", "peak_memory_bytes")
-        return {name: metrics[f"train/{name}"] for name in names}
+    return {name.removeprefix("train/"): value for name, value in metrics.items() if name in FIGURES}
+
+
+def printed(*command: str) -> dict[str, float]:
+    """Run a script in a process of its own; return the JSON object that it prints last."""
+    figures: dict[str, float] = json.loads(_run(*command).splitlines()[-1])
+    return figures
+
+
+def _run(*command: str, **env: str) -> str:
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", **env}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command[:2])} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def gemm_peak() -> float:

@@ -1,0 +1,69 @@
+"""The recipe of ``train.py`` as a bare PyTorch loop, without Lightning, logging and checkpoints: what do those cost?
+
+python benchmarks/bare_loop.py STEPS [OVERRIDE …]
+"""
+
+import json
+import resource
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from finetune import cpu, precision
+from finetune.optim import parameter_groups
+
+CONF = Path(__file__).parent.parent.resolve() / "conf"
+
+
+def main(steps: int, overrides: list[str]) -> None:
+    """Train for some steps; print a JSON object."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides)
+    cpu.speed_up()
+    transformers.set_seed(cfg.seed)
+    pretrained = instantiate(cfg.model, _convert_="all")
+    preprocessor = instantiate(cfg.preprocessor, tokenizer=pretrained.load_tokenizer(), _convert_="all")
+    data: Any = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
+    data.setup()
+    task: Any = instantiate(cfg.task, pretrained=pretrained, head=data.head, _convert_="all")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    task.to(device)
+    half = precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator) == "bf16-mixed"
+    optimizer = instantiate(cfg.task.optimizer)(parameter_groups(task.model))
+    scheduler = instantiate(cfg.task.scheduler)(optimizer, num_training_steps=steps)
+    samples = tokens = computed = 0
+    started = time.perf_counter()
+    for batch in islice(data.train_dataloader(), steps):
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            loss, _ = task.loss(task(batch), batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(task.model.parameters(), cfg.trainer.gradient_clip_val)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        samples += len(batch["attention_mask"])
+        tokens += int(batch["attention_mask"].sum())
+        computed += batch["attention_mask"].numel()
+    seconds = time.perf_counter() - started
+    print(
+        json.dumps(
+            {
+                "samples_per_second": samples / seconds,
+                "tokens_per_second": tokens / seconds,
+                "padding_efficiency": tokens / computed,
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,53 @@
+"""What the benchmarks make of their measurements; the measuring itself is for a quiet machine."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import ROOT
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 1.7])
+def test_the_exponent_of_growth_is_fitted(power: float, monkeypatch: pytest.MonkeyPatch):
+    sizes = [64, 128, 256, 512]
+    found = load("growth", monkeypatch).exponent(sizes, [3 * size**power for size in sizes])
+    assert found == pytest.approx(power, abs=1e-9)
+
+
+def test_time_to_accuracy_is_read_from_a_log(finished_run: Path, monkeypatch: pytest.MonkeyPatch):
+    module = load("time_to_accuracy", monkeypatch)
+    log = (finished_run / "train.log").read_text()
+    points = module.read_points(log, started=0.0)
+    assert [point["epoch"] for point in points] == [1, 2, 3]
+    assert all(0 <= point["accuracy"] <= 1 for point in points)
+    assert points[0]["minutes"] <= points[1]["minutes"] <= points[2]["minutes"]
+    points = [{"accuracy": 0.87, "minutes": 1.0}, {"accuracy": 0.91, "minutes": 2.0}]
+    assert module.first_above(points, 0.9) == points[1]
+    assert module.first_above(points, 0.92) is None
+
+
+def test_the_plot_names_every_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("matplotlib")
+    module = load("plot", monkeypatch)
+    rounds = [{arm: {"samples_per_second": 1.0 + n} for n, arm in enumerate(module.NAMES)}] * 3
+    measured = {"asked": {"max_length": 256}, "rounds": rounds}
+    module.draw([json.loads(json.dumps(measured))] * 2, tmp_path / "speed.svg")
+    drawn = (tmp_path / "speed.svg").read_text()
+    assert all(name in drawn for name in module.NAMES.values())
+    assert "256 tokens" in drawn
+
+
+def test_every_arm_has_a_name_in_the_plot(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("matplotlib")
+    speed = load("speed", monkeypatch)
+    assert {*speed.RIVALS, *speed.OURS} == set(load("plot", monkeypatch).NAMES)
