@@ -211,7 +211,7 @@ def test_calls_that_ask_for_more_stay_padded(kernel: list[int], asked: str):
         ids = inputs.pop("input_ids")
         model(**inputs, inputs_embeds=torch.zeros(*ids.shape, 32).double())
     elif asked == "pairs_of_tokens":
-        model(inputs["input_ids"], attention_mask=torch.ones(2, 1, 12, 12).tril().bool())
+        model(inputs["input_ids"], attention_mask=torch.ones(2, 1, 12, 12).bool())
     elif asked == "position_ids":
         model(**inputs, position_ids=torch.arange(12).expand(2, 12).flip(1))
     else:
@@ -281,6 +281,44 @@ def test_a_run_trains_and_is_measured_packed_or_padded(
     for name in ("test/loss", "val/loss", "test/accuracy"):
         assert f"{metrics[name]:.4f}" in printed, name
     assert "varlen" not in (tmp_path / "run" / "model" / "config.json").read_text()
+
+
+@pytest.mark.parametrize("model_type", PACKED)
+def test_in_mixed_precision_the_kernel_gets_what_it_takes(
+    kernel: list[int], monkeypatch: pytest.MonkeyPatch, model_type: str
+):
+    seen: list[Tensor] = []
+
+    def noted(*arguments: Any, **settings: Any) -> Tensor:
+        seen.extend(arguments[:3])
+        return by_row(*arguments, **settings)
+
+    monkeypatch.setattr(packing, "varlen_attn", noted)
+    model = tiny(AutoModelForTokenClassification, model_type).float()
+    packing.skip_padding(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**batch(5, 12)).logits.float().sum().backward()
+    assert len(seen) == 3 * LAYERS
+    for states in seen:
+        assert (states.shape, states.dtype, states.stride(-1)) == ((17, 2, 16), torch.bfloat16, 1)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_torchs_kernel_is_called_as_it_is_declared(window: int | None):
+    query, key, value = (
+        torch.randn(1, 2, 17, 16, dtype=torch.bfloat16, device="meta", requires_grad=True) for _ in range(3)
+    )
+    packed = packing.Packed(
+        indices=torch.arange(17, device="meta"),
+        cu_seq_lens=torch.tensor([0, 5, 17], dtype=torch.int32, device="meta"),
+        shape=torch.Size((2, 12)),
+    )
+    output, _ = packing.attention(
+        nn.Identity(), query, key, value, None, packed=packed, scaling=0.25, sliding_window=window
+    )
+    assert output.shape == (1, 17, 2, 16)
+    output.sum().backward()
+    assert query.grad is not None and query.grad.shape == query.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
