@@ -24,6 +24,9 @@ from finetune.run import Run
 NEW = re.compile("pooler|crossattention|qa_outputs|classif")
 """Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
 
+ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+"""What configurations call the dropout of attention weights."""
+
 
 class PretrainedModel:
     """Where θ comes from.
@@ -78,7 +81,7 @@ class PretrainedModel:
             end = getattr(config, "eos_token_id", None)  # some models have several
             config.pad_token_id = end[0] if isinstance(end, list) else end
         if self.attention_dropout is not None:
-            for name in ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"):
+            for name in ATTENTION_DROPOUTS:
                 if hasattr(config, name):
                     setattr(config, name, self.attention_dropout)
         return config

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
-from finetune import cpu
+from finetune import cpu, packing
 from finetune.optim import parameter_groups
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.held_out import HeldOut
@@ -80,6 +80,7 @@ class Task(LightningModule):
         super().__init__()
         self.model: Any = model.train()
         cpu.replace_dropout(self.model)
+        packing.skip_padding(self.model)
         tuning(self.model)
         self._optimizer = optimizer
         self._scheduler = scheduler
