@@ -1,7 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AlbertConfig,
     AutoConfig,
@@ -14,8 +17,8 @@ from transformers import (
     RobertaConfig,
 )
 
-from finetune import tuning
-from finetune.data.trunk_states import STATES
+from finetune import packing, tuning
+from finetune.data.trunk_states import STATES, spread
 from finetune.pooling import PooledClassifier
 from finetune.trunk import Trunk
 
@@ -29,6 +32,15 @@ CONFIGS = {
     "deberta": DebertaV2Config(**SIZES, **LAYERS, relative_attention=True, pos_att_type=["c2p", "p2c"]),
     "modernbert": ModernBertConfig(**SIZES, **LAYERS, pad_token_id=0, cls_token_id=1, sep_token_id=2),
 }
+
+
+def row_by_row(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, *_: Any, **settings: Any) -> Tensor:
+    """What the GPU's kernel computes, a row at a time."""
+    bounds = zip(starts.tolist(), starts.tolist()[1:], strict=False)
+    rows = [[t[begin:end].transpose(0, 1) for t in (query, key, value)] for begin, end in bounds]
+    return torch.cat(
+        [scaled_dot_product_attention(*row, scale=settings["scale"]).transpose(0, 1) for row in rows]
+    )
 
 
 def model_of(config: AutoConfig) -> torch.nn.Module:
@@ -57,10 +69,33 @@ def test_states_stand_in_for_the_frozen_layers(name: str, num_layers: int):
             if isinstance(module, torch.nn.Linear):
                 module.register_forward_hook(lambda module, *_: computed.append(module))
         with trunk.replaced(model):
-            replaced = model(**inputs, **{STATES: states}).logits
+            replaced = model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits
         assert not computed, "a frozen layer was computed"
         assert trunk.can_be_left_out(model, inputs)
     torch.testing.assert_close(replaced, whole)
+
+
+@pytest.mark.parametrize("name", ["bert", "electra", "distilbert", "roberta"])
+def test_states_stand_in_where_padding_is_skipped(name: str, monkeypatch: pytest.MonkeyPatch):
+    model = model_of(CONFIGS[name]).eval()
+    for dropout in packing.ATTENTION_DROPOUTS:
+        if hasattr(model.config, dropout):
+            setattr(model.config, dropout, 0.0)
+    tuning.frozen(model, num_layers=2)
+    trunk = Trunk.of(model)
+    inputs = batch()
+    mask = inputs["attention_mask"].bool()
+    with torch.no_grad():
+        padded, wanted = trunk.states(model, inputs), model(**inputs).logits
+        packing.skip_padding(model)
+        monkeypatch.setattr(packing, "has_kernel", lambda *_: True)
+        monkeypatch.setattr(packing, "varlen_attn", row_by_row)
+        packed = trunk.states(model, inputs)
+        assert trunk.can_be_left_out(model, inputs)
+        with trunk.replaced(model):
+            found = model(**inputs, **{STATES: spread(packed, mask)}).logits
+    torch.testing.assert_close(packed, padded)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_where_no_states_are_given_the_whole_model_runs():
@@ -92,7 +127,7 @@ def test_gradients_stop_at_the_states():
     with torch.no_grad():
         states = trunk.states(model, inputs)
     with trunk.replaced(model):
-        model(**inputs, **{STATES: states}).logits.sum().backward()
+        model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits.sum().backward()
     moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert any("layer.2" in name for name in moved)
     assert not any("layer.1" in name or "embeddings" in name for name in moved)

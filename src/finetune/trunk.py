@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from finetune.data.trunk_states import STATES
+from finetune.data.trunk_states import STATES, spread
 from finetune.tuning import embeddings, transformer_layers
 
 
@@ -46,24 +46,28 @@ class Trunk:
         return found.hexdigest()
 
     def states(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        """Run the model up to the end of its trunk; return (batch, length, hidden size)."""
+        """Run the model up to the end of its trunk; return (tokens, hidden size), padding left out."""
         hook = self.layers[-1].register_forward_hook(_stop)
         try:
             model(**inputs)
         except _EndOfTrunk as end:
             self._tuple_of = len(end.output) if isinstance(end.output, tuple) else None
-            return end.states
+            mask = inputs["attention_mask"].bool()
+            return (
+                end.states[mask] if end.states.shape[:2] == mask.shape else end.states[0]
+            )  # the latter packed
         finally:
             hook.remove()
         raise AssertionError("a forward that does not run its layers")
 
     def can_be_left_out(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
         """Compute a batch with and without the trunk: whether the outputs are the same."""
-        states = self.states(model, inputs)
-        whole = _tensors(model(**inputs))
+        mask = inputs["attention_mask"].bool()
+        states = spread(self.states(model, inputs), mask)
+        whole = _of_real_tokens(model(**inputs), mask)
         try:
             with self.replaced(model):
-                without = _tensors(model(**inputs, **{STATES: states}))
+                without = _of_real_tokens(model(**inputs, **{STATES: states}), mask)
         except (RuntimeError, TypeError, ValueError):  # an architecture that does more between its layers
             return False
         return all(
@@ -75,13 +79,21 @@ class Trunk:
     def replaced(self, model: nn.Module) -> Iterator[None]:
         """Let ``trunk_states`` among the model's inputs stand in for the trunk, which is then not run."""
         given: list[Tensor | None] = [None]
+        mask = torch.tensor(0)
 
         def take(_: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            nonlocal mask
             given[0] = inputs.pop(STATES, None)
+            mask = inputs["attention_mask"].bool()
             return args, inputs
 
         def embed(forward: Any, *args: Any, **inputs: Any) -> Any:
-            return forward(*args, **inputs) if given[0] is None else given[0]
+            if given[0] is None:
+                return forward(*args, **inputs)
+            read = next(one for one in (*args, *inputs.values()) if isinstance(one, Tensor))
+            return (
+                given[0] if read.shape[:2] == mask.shape else given[0][mask].unsqueeze(0)
+            )  # the latter packed
 
         def layer(forward: Any, hidden_states: Tensor, *args: Any, **inputs: Any) -> Any:
             if given[0] is None:
@@ -115,8 +127,9 @@ def _stop(_: nn.Module, args: Any, output: Any) -> None:
     raise _EndOfTrunk(output)
 
 
-def _tensors(output: ModelOutput) -> list[Tensor]:
-    return [one for one in output.to_tuple() if isinstance(one, Tensor)]
+def _of_real_tokens(output: ModelOutput, mask: Tensor) -> list[Tensor]:
+    tensors = [one for one in output.to_tuple() if isinstance(one, Tensor)]
+    return [one[mask] if one.shape[:2] == mask.shape else one for one in tensors]
 
 
 def _is_frozen(module: nn.Module) -> bool:

@@ -92,7 +92,7 @@ class FrozenOnce(Callback):
 
 def _computed(batches: Iterator[dict[str, Any]], task: Any, trunk: Trunk) -> Iterator[Tensor]:
     for batch in batches:
-        yield trunk.states(task.model, inputs(batch))[batch["attention_mask"].bool()]
+        yield trunk.states(task.model, inputs(batch))
 
 
 def _on_device(loader: DataLoader[dict[str, Any]], task: Any) -> Iterator[dict[str, Any]]:

@@ -77,7 +77,12 @@ def collate(
     """Collate rows, and put each token's state where the token is."""
     states = torch.cat([feature.pop(STATES) for feature in features])
     batch = inner(features)
-    mask = batch["attention_mask"].bool()
-    batch[STATES] = torch.zeros(*mask.shape, states.shape[-1])
-    batch[STATES][mask] = states.float()
+    batch[STATES] = spread(states.float(), batch["attention_mask"].bool())
     return batch
+
+
+def spread(states: Tensor, mask: Tensor) -> Tensor:
+    """Return (tokens, size) as (batch, length, size), zeros where the mask (batch, length) is False."""
+    padded = states.new_zeros(*mask.shape, states.shape[-1])
+    padded[mask] = states
+    return padded
