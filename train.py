@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
-from finetune.config import check_pairing, friendly_errors
+from finetune.config import check_calls, check_pairing, friendly_errors
 
 CONF = Path(__file__).parent.resolve() / "conf"
 
@@ -23,6 +23,7 @@ CONF = Path(__file__).parent.resolve() / "conf"
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
     check_pairing(cfg, data=HydraConfig.get().runtime.choices["data"])
+    check_calls(cfg)
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from finetune.errors import UserError, did_you_mean, listed, nearest
+from finetune.targets import check_targets
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing: friendly_errors prints
 
@@ -47,6 +48,11 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     sys.exit(1)
 
 
+def check_calls(cfg: DictConfig) -> None:
+    """Refuse a configuration that would call what nobody allowed; see :func:`finetune.targets.check_targets`."""
+    check_targets(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+
+
 def check_pairing(cfg: DictConfig, *, data: str) -> None:
     """Refuse a data set under a task that it is not for, before anything is loaded.
 
@@ -66,7 +72,7 @@ def load_run_config(folder: Path) -> DictConfig:
     """Read the configuration of a run from its folder, wherever that folder is now.
 
     Raises:
-        UserError: this is not a run folder.
+        UserError: this is not a run folder, or its configuration would call what nobody allowed.
     """
     saved, hydra = folder / ".hydra" / "config.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
@@ -77,6 +83,7 @@ def load_run_config(folder: Path) -> DictConfig:
     cfg = OmegaConf.load(saved)
     assert isinstance(cfg, DictConfig)
     cfg.run_dir = str(folder)
+    check_calls(cfg)
     started_in = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
     cfg.data.path = _from(started_in, OmegaConf.to_container(cfg.data, resolve=True)["path"])  # type: ignore[call-overload,index]
     return cfg
