@@ -68,10 +68,13 @@ def test_the_command_line_refuses_before_anything_is_called(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_value_made_by_a_resolver_is_seen(train_here: Callable[..., dict[str, float]], reviews: Path):
+def test_a_value_made_by_a_resolver_is_seen(
+    train_here: Callable[..., dict[str, float]], reviews: Path, capsys: pytest.CaptureFixture[str]
+):
     hidden = "+callbacks.x=\"${oc.decode:'{_target_: os.getcwd}'}\""
     with pytest.raises(SystemExit):
         train_here("data=local", f"data.path={reviews}", hidden)
+    assert "callbacks.x._target_=os.getcwd is refused" in capsys.readouterr().err
 
 
 def test_a_run_folder_is_not_trusted_either(

@@ -33,6 +33,8 @@ def made(tiny_bert: Path):
             "validation_fraction": 0.1,
             "test_fraction": 0.2,
             "split_seed": 0,
+            "drop_duplicates": False,
+            "drop_leaked": False,
             "max_train_samples": None,
             "max_eval_samples": None,
             "batch_size": 8,
@@ -152,3 +154,67 @@ def test_too_few_rows_to_carve_from_is_said(made, tmp_path: Path):
     (tmp_path / "rows.csv").write_text("text,label\ngood,positive\nbad,negative\n")
     with pytest.raises(UserError, match=r"Cannot carve a validation split from 1 training row"):
         made(tmp_path / "rows.csv")
+
+
+def rows_of(*texts: str, label: int | None = None) -> Dataset:
+    labels = [index % 2 if label is None else label for index in range(len(texts))]
+    return Dataset.from_dict({"text": list(texts), "label": labels})
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> Path:
+    """Ten rows: two repeat another, one is in validation and one in test too."""
+    train = rows_of("a b", "a c", "a d", "a b", "a e", "a c", "a f", "a g", "a h", "a i")
+    folder = tmp_path / "leaky"
+    DatasetDict(train=train, validation=rows_of("a e", "b a"), test=rows_of("a f", "b c")).save_to_disk(
+        folder
+    )
+    return folder
+
+
+def test_repeated_rows_and_rows_of_two_splits_are_counted(
+    made, leaky: Path, caplog: pytest.LogCaptureFixture
+):
+    data = made(leaky)
+    assert sizes(data)["train"] == 10
+    assert "train: 2 of 10 rows repeat another; data.drop_duplicates=true leaves them out" in caplog.text
+    assert "validation: 1 of 2 rows are also in train" in caplog.text
+    assert "test: 1 of 2 rows are also in train" in caplog.text
+
+
+def test_repeated_rows_and_rows_of_two_splits_are_left_out_of_train(
+    made, leaky: Path, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level("INFO"):
+        data = made(leaky, drop_duplicates=True, drop_leaked=True)
+    assert sizes(data) == {"train": 6, "validation": 2, "test": 2}
+    assert len(contents(data.datasets["train"])) == 6
+    assert not contents(data.datasets["train"]) & contents(data.datasets["test"])
+    assert "train: 2 row(s) left out: duplicates" in caplog.text
+    assert "train: 2 row(s) left out: held out too" in caplog.text
+    assert "are also in train" not in caplog.text
+
+
+def test_a_data_set_in_order_is_not_talked_about(made, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    made(tmp_path / "saved")
+    assert not caplog.records
+
+
+def test_uneven_classes_are_told(made, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    rows = numbered(0, 220)
+    rows = rows.remove_columns("label").add_column("label", [int(row >= 200) for row in range(220)])
+    rows.to_parquet(tmp_path / "rows.parquet")
+    made(tmp_path / "rows.parquet")
+    assert "train: classes are uneven: 0 " in caplog.text
+
+
+def test_rows_of_one_class_are_refused(made, tmp_path: Path):
+    from datasets import ClassLabel
+
+    rows = numbered(0, 50).remove_columns("label").add_column("label", [1] * 50)
+    DatasetDict(train=rows.cast_column("label", ClassLabel(names=["bad", "good"]))).save_to_disk(
+        tmp_path / "s"
+    )
+    with pytest.raises(UserError, match="Every training row has the label 'good', of 2"):
+        made(tmp_path / "s")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from datasets import Dataset
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from finetune.data import splits
+from finetune.data import health, splits
 from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
 from finetune.data.sampler import LengthGroupedBatches, held_out_batches
@@ -35,6 +36,8 @@ class DataModule(LightningDataModule):
         validation_fraction: share of the training rows carved for validation.
         test_fraction: share of the training rows carved for test.
         split_seed: chooses the carved rows and the subsets.
+        drop_duplicates: train on one of several rows with the same inputs; they are counted either way.
+        drop_leaked: take out of train what validation or test hold too; it is counted either way.
         max_train_samples: train on a stratified subset of this size.
         max_eval_samples: cut validation and test to a stratified subset of this size, each.
         batch_size: rows a step on each device.
@@ -58,6 +61,8 @@ class DataModule(LightningDataModule):
         validation_fraction: float,
         test_fraction: float,
         split_seed: int,
+        drop_duplicates: bool,
+        drop_leaked: bool,
         max_train_samples: int | None,
         max_eval_samples: int | None,
         batch_size: int,
@@ -75,6 +80,8 @@ class DataModule(LightningDataModule):
         self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
         self.fractions = {"validation": validation_fraction, "test": test_fraction}
         self.split_seed = split_seed
+        self.drop_duplicates = drop_duplicates
+        self.drop_leaked = drop_leaked
         self.max_samples = {
             "train": max_train_samples,
             "validation": max_eval_samples,
@@ -108,11 +115,23 @@ class DataModule(LightningDataModule):
             class_folders=self.class_folders,
         )
         prepared = self._prepare(raw)
+        left_out: dict[str, int] = {}
+        if self.drop_duplicates:
+            duplicates = health.repeated(health.fingerprints(prepared["train"]))
+            prepared["train"] = self._without(duplicates, prepared["train"], "duplicates", left_out)
         for split in ("test", "validation"):
             if split not in prepared:
                 prepared["train"], prepared[split] = self._carve(
                     prepared["train"], self.fractions[split], split
                 )
+        if self.drop_leaked:
+            held_out = [health.fingerprints(prepared[split]) for split in ("validation", "test")]
+            leaked = np.isin(health.fingerprints(prepared["train"]), np.concatenate(held_out))
+            prepared["train"] = self._without(leaked, prepared["train"], "held out too", left_out)
+        strata = self.preprocessor.strata(prepared["train"])
+        health.tell(
+            prepared, strata=strata, names=list(self.head.get("id2label", {}).values()), left_out=left_out
+        )
         for split, rows in prepared.items():
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
@@ -148,6 +167,12 @@ class DataModule(LightningDataModule):
         )
         return train.select(kept), train.select(held_out)
 
+    def _without(self, mask: np.ndarray, train: Dataset, why: str, left_out: dict[str, int]) -> Dataset:
+        left_out[why] = int(mask.sum())
+        if mask.all():
+            raise UserError(f"No training row of {self.path} is left: all {len(mask)} are {why}.")
+        return train.select(np.flatnonzero(~mask))
+
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices sees in an epoch."""
         return len(self._train_batches(rank=0, world_size=world_size))
@@ -161,6 +186,13 @@ class DataModule(LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
+
+    def rows_of_batch(self, batch_idx: int, *, epoch: int) -> list[int]:
+        """Return which training rows, after splits and subsets, this device has in a batch of an epoch."""
+        rank, world_size = self._rank()
+        batches = self._train_batches(rank=rank, world_size=world_size)
+        batches.set_epoch(epoch)
+        return next(islice(batches, batch_idx, None))
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         rank, world_size = self._rank()
