@@ -141,11 +141,10 @@ def train_here(
                 return_hydra_config=True,
             )
             HydraConfig.instance().set_config(cfg)
+        cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
         saved = folder / ".hydra"  # as Hydra itself does, so that finetune can read the run
         saved.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(
-            OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), saved / "config.yaml"
-        )
+        OmegaConf.save(cfg, saved / "config.yaml")
         OmegaConf.save({"hydra": {"runtime": {"cwd": str(tmp_path)}}}, saved / "hydra.yaml")
         train.train(cfg)
         return json.loads((folder / "metrics.json").read_text())

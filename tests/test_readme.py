@@ -11,7 +11,8 @@ from finetune import cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.strip().splitlines()]
+LINES = [line for block in BLOCKS for line in block.strip().splitlines()]
+COMMANDS = [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line) for line in LINES]  # variables before a command left out
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python train.py")])

@@ -50,10 +50,7 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
 
 def check_calls(cfg: DictConfig) -> None:
     """Refuse a configuration that would call what nobody allowed; see :func:`finetune.targets.check_targets`."""
-    ours = OmegaConf.masked_copy(
-        cfg, [str(key) for key in cfg if key != "hydra"]
-    )  # its own nodes, where composed with them
-    check_targets(OmegaConf.to_container(ours, resolve=True))  # type: ignore[arg-type]
+    check_targets(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 
 def check_pairing(cfg: DictConfig, *, data: str) -> None:

@@ -13,9 +13,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's, from malloc.h
-MOST_SCORES = (
-    2**27
-)  # of one layer: above it (256 MiB, kept until the backward pass) the flash kernel, which keeps none
+# of one layer: above it (256 MiB, kept until the backward pass) the flash kernel, which keeps none
+MOST_SCORES = 2**27
 
 
 def has_bf16() -> bool:

@@ -32,7 +32,8 @@ def check_targets(cfg: dict[str, Any]) -> None:
         UserError: names the node and how to allow it. Nothing has been called.
     """
     allowed = tuple(name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip())
-    for where, target in _targets(cfg, ""):
+    # our own come last: to look at them imports torch
+    for where, target in sorted(_targets(cfg, ""), key=lambda found: found[1].startswith("finetune.")):
         by_user = any(target == name or target.startswith(name.rstrip(".") + ".") for name in allowed)
         if target not in LIBRARIES and not by_user and not _is_ours(target):
             raise UserError(

@@ -53,9 +53,8 @@ class Trunk:
         except _EndOfTrunk as end:
             self._tuple_of = len(end.output) if isinstance(end.output, tuple) else None
             mask = inputs["attention_mask"].bool()
-            return (
-                end.states[mask] if end.states.shape[:2] == mask.shape else end.states[0]
-            )  # the latter packed
+            is_packed = end.states.shape[:2] != mask.shape
+            return end.states[0] if is_packed else end.states[mask]
         finally:
             hook.remove()
         raise AssertionError("a forward that does not run its layers")
@@ -78,29 +77,27 @@ class Trunk:
     @contextmanager
     def replaced(self, model: nn.Module) -> Iterator[None]:
         """Let ``trunk_states`` among the model's inputs stand in for the trunk, which is then not run."""
-        given: list[Tensor | None] = [None]
-        mask = torch.tensor(0)
+        states: Tensor | None = None
+        mask: Tensor | None = None
 
         def take(_: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            nonlocal mask
-            given[0] = inputs.pop(STATES, None)
-            mask = inputs["attention_mask"].bool()
+            nonlocal states, mask
+            states, mask = inputs.pop(STATES, None), inputs["attention_mask"].bool()
             return args, inputs
 
         def embed(forward: Any, *args: Any, **inputs: Any) -> Any:
-            if given[0] is None:
+            if states is None or mask is None:
                 return forward(*args, **inputs)
             read = next(one for one in (*args, *inputs.values()) if isinstance(one, Tensor))
-            return (
-                given[0] if read.shape[:2] == mask.shape else given[0][mask].unsqueeze(0)
-            )  # the latter packed
+            is_packed = read.shape[:2] != mask.shape
+            return states[mask].unsqueeze(0) if is_packed else states
 
         def layer(forward: Any, hidden_states: Tensor, *args: Any, **inputs: Any) -> Any:
-            if given[0] is None:
+            if states is None:
                 return forward(hidden_states, *args, **inputs)
-            return (
-                hidden_states if self._tuple_of is None else (hidden_states,) + (None,) * (self._tuple_of - 1)
-            )
+            if self._tuple_of is None:
+                return hidden_states
+            return (hidden_states,) + (None,) * (self._tuple_of - 1)
 
         hook = model.register_forward_pre_hook(take, with_kwargs=True)
         for module in self.embeddings:

@@ -32,6 +32,10 @@ def rows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     return passes
 
 
+def kept(cache: Path) -> list[Path]:
+    return [file for file in cache.iterdir() if file.suffix != ".lock"]
+
+
 def rows_through(passes: list[tuple[int, bool]], *, frozen: bool) -> int:
     return sum(rows for rows, was_frozen in passes if was_frozen == frozen)
 
@@ -43,20 +47,20 @@ def test_each_row_goes_through_the_frozen_layers_once_and_the_next_run_reads_it(
     train_here(*arguments)
     # 91 train, 11 validation, 18 test rows: the best checkpoint's validation and test go through all layers
     first = rows_through(rows_run, frozen=True)
-    assert len([file for file in cache.iterdir() if file.suffix != ".lock"]) == 2
+    assert len(kept(cache)) == 2
     assert first < rows_through(rows_run, frozen=False) / 2
     rows_run.clear()
     train_here(*arguments, "seed=1", "optimizer.lr=1e-3")
     assert rows_through(rows_run, frozen=True) <= first - 91, "the training rows were read"
-    assert len([file for file in cache.iterdir() if file.suffix != ".lock"]) == 2
+    assert len(kept(cache)) == 2
 
 
 def test_it_learns_as_without(train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path):
     arguments = ["data=local", f"data.path={reviews}", *FROZEN, "optimizer.lr=3e-3"]
-    kept = train_here(*arguments)
+    with_files = train_here(*arguments)
     plain = train_here(*arguments, "~callbacks.frozen_once")
-    assert kept["val/loss"] == pytest.approx(plain["val/loss"], rel=0.02)  # states are kept in bfloat16
-    assert kept["test/loss"] == pytest.approx(plain["test/loss"], rel=0.02)
+    assert with_files["val/loss"] == pytest.approx(plain["val/loss"], rel=0.02)  # states are kept in bfloat16
+    assert with_files["test/loss"] == pytest.approx(plain["test/loss"], rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_windows_find_their_states(
     short = ["data.max_length=16", "data.doc_stride=4"]
     metrics = train_here("data=local", f"task={task}", f"data.path={data}", *columns, *short, *FROZEN)
     assert metrics["test/f1"] >= 0
-    assert len([file for file in cache.iterdir() if file.suffix != ".lock"]) == 2
+    assert len(kept(cache)) == 2
 
 
 def test_a_full_disk_is_told_and_training_goes_on(
@@ -98,7 +102,7 @@ def test_a_full_disk_is_told_and_training_goes_on(
     assert "run in every epoch" in caplog.text
     assert "free" in caplog.text
     assert "test/accuracy" in metrics
-    assert not [file for file in cache.iterdir() if file.suffix != ".lock"]
+    assert not kept(cache)
 
 
 def test_nothing_is_kept_where_every_weight_moves(

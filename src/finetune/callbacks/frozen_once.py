@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -14,8 +13,6 @@ import transformers
 from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from finetune.data.trunk_states import TrunkStates
 from finetune.tasks.base import inputs
@@ -65,10 +62,9 @@ class FrozenOnce(Callback):
     def _set_up(self, trainer: Trainer, task: Any, trunk: Trunk) -> str | None:
         """Write what is not there yet and have it read; return the reason where that cannot be."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        batch = next(_on_device(data.every_row("validation")[1], task))
+        batch = trainer.strategy.batch_to_device(next(iter(data.every_row("validation")[1])))
         if not trunk.can_be_left_out(task.model, inputs(batch)):
             return f"{type(task.model).__name__} does not let them be left out"
-        width = trunk.states(task.model, inputs(batch)).shape[-1]
         folder = Path(datasets.config.HF_DATASETS_CACHE) / "trunk"
         folder.mkdir(parents=True, exist_ok=True)
         key = [trunk.digest(), str(trainer.precision), torch.__version__, transformers.__version__]
@@ -77,24 +73,18 @@ class FrozenOnce(Callback):
             order, loader = data.every_row(split)
             rows = data.datasets[split]
             name = sha256("\n".join([*key, rows._fingerprint]).encode() + order.tobytes()).hexdigest()
+            width = task.model.config.hidden_size
             file = TrunkStates(folder / name, lengths=data.lengths(split), order=order, width=width)
             with FileLock(folder / f"{name}.lock"):
-                free = shutil.disk_usage(folder).free
-                if not file.path.exists() and free < file.num_bytes:
-                    return f"{file.num_bytes / 1e9:.1f} GB are needed, {folder} has {free / 1e9:.1f} GB free"
                 if not file.path.exists():
-                    file.write(_computed(_on_device(loader, task), task, trunk))
+                    free = shutil.disk_usage(folder).free
+                    if free < file.num_bytes:
+                        return (
+                            f"{file.num_bytes / 1e9:.1f} GB are needed, {folder} has {free / 1e9:.1f} GB free"
+                        )
+                    batches = map(trainer.strategy.batch_to_device, loader)
+                    file.write(trunk.states(task.model, inputs(batch)) for batch in batches)
             found[split] = file
         data.trunk_states = found
         self._until_teardown.enter_context(trunk.replaced(task.model))
         return None
-
-
-def _computed(batches: Iterator[dict[str, Any]], task: Any, trunk: Trunk) -> Iterator[Tensor]:
-    for batch in batches:
-        yield trunk.states(task.model, inputs(batch))
-
-
-def _on_device(loader: DataLoader[dict[str, Any]], task: Any) -> Iterator[dict[str, Any]]:
-    for batch in loader:
-        yield {name: one.to(task.device) if isinstance(one, Tensor) else one for name, one in batch.items()}

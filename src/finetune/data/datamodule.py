@@ -115,10 +115,11 @@ class DataModule(LightningDataModule):
             class_folders=self.class_folders,
         )
         prepared = self._prepare(raw)
-        left_out: dict[str, int] = {}
         if self.drop_duplicates:
             duplicates = health.repeated(health.fingerprints(prepared["train"]))
-            prepared["train"] = self._without(duplicates, prepared["train"], "duplicates", left_out)
+            prepared["train"] = health.without(
+                duplicates, prepared["train"], why="duplicates", path=self.path
+            )
         for split in ("test", "validation"):
             if split not in prepared:
                 prepared["train"], prepared[split] = self._carve(
@@ -127,11 +128,9 @@ class DataModule(LightningDataModule):
         if self.drop_leaked:
             held_out = [health.fingerprints(prepared[split]) for split in ("validation", "test")]
             leaked = np.isin(health.fingerprints(prepared["train"]), np.concatenate(held_out))
-            prepared["train"] = self._without(leaked, prepared["train"], "held out too", left_out)
+            prepared["train"] = health.without(leaked, prepared["train"], why="held out too", path=self.path)
         strata = self.preprocessor.strata(prepared["train"])
-        health.tell(
-            prepared, strata=strata, names=list(self.head.get("id2label", {}).values()), left_out=left_out
-        )
+        health.tell(prepared, strata=strata, names=list(self.head.get("id2label", {}).values()))
         for split, rows in prepared.items():
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
@@ -166,12 +165,6 @@ class DataModule(LightningDataModule):
             len(train), fraction, strata=self.preprocessor.strata(train), seed=self.split_seed
         )
         return train.select(kept), train.select(held_out)
-
-    def _without(self, mask: np.ndarray, train: Dataset, why: str, left_out: dict[str, int]) -> Dataset:
-        left_out[why] = int(mask.sum())
-        if mask.all():
-            raise UserError(f"No training row of {self.path} is left: all {len(mask)} are {why}.")
-        return train.select(np.flatnonzero(~mask))
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices sees in an epoch."""

@@ -35,23 +35,30 @@ def repeated(train: np.ndarray) -> np.ndarray:
     return mask
 
 
-def tell(
-    rows: dict[str, Dataset], *, strata: Sequence[int] | None, names: Sequence[str], left_out: dict[str, int]
-) -> None:
+def without(mask: np.ndarray, train: Dataset, *, why: str, path: object) -> Dataset:
+    """Return the training rows where a mask (rows,) is False, and log how many the others are.
+
+    Raises:
+        UserError: no row is left.
+    """
+    if mask.all():
+        raise UserError(f"No training row of {path} is left: all {len(mask)} are {why}.")
+    if mask.any():
+        rank_zero_only(log.info)(f"train: {mask.sum():,} row(s) left out: {why}")
+    return train.select(np.flatnonzero(~mask))
+
+
+def tell(rows: dict[str, Dataset], *, strata: Sequence[int] | None, names: Sequence[str]) -> None:
     """Log a line for each thing that a person should know before they believe a figure.
 
     Args:
         rows: each split, as it goes to the tokenizer.
         strata: the class of each training row where it has exactly one.
         names: of the classes.
-        left_out: training rows taken out already, by why.
 
     Raises:
         UserError: all training rows are of one class.
     """
-    for why, count in left_out.items():
-        if count:
-            rank_zero_only(log.info)(f"train: {count:,} row(s) left out: {why}")
     hashed = {split: fingerprints(one) for split, one in rows.items()}
     count = int(repeated(hashed["train"]).sum())
     if count:
