@@ -3,8 +3,6 @@
 python benchmarks/bare_loop.py STEPS [OVERRIDE …]
 """
 
-import json
-import resource
 import sys
 import time
 from itertools import islice
@@ -15,6 +13,7 @@ import torch
 import transformers
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from speed import print_figures
 
 from finetune import cpu, precision
 from finetune.optim import parameter_groups
@@ -53,16 +52,7 @@ def main(steps: int, overrides: list[str]) -> None:
         tokens += int(batch["attention_mask"].sum())
         computed += batch["attention_mask"].numel()
     seconds = time.perf_counter() - started
-    print(
-        json.dumps(
-            {
-                "samples_per_second": samples / seconds,
-                "tokens_per_second": tokens / seconds,
-                "padding_efficiency": tokens / computed,
-                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            }
-        )
-    )
+    print_figures(samples=samples, tokens=tokens, computed=computed, seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 python benchmarks/rival.py ARM MODEL DATA MAX_LENGTH BATCH_SIZE STEPS SEED
 """
 
-import json
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import load_dataset
+from speed import print_figures
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -90,15 +89,14 @@ def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, st
         )
         trainer = Trainer(model, arguments, data_collator=counter, train_dataset=rows)
         seconds = trainer.train().metrics["train_runtime"]
-    print(
-        json.dumps(
-            {
-                "samples_per_second": batch_size * steps / seconds,
-                "tokens_per_second": counter.tokens * batch_size * steps / counter.rows / seconds,
-                "padding_efficiency": counter.tokens / counter.computed,
-                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            }
-        )
+    trained = (
+        batch_size * steps / counter.rows
+    )  # the Trainer collates a batch or two that it does not train on
+    print_figures(
+        samples=batch_size * steps,
+        tokens=round(counter.tokens * trained),
+        computed=round(counter.computed * trained),
+        seconds=seconds,
     )
 
 

@@ -8,6 +8,7 @@ DATA is a folder with ``text`` and ``label`` in the Hub's layout. The protocol i
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,16 +30,6 @@ OURS: dict[str, list[str]] = {
     "ours_attention_dropout": ["model.attention_dropout=null"],
     "ours": [],
 }
-FIGURES = [
-    f"train/{name}"
-    for name in (
-        "seconds",
-        "samples_per_second",
-        "tokens_per_second",
-        "padding_efficiency",
-        "peak_memory_bytes",
-    )
-]
 # FLOPs of MiniLM's six layers: six for each weight and token, twelve for each score and number of a head
 WEIGHTS, LAYERS, WIDTH = 10_646_784, 6, 384
 
@@ -100,21 +91,34 @@ def measured(arm: str, asked: argparse.Namespace, *, seed: int) -> dict[str, flo
     return trained(recipe)
 
 
-def trained(overrides: list[str], **env: str) -> dict[str, float]:
+def trained(overrides: list[str]) -> dict[str, float]:
     """Run ``train.py`` in a process of its own; return what its ``metrics.json`` says of training."""
     with tempfile.TemporaryDirectory() as folder:
-        _run("train.py", *overrides, f"hydra.run.dir={folder}", **env)
+        run("train.py", *overrides, f"hydra.run.dir={folder}")
         metrics = json.loads((Path(folder) / "metrics.json").read_text())
-    return {name.removeprefix("train/"): value for name, value in metrics.items() if name in FIGURES}
+    names = ("seconds", "samples_per_second", "tokens_per_second", "padding_efficiency", "peak_memory_bytes")
+    return {name: metrics[f"train/{name}"] for name in names}
 
 
 def printed(*command: str) -> dict[str, float]:
     """Run a script in a process of its own; return the JSON object that it prints last."""
-    figures: dict[str, float] = json.loads(_run(*command).splitlines()[-1])
+    figures: dict[str, float] = json.loads(run(*command).splitlines()[-1])
     return figures
 
 
-def _run(*command: str, **env: str) -> str:
+def print_figures(*, samples: int, tokens: int, computed: int, seconds: float) -> None:
+    """Print, for :func:`printed`, what training of so many rows, real tokens and computed tokens took."""
+    figures = {
+        "samples_per_second": samples / seconds,
+        "tokens_per_second": tokens / seconds,
+        "padding_efficiency": tokens / computed,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    print(json.dumps(figures))
+
+
+def run(*command: str, **env: str) -> str:
+    """Run a script of this project to its end; return what it printed."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", **env}
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False

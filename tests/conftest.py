@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,50 @@ def train_here(
         return json.loads((folder / "metrics.json").read_text())
 
     return run
+
+
+def by_row(
+    query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int,
+    *, scale: float, window_size: tuple[int, int],
+) -> Any:  # fmt: skip
+    """What ``varlen_attn`` computes, one row after the other."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    assert torch.equal(cu_seq_q, cu_seq_k)
+    assert cu_seq_q.dtype == torch.int32
+    assert cu_seq_q[0] == 0 and cu_seq_q[-1] == len(query)
+    assert max_q == max_k >= cu_seq_q.diff().max()
+    rows = []
+    for first, end in pairwise(cu_seq_q):
+        place = torch.arange(end - first)
+        far = (place - place[:, None]).abs()
+        mask = None if window_size == (-1, -1) else far <= window_size[0]
+        states = (tensor[first:end].transpose(0, 1) for tensor in (query, key, value))
+        rows.append(scaled_dot_product_attention(*states, attn_mask=mask, scale=scale).transpose(0, 1))
+    return torch.cat(rows)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make the CPU a machine with the kernel; return how many tokens each of its calls was given."""
+    from finetune import packing
+
+    calls: list[int] = []
+    attention = packing.attention
+
+    def unmasked(*arguments: Any, packed: Any = None, **settings: Any) -> Any:
+        assert packed is None or arguments[4] is None, "a mask of (tokens, tokens) was made in vain"
+        return attention(*arguments, packed=packed, **settings)
+
+    def counted(query: Any, *arguments: Any, **settings: Any) -> Any:
+        calls.append(len(query))
+        return by_row(query, *arguments, **settings)
+
+    monkeypatch.setattr(packing, "attention", unmasked)
+    monkeypatch.setattr(packing, "varlen_attn", counted)
+    monkeypatch.setattr(packing, "has_kernel", lambda base, device: True)
+    return calls
 
 
 def command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:

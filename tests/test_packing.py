@@ -1,13 +1,13 @@
 """Packed batches give what padded ones give. Here torch's kernel, which needs a GPU, is stood in for by its definition."""
 
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from conftest import by_row
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -30,45 +30,6 @@ HEADS = [
     AutoModelForMaskedLM,
 ]
 LAYERS, PAD = 2, 1
-
-
-def by_row(
-    query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor, max_q: int, max_k: int,
-    *, scale: float, window_size: tuple[int, int],
-) -> Tensor:  # fmt: skip
-    """What ``varlen_attn`` computes, one row after the other."""
-    assert torch.equal(cu_seq_q, cu_seq_k)
-    assert cu_seq_q.dtype == torch.int32
-    assert cu_seq_q[0] == 0 and cu_seq_q[-1] == len(query)
-    assert max_q == max_k >= cu_seq_q.diff().max()
-    rows = []
-    for first, end in pairwise(cu_seq_q):
-        place = torch.arange(end - first)
-        far = (place - place[:, None]).abs()
-        mask = None if window_size == (-1, -1) else far <= window_size[0]
-        states = (tensor[first:end].transpose(0, 1) for tensor in (query, key, value))
-        rows.append(F.scaled_dot_product_attention(*states, attn_mask=mask, scale=scale).transpose(0, 1))
-    return torch.cat(rows)
-
-
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Make the CPU a machine with the kernel; return how many tokens each of its calls was given."""
-    calls: list[int] = []
-    attention = packing.attention
-
-    def unmasked(*arguments: Any, packed: packing.Packed | None = None, **settings: Any) -> Any:
-        assert packed is None or arguments[4] is None, "a mask of (tokens, tokens) was made in vain"
-        return attention(*arguments, packed=packed, **settings)
-
-    def counted(query: Tensor, *arguments: Any, **settings: Any) -> Tensor:
-        calls.append(len(query))
-        return by_row(query, *arguments, **settings)
-
-    monkeypatch.setattr(packing, "attention", unmasked)
-    monkeypatch.setattr(packing, "varlen_attn", counted)
-    monkeypatch.setattr(packing, "has_kernel", lambda base, device: True)
-    return calls
 
 
 def tiny(auto_class: Any, model_type: str, **settings: Any) -> Any:
