@@ -13,23 +13,27 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
-from finetune.config import check_calls, check_pairing, friendly_errors
+from finetune import launch
+from finetune.config import check_calls, check_pairing, check_resumed, friendly_errors, given
 
 CONF = Path(__file__).parent.resolve() / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 @friendly_errors(CONF)
+@launch.as_it_was()
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
     check_pairing(cfg, data=HydraConfig.get().runtime.choices["data"])
     check_calls(cfg)
+    launch.end_with_parent()
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning
 
     from finetune import cpu, precision
-    from finetune.callbacks import Profile, Throughput
+    from finetune.callbacks import MetricsCSV, Profile, StepSeed, Throughput
+    from finetune.checkpoint_io import CheckpointIO
     from finetune.optim import num_training_steps
     from finetune.quiet import quiet
     from finetune.results import print_results
@@ -37,8 +41,16 @@ def train(cfg: DictConfig) -> float:
 
     quiet()
     cpu.speed_up()
-    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     run = Run(Path(cfg.run_dir))
+    resumed = run.is_resumed(asked=cfg.resume is not None)
+    if resumed:
+        check_resumed(cfg, run.folder)
+    devices = launch.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
+    if devices > 1 and not launch.is_rank():
+        launch.run_ranks([__file__, *given(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes)
+        return run.monitored()
+    checkpoint = run.checkpoint_to_resume() if resumed else None
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
 
     # 1. Load a pretrained model: its tokenizer now, its weights θ once the data has said what head they need
     pretrained = instantiate(cfg.model, _convert_="all")
@@ -56,7 +68,12 @@ def train(cfg: DictConfig) -> float:
     if cfg.monitor.metric is None:
         cfg.monitor.metric, cfg.monitor.mode = task.monitor
     throughput = Throughput()
-    callbacks = [*instantiate(cfg.callbacks, _convert_="all").values(), throughput]
+    callbacks = [
+        *instantiate(cfg.callbacks, _convert_="all").values(),
+        StepSeed(cfg.seed),
+        throughput,
+        MetricsCSV(run.folder / "metrics.csv"),  # after Throughput, whose figures it writes
+    ]
     if cfg.profile:
         callbacks.append(Profile(run.folder / "profile"))
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
@@ -64,6 +81,7 @@ def train(cfg: DictConfig) -> float:
         cfg.trainer,
         callbacks=callbacks,
         logger=loggers,
+        plugins=[CheckpointIO()],
         precision=precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator),
         _convert_="all",
     )
@@ -72,7 +90,7 @@ def train(cfg: DictConfig) -> float:
     )
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
-    trainer.fit(task, data)
+    trainer.fit(task, data, ckpt_path=checkpoint)
     if not trainer.checkpoint_callback.best_model_path:  # stopped within its first epoch
         trainer.save_checkpoint(run.best)
 
@@ -81,7 +99,7 @@ def train(cfg: DictConfig) -> float:
     for evaluate in (trainer.validate, trainer.test):
         metrics.update(evaluate(task, data, ckpt_path=str(run.best), verbose=False)[0])
     if trainer.is_global_zero:
-        run.write_metrics(metrics)
+        run.write_metrics({**metrics, "monitored": metrics[cfg.monitor.metric]})
         matrix = task.confusion_matrix()
         if matrix is not None:
             run.write_confusion_matrix(matrix, task.label_names)

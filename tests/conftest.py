@@ -128,6 +128,7 @@ def train_here(
         import train
 
         folder = tmp_path / "run"
+        shutil.rmtree(folder, ignore_errors=True)  # a second run is a new one
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose(
                 "train",

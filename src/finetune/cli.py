@@ -3,13 +3,14 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.config import friendly_errors, load_run_config
+from finetune.config import friendly_errors, load_run_config, started_with
 from finetune.errors import UserError, nearest
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import: each command imports what it needs
@@ -30,6 +31,11 @@ def main(argv: list[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("finetune", description="Work on a finished run, by its folder alone.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    resume = commands.add_parser("resume", help="go on with a run that was stopped, as if it had not been")
+    resume.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    resume.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="such as trainer.max_epochs=5")
+    resume.set_defaults(command=_resume)
 
     evaluate = commands.add_parser("evaluate", help="measure the best checkpoint again on held-out rows")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
@@ -56,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--batch-size", type=int, default=32, help="texts at a time (default: 32)")
     predict.set_defaults(command=_predict)
     return parser
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    """Start ``train.py`` again as the run was started, in this process's place: signals and exit code are its own."""
+    script = Path(__file__).parents[2] / "train.py"
+    overrides, cwd = started_with(arguments.run.resolve())
+    os.chdir(cwd if cwd.is_dir() else Path.cwd())
+    os.execv(sys.executable, [sys.executable, str(script), *overrides, *arguments.overrides])
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -3,13 +3,16 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     HydraException,
     InstantiationException,
@@ -23,6 +26,80 @@ from finetune.errors import UserError, did_you_mean, listed, nearest
 from finetune.targets import check_targets
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing: friendly_errors prints
+
+
+def run_folder(parent: str, now: str, resume: str | None) -> str:
+    """Choose a run's folder: ``PARENT/NOW``, that of the run to go on with, or one that a SLURM job finds again.
+
+    The processes of one run, on any number of machines, get the same: the first tells the others.
+
+    Args:
+        parent: folder of the runs on this data with this model.
+        now: the time.
+        resume: a run's folder; ``last``: the newest that holds a ``last.ckpt``; None: a new run.
+    """
+    if resume == "last":
+        found = sorted(Path(parent).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+        return str(found[-1].parent.parent if found else Path(parent) / now)
+    if resume is not None:
+        return str(Path(resume).expanduser())
+    if job := os.environ.get("SLURM_JOB_ID"):
+        command = sha256("\0".join(sys.argv[1:]).encode()).hexdigest()[:8]  # a job may run several
+        return str(Path(parent) / f"slurm-{job}-{command}")
+    folder = str(Path(parent) / now)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        if os.environ["RANK"] == "0":
+            store.set("finetune/run_folder", folder)
+        folder = store.get("finetune/run_folder").decode()
+    return folder
+
+
+def hydra_folder(run_dir: str) -> str:
+    """Choose where in a run's folder Hydra writes the configuration: not over that of a run which has checkpoints."""
+    started = any(Path(run_dir, "checkpoints").glob("*.ckpt"))
+    return ".hydra/again" if started else ".hydra"
+
+
+def given(folder: Path) -> list[str]:
+    """Return what a script must be given to run this job again, in this folder, its configuration left as it is."""
+    hydra = HydraConfig.get()
+    conf = next(source.path for source in hydra.runtime.config_sources if source.provider == "main")
+    return [
+        *("--config-path", conf, "--config-name", str(hydra.job.config_name)),
+        *hydra.overrides.task,
+        *_in_folder(folder),
+        "hydra.output_subdir=null",
+    ]
+
+
+def _in_folder(folder: Path) -> list[str]:
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.run.dir='{quoted}'"]
+
+
+def started_with(folder: Path) -> tuple[list[str], Path]:
+    """Return what ``train.py`` was given to start a run, with the run's folder to resume in, and where that was.
+
+    Raises:
+        UserError: this is not a run folder, or it was not written by ``train.py``: Hydra's own settings run code.
+    """
+    saved, hydra = folder / ".hydra" / "overrides.yaml", folder / ".hydra" / "hydra.yaml"
+    if not saved.is_file() or not hydra.is_file():
+        raise _not_a_run(folder, saved)
+    overrides = [str(one) for one in OmegaConf.to_container(OmegaConf.load(saved)) or []]
+    for one in overrides:
+        if one.startswith("-") or one.lstrip("+~").startswith("hydra"):
+            raise UserError(f"{saved}: {one!r} is not a setting of a run. Nothing was run.")
+    cwd = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
+    resume = [one.replace("hydra.run.dir", "resume") for one in _in_folder(folder)]
+    return [*(one for one in overrides if not one.startswith("resume=")), *_in_folder(folder), *resume], cwd
+
+
+OmegaConf.register_new_resolver("run_folder", run_folder)
+OmegaConf.register_new_resolver("hydra_folder", hydra_folder)
 
 
 @contextmanager
@@ -44,6 +121,8 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
         message = _explain(error, conf)
     else:
         return
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        time.sleep(5)  # the first process most likely has the same to say, and its end ends this one
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
 
@@ -68,6 +147,30 @@ def check_pairing(cfg: DictConfig, *, data: str) -> None:
         )
 
 
+def check_resumed(cfg: DictConfig, folder: Path) -> None:
+    """Refuse to go on with a run under settings that it was not started with.
+
+    How long, on what machine and with what log may change.
+
+    Raises:
+        UserError: names the settings.
+    """
+    started = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    before = dict(_flat(OmegaConf.to_container(started)))
+    now = dict(_flat(OmegaConf.to_container(cfg)))
+    changed = [
+        f"{name} was {before.get(name)}, is {now.get(name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} was started with other settings: {listed(changed, limit=3)}.\n"
+            f"To go on as it was started: finetune resume {folder}\n"
+            f"To begin anew from its best weights: model.from_run={folder}"
+        )
+
+
 def load_run_config(folder: Path) -> DictConfig:
     """Read the configuration of a run from its folder, wherever that folder is now.
 
@@ -76,10 +179,7 @@ def load_run_config(folder: Path) -> DictConfig:
     """
     saved, hydra = folder / ".hydra" / "config.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
-        raise UserError(
-            f"{folder} is not the folder of a run: there is no {saved}.\n"
-            "Name a folder such as outputs/imdb-bert/2026-01-31_12-00-00-000000, as printed at the end of training."
-        )
+        raise _not_a_run(folder, saved)
     cfg = OmegaConf.load(saved)
     assert isinstance(cfg, DictConfig)
     cfg.run_dir = str(folder)
@@ -87,6 +187,13 @@ def load_run_config(folder: Path) -> DictConfig:
     started_in = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
     cfg.data.path = _from(started_in, OmegaConf.to_container(cfg.data, resolve=True)["path"])  # type: ignore[call-overload,index]
     return cfg
+
+
+def _not_a_run(folder: Path, missing: Path) -> UserError:
+    return UserError(
+        f"{folder} is not the folder of a run: there is no {missing}.\n"
+        "Name a folder such as outputs/imdb-bert/2026-01-31_12-00-00-000000, as printed at the end of training."
+    )
 
 
 def _from(folder: Path, path: Any) -> Any:
@@ -121,19 +228,24 @@ def _explain(error: Exception, conf: Path | None) -> str:
     return "\n".join(line for line in text.splitlines()[:4] if line.strip())
 
 
+MAY_CHANGE = ("trainer.", "callbacks.", "logger.", "profile", "resume", "run_dir", "data.num_workers")
+
+
 def _known_names(conf: Path) -> list[str]:
     """List every group and every option of the default configuration."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("train")
     groups = [folder.name for folder in sorted(conf.iterdir()) if folder.is_dir()]
-    return groups + list(_flat(OmegaConf.to_container(cfg)))
+    return groups + [
+        name for name, _ in _flat(OmegaConf.to_container(cfg)) if not name.rpartition(".")[2].startswith("_")
+    ]
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[str]:
+def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{name}.")
-        elif not key.startswith("_"):
-            yield name
+        else:
+            yield name, value

@@ -2,16 +2,22 @@
 
 import csv
 import json
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from finetune.checkpoint_io import newest_loadable
 from finetune.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,54 @@ class Run:
         return self.folder / "checkpoints" / "best.ckpt"
 
     @property
+    def last(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """All that are there."""
+        return sorted((self.folder / "checkpoints").glob("*.ckpt"))
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
+
+    def is_resumed(self, *, asked: bool) -> bool:
+        """Say whether training goes on here: where a person asks, or where SLURM has queued the job again.
+
+        Raises:
+            UserError: nobody asks, but a run has left checkpoints here, which would be written over.
+        """
+        if asked:
+            return True
+        if not self.checkpoints:
+            return False
+        if int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
+            return True
+        raise UserError(
+            f"{self.folder} holds a run already.\n"
+            f"To go on with it: finetune resume {self.folder}\n"
+            "For a new one choose another folder (hydra.run.dir=…), or remove this one."
+        )
+
+    def checkpoint_to_resume(self) -> Path:
+        """Return the newest checkpoint that can be read; where newer ones are damaged, say so once.
+
+        Raises:
+            UserError: there is none, so that training would start anew.
+        """
+        found, damaged = newest_loadable(self.checkpoints)
+        if found is None:
+            why = f"none can be read: {', '.join(damaged)}" if damaged else "there is none"
+            raise UserError(
+                f"{self.folder} cannot be resumed: of the checkpoints in {self.last.parent}, {why}.\n"
+                "Start the run anew, in another folder."
+            )
+        if damaged:
+            rank_zero_only(log.warning)(
+                f"Damaged: {', '.join(damaged)}. Going on from {found.name}, which is older."
+            )
+        return found
 
     def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
         """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""
@@ -84,6 +136,10 @@ class Run:
         except (RuntimeError, KeyError) as error:
             raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
         return state
+
+    def monitored(self) -> float:
+        """Return the figure that chose the best checkpoint, of a finished run."""
+        return float(json.loads(self.metrics.read_text(encoding="utf-8"))["monitored"])
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``, whole or not at all."""

@@ -10,8 +10,6 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-SHOW_EVERY = 10  # steps between two figures in the progress bar
-
 
 class Throughput(Callback):
     """Count samples and tokens against seconds of training, validation's seconds left out.
@@ -26,7 +24,23 @@ class Throughput(Callback):
         self._tokens: Tensor | int = 0  # kept on the device: reading it each step would make the GPU wait
         self._computed_tokens = 0
         self._started: float | None = None
-        self._window = torch.zeros(4, dtype=torch.float64)
+        self._window = [0.0] * 4  # the counts when the last figures were told
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["throughput"] = {"counts": self._counts(trainer), "window": self._window}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.seconds, *counts = checkpoint["throughput"]["counts"]
+        self._window = checkpoint["throughput"]["window"]
+        if trainer.is_global_zero:  # the others' part is in these sums
+            self.samples, self._tokens, self._computed_tokens = map(int, counts)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start()  # a run that goes on within an epoch does not start one
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start()
@@ -53,34 +67,39 @@ class Throughput(Callback):
         self.samples += len(mask)
         self._tokens = self._tokens + mask.sum()
         self._computed_tokens += mask.numel()
-        if (batch_idx + 1) % SHOW_EVERY == 0:
-            counts = [self.seconds + self._running(), self.samples, int(self._tokens), self._computed_tokens]
-            now = torch.tensor(counts, dtype=torch.float64)
-            seconds, samples, tokens, computed = (now - self._window).clamp(min=1e-9).tolist()
+        if is_log_step(trainer):
+            now = self._counts(trainer)
+            pairs = zip(now, self._window, strict=True)
+            seconds, samples, tokens, computed = (max(new - old, 1e-9) for new, old in pairs)
             self._window = now
             found = {
-                "train/samples_per_second": samples / seconds * trainer.world_size,
-                "train/tokens_per_second": tokens / seconds * trainer.world_size,
+                "train/samples_per_second": samples / seconds,
+                "train/tokens_per_second": tokens / seconds,
                 "train/padding_efficiency": tokens / computed,
             }
             pl_module.log_dict(found, prog_bar=True, batch_size=len(mask))
 
     def summary(self, trainer: Trainer) -> dict[str, float]:
         """Return ``train/…`` figures of the run so far, over all devices. Every rank must call this."""
-        counts = torch.tensor(
-            [self.samples, int(self._tokens), self._computed_tokens],
-            dtype=torch.float64 if trainer.strategy.root_device.type != "mps" else torch.float32,
-            device=trainer.strategy.root_device,
-        )
-        samples, tokens, computed = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        seconds = max(self.seconds, 1e-9)
+        total, samples, tokens, computed = self._counts(trainer)
+        seconds = max(total, 1e-9)
         return {
-            "train/seconds": self.seconds,
+            "train/seconds": total,
             "train/samples_per_second": samples / seconds,
             "train/tokens_per_second": tokens / seconds,
             "train/padding_efficiency": tokens / max(computed, 1),
             "train/peak_memory_bytes": peak_memory_bytes(),
         }
+
+    def _counts(self, trainer: Trainer) -> list[float]:
+        """Return seconds of training, and samples, tokens and computed tokens over all devices."""
+        counts = torch.tensor(
+            [self.samples, int(self._tokens), self._computed_tokens],
+            dtype=torch.float64 if trainer.strategy.root_device.type != "mps" else torch.float32,
+            device=trainer.strategy.root_device,
+        )
+        totals: list[float] = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        return [self.seconds + self._running(), *totals]
 
     def _start(self) -> None:
         self._started = time.perf_counter()
@@ -91,6 +110,12 @@ class Throughput(Callback):
     def _stop(self) -> None:
         self.seconds += self._running()
         self._started = None
+
+
+def is_log_step(trainer: Any) -> bool:
+    """Say whether the batch that has just ended completes a step of those whose figures are told."""
+    stepped: bool = not trainer.fit_loop._should_accumulate()
+    return stepped and trainer.global_step % trainer.log_every_n_steps == 0
 
 
 def peak_memory_bytes() -> int:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from finetune.data import health, splits
 from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
-from finetune.data.sampler import LengthGroupedBatches, held_out_batches
+from finetune.data.sampler import LengthGroupedBatches, SeededRows, held_out_batches
 from finetune.data.tokens import tokenize
 from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
 from finetune.errors import UserError, listed
@@ -170,7 +170,9 @@ class DataModule(LightningDataModule):
         """Count the training batches that each of ``world_size`` devices sees in an epoch."""
         return len(self._train_batches(rank=0, world_size=world_size))
 
-    def _train_batches(self, *, rank: int, world_size: int) -> LengthGroupedBatches:
+    def _train_batches(
+        self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0
+    ) -> LengthGroupedBatches:
         return LengthGroupedBatches(
             lengths=self.lengths("train"),
             batch_size=self.batch_size,
@@ -178,18 +180,26 @@ class DataModule(LightningDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            epoch=epoch,
+            start=start,
         )
 
     def rows_of_batch(self, batch_idx: int, *, epoch: int) -> list[int]:
         """Return which training rows, after splits and subsets, this device has in a batch of an epoch."""
         rank, world_size = self._rank()
-        batches = self._train_batches(rank=rank, world_size=world_size)
-        batches.set_epoch(epoch)
+        batches = self._train_batches(rank=rank, world_size=world_size, epoch=epoch)
         return next(islice(batches, batch_idx, None))
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         rank, world_size = self._rank()
-        return self._loader("train", self._train_batches(rank=rank, world_size=world_size))
+        epoch = start = 0
+        if self.trainer is not None and self.trainer.fit_loop.restarting:
+            epoch = self.trainer.current_epoch
+            progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            start = progress.processed
+        return self._loader(
+            "train", self._train_batches(rank=rank, world_size=world_size, epoch=epoch, start=start)
+        )
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         return self._held_out_loader("validation")
@@ -230,7 +240,7 @@ class DataModule(LightningDataModule):
             dataset = WithTrunkStates(dataset, self.trunk_states[split])
             collate_fn = partial(collate, inner=collate_fn)
         return DataLoader(
-            dataset,
+            SeededRows(dataset) if isinstance(batches, LengthGroupedBatches) else dataset,
             batch_sampler=batches,
             collate_fn=collate_fn,
             num_workers=self.num_workers,

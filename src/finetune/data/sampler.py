@@ -1,12 +1,22 @@
 """Which rows make a batch: those of like length, so that little is computed on padding."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+import torch
+from torch.utils.data import Dataset, Sampler
 
 POOL = 50  # batches that are sorted by length together: enough to save padding, few enough to stay random
 ALIKE = 1.1  # how much longer than the shortest the longest row of a bucket may be
+
+
+class Batch(list[int]):
+    """Row numbers, and a seed for what is random in collating them."""
+
+    def __init__(self, rows: list[int], *, seed: int) -> None:
+        super().__init__(rows)
+        self.seed = seed
 
 
 class LengthGroupedBatches(Sampler[list[int]]):
@@ -28,6 +38,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         seed: of the order.
         rank: this device's number.
         world_size: how many devices there are.
+        epoch: that comes first.
+        start: batches of that epoch that have been seen already: a resumed run goes on behind them.
     """
 
     def __init__(
@@ -39,6 +51,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        epoch: int = 0,
+        start: int = 0,
     ) -> None:
         self.lengths = lengths
         self.batch_size = batch_size
@@ -46,7 +60,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
+        self.epoch = epoch
+        self.start = start
         self._count: int | None = None
 
     @property
@@ -56,6 +71,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next. Lightning calls this."""
+        if epoch != self.epoch:
+            self.start = 0
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -66,10 +83,14 @@ class LengthGroupedBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         steps = self._steps(rng)
-        for index in rng.permutation(len(steps)):
+        for number, index in enumerate(rng.permutation(len(steps))):
+            if number < self.start:
+                continue
             step = steps[index]
             dealt = np.resize(step, -(-len(step) // self.world_size) * self.world_size)
-            yield dealt[self.rank :: self.world_size].tolist()
+            key = [self.seed, self.epoch, number, self.rank]
+            seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+            yield Batch(dealt[self.rank :: self.world_size].tolist(), seed=seed)
 
     def _steps(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Return the rows of each step, of all devices."""
@@ -95,6 +116,21 @@ class LengthGroupedBatches(Sampler[list[int]]):
             left = bucket[whole:]  # too few for a batch: they go with the next longer rows
             start = end
         return steps
+
+
+class SeededRows(Dataset[dict[str, Any]]):
+    """Training rows whose collation draws from the batch's own seed: the same words are masked, in whatever process."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, batch: Batch) -> list[dict[str, Any]]:
+        torch.manual_seed(batch.seed)
+        rows: list[dict[str, Any]] = self.dataset.__getitems__(list(batch))
+        return rows
 
 
 def held_out_batches(

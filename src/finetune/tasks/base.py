@@ -110,6 +110,10 @@ class Task(LightningModule):
         logits: Tensor = self.model(**inputs(batch)).logits
         return logits
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
+        self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, targets = self.loss(self(batch), batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))

@@ -1,0 +1,129 @@
+"""``last.ckpt``: from it a run goes on as if nothing had stopped it."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+log = logging.getLogger(__name__)
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+NOTHING_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+
+class LastCheckpoint(Checkpoint):
+    """Save after each validation, every few minutes between, and when the run is told to stop.
+
+    SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 end the run at the next step with ``128 + signal`` as its exit code, everything
+    saved; under SLURM, SIGUSR1 (``#SBATCH --signal=SIGUSR1@90``) asks for the job to be queued again as well.
+
+    Only whole optimizer steps are saved: gradients of half a step would be lost. All devices save and stop at the same step.
+
+    Args:
+        path: of ``last.ckpt``.
+        every_minutes: between two saves within an epoch; 0 saves at every step.
+    """
+
+    def __init__(self, *, path: str, every_minutes: float) -> None:
+        self.path = Path(path)
+        self.every_minutes = every_minutes
+        self._asked = 0  # the number of the signal
+        self._saved_at = 0.0
+        self._validation_pending = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved_at = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPS:  # Lightning puts back at the end what it found at the start
+                signal.signal(number, self._ask)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        loop = trainer.fit_loop.epoch_loop
+        fetcher = trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        if (
+            loop._should_accumulate()
+            or loop.batch_progress.is_last_batch
+            or loop._should_check_val_fx(fetcher)
+        ):
+            return  # where validation comes next, its start is the moment
+        self._save_or_stop(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _within_fit(trainer):
+            self._save_or_stop(trainer, validation_pending=True)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if _within_fit(trainer) and trainer.world_size == 1:  # devices may have different numbers of batches
+            self._save_or_stop(trainer, validation_pending=True, only_if_asked=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _within_fit(trainer):
+            self._save_or_stop(trainer, due=True)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["should_stop"] = trainer.should_stop
+        if self._validation_pending:
+            # as Lightning itself marks a validation that was broken off: it is begun anew
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress["total"] = dict(NOTHING_BEGUN)
+            progress["current"] = dict.fromkeys(NOTHING_BEGUN, 0)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            trainer.should_stop = checkpoint.get("should_stop", False)
+
+    def _ask(self, number: int, _: Any) -> None:
+        self._asked = number
+
+    def _save_or_stop(
+        self,
+        trainer: Trainer,
+        *,
+        due: bool = False,
+        validation_pending: bool = False,
+        only_if_asked: bool = False,
+    ) -> None:
+        due = due or time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        asked = self._asked
+        if trainer.world_size > 1:
+            both = torch.tensor([int(due), asked], device=trainer.strategy.root_device)
+            due, asked = trainer.strategy.reduce(both, reduce_op="max").tolist()
+        if not asked and (only_if_asked or not due):
+            return
+        self._validation_pending = validation_pending
+        try:
+            trainer.save_checkpoint(self.path)
+        finally:
+            self._validation_pending = False
+        self._saved_at = time.monotonic()
+        if asked:
+            self._stop(trainer, signal.Signals(asked))
+
+    def _stop(self, trainer: Trainer, number: signal.Signals) -> None:
+        if trainer.is_global_zero:
+            log.warning(
+                f"{number.name}: stopped at step {trainer.global_step}, all is saved. To go on: "
+                f'finetune resume "{self.path.parent.parent}"'
+            )
+            job = os.environ.get("SLURM_JOB_ID")
+            if number == signal.SIGUSR1 and job is not None:
+                subprocess.run(["scontrol", "requeue", job], check=False)
+        raise SystemExit(128 + number)
+
+
+def _within_fit(trainer: Trainer) -> bool:
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
