@@ -76,14 +76,14 @@ def test_fsdp_keeps_checkpoints_readable(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", LOGGERS)
-def test_loggers_are_made_beside_the_csv(name: str, tmp_path: Path):
+def test_loggers_are_made(name: str, tmp_path: Path):
     pytest.importorskip(LOGGERS[name])
     overrides = {
         "wandb": ["logger.wandb.offline=true"],
         "mlflow": [f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/m.db"],
     }
     cfg = composed(f"logger={name}", f"run_dir={tmp_path}", *overrides.get(name, []))
-    assert set(instantiate(cfg.logger, _convert_="all")) == {"csv", name}
+    assert set(instantiate(cfg.logger, _convert_="all")) == {name}
 
 
 def test_the_best_checkpoint_is_chosen_on_validation():
