@@ -99,7 +99,7 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
             "encoding": "utf-8-sig",
         }
     try:
-        return load_dataset(kind, data_files=str(path), split="train", **options)
+        rows = load_dataset(kind, data_files=str(path), split="train", **options)
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
             raise not_utf8(path, error.__cause__) from error
@@ -113,6 +113,9 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         if "corresponds to no data" not in str(error):
             raise
         raise UserError(f"{path}: there are no rows.\nExpected at least one after the header.") from error
+    if r"\x00" in repr(rows.features):  # Arrow ends the name there when it gives rows back
+        raise UserError(f"{path}: a name of a column, or inside one, holds a NUL.\nRename it.")
+    return rows
 
 
 def table_format(path: Path) -> str | None:

@@ -54,7 +54,7 @@ def read_squad(path: Path) -> Dataset:
                 'Expected {"context": "…", "qas": [{"id", "question", "answers": [{"text", "answer_start"}]}]}'
             ) from error
     if not rows:
-        raise UserError(f"{path}: there are no questions.\nExpected some in \"qas\" of a paragraph.")
+        raise UserError(f'{path}: there are no questions.\nExpected some in "qas" of a paragraph.')
     return Dataset.from_list(rows, features=FEATURES)
 
 
