@@ -24,6 +24,7 @@ WORDS = {
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="finetune-tests-")  # read when datasets is imported
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.environ["HF_DATASETS_CACHE"]  # it keeps tables of Unicode
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose time where threads wait for each other
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")

@@ -76,6 +76,16 @@ def test_predict_on_files_keeps_the_order(finished_run: Path, tmp_path: Path, fi
     assert not list(tmp_path.glob(".*tmp"))
 
 
+def test_texts_that_look_like_dates_are_predicted_for(finished_run: Path, tmp_path: Path, finetune):
+    """datasets reads them as times, which JSON has none of."""
+    (tmp_path / "rows.jsonl").write_text('{"text": "2020-01-31"}\n')
+    assert "2020-01-31" in finetune("predict", finished_run, "--file", tmp_path / "rows.jsonl")
+
+
+def test_a_text_that_is_not_utf8_is_refused(finished_run: Path, capsys):
+    assert "not UTF-8" in refused(capsys, "predict", finished_run, "--text", "caf\udce9")
+
+
 def test_another_folder_is_said_not_to_be_a_run(tmp_path: Path, capsys):
     assert "is not the folder of a run" in refused(capsys, "predict", tmp_path, "--text", "x")
 

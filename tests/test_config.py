@@ -21,6 +21,7 @@ def complaint(*arguments: str) -> str:
         ("trainer.max_epoch=1", "Did you mean 'trainer.max_epochs'"),
         ("task=text_clasification", "Did you mean 'text_classification'"),
         ("seed=[1", "seed=[1"),
+        ("model=null", "A group is chosen by one of its names"),
     ],
 )
 def test_a_typo_is_answered_with_the_nearest_valid_name(argument: str, hint: str):

@@ -114,7 +114,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         for batch in _trainer(cfg).predict(task, loader) or []:
             for prediction in batch:
                 texts = {column: rows[column][index] for column in columns}
-                write(json.dumps({**texts, **prediction}, ensure_ascii=False))
+                write(json.dumps({**texts, **prediction}, ensure_ascii=False, default=str))
                 index += 1
 
 
@@ -169,6 +169,9 @@ def _read_rows(arguments: argparse.Namespace, columns: list[str]) -> dict[str, l
         if len(texts) != len(columns) or len({len(column) for column in texts}) != 1:
             wanted = "--text alone" if len(columns) == 1 else "a --text-pair for each --text"
             raise UserError(f"This run reads the column(s) {', '.join(columns)}: give {wanted}.")
+        for text in [text for column in texts for text in column]:
+            if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise UserError(f"--text {text!r:.80}: not UTF-8. Write it in a file, and give --file.")
         return dict(zip(columns, texts, strict=True))
     if not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")

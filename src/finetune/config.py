@@ -119,6 +119,10 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
         message = str(error.__cause__)
     except (HydraException, OmegaConfBaseException) as error:
         message = _explain(error, conf)
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):  # model=null, data=1
+            raise
+        message = f"A group is chosen by one of its names: {error}.\nLeave it out for the default. All: python train.py --help"
     else:
         return
     if int(os.environ.get("LOCAL_RANK", "0")):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 OVERALL = (
@@ -35,10 +36,10 @@ def label_table(
     columns = [
         name for name in ("precision", "recall", "f1") if f"{stage}/{name}/{label_names[0]}" in metrics
     ]
-    table = Table(f"{stage}, by label", *columns, *[f"→ {name}" for name in label_names if matrix])
+    table = Table(f"{stage}, by label", *columns, *[escape(f"→ {name}") for name in label_names if matrix])
     for index, name in enumerate(label_names):
         figures = [f"{metrics[f'{stage}/{column}/{name}']:.4f}" for column in columns]
-        table.add_row(name, *figures, *[str(count) for count in (matrix[index] if matrix else [])])
+        table.add_row(escape(name), *figures, *[str(count) for count in (matrix[index] if matrix else [])])
     return table
 
 
@@ -61,9 +62,10 @@ def print_results(
         f"{metrics['parameters/trainable'] / 1e6:.1f}M of {metrics['parameters/total'] / 1e6:.1f}M parameters",
         highlight=False,
     )
-    console.print(f"run: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"run: {folder}", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f'next: finetune predict "{folder}" {asked}\n      finetune evaluate "{folder}"',
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )

@@ -59,3 +59,13 @@ def test_one_class_alone_is_refused():
 def test_an_unknown_label_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="'positve' is not one of the labels. Did you mean 'positive'"):
         labels(["positive", "negative"]).encode("positve")
+
+
+def test_true_and_false_are_words():
+    assert labels([True, False, True]).names == ["False", "True"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", 1e39])
+def test_a_number_that_no_loss_can_take_is_refused(value: object):
+    with pytest.raises(ValueError, match="too large or not a number"):
+        labels([0.5, 1.5]).encode(value)

@@ -80,3 +80,12 @@ def test_a_text_to_predict_for_must_hold_a_mask_and_keeps_it(tiny_bert: Path):
     row = {name: values[0] for name, values in columns.items()}
     assert set(preprocessor.collate([row])) >= {"input_ids", "attention_mask"}
     assert preprocessor.tokenizer.decode(row["input_ids"]) == "[CLS] a [MASK] film [SEP]"
+
+
+def test_the_texts_of_all_columns_are_looked_at_before_prediction(tiny_bert: Path):
+    """A row that became two pieces would shift the predictions of those after it."""
+    preprocessor = made(tiny_bert, text_columns=["text", "more"])
+    short, long = {"text": "a", "more": "[MASK] film"}, {"text": "a [MASK] film", "more": "good " * 20}
+    preprocessor.prepare(Dataset.from_list([short]), split="given", labelled=False)
+    with pytest.raises(UserError, match=r"Text 2 has \d+ tokens"):
+        preprocessor.prepare(Dataset.from_list([short, long]), split="given", labelled=False)

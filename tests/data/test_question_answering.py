@@ -3,9 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset
+from tokenizers.models import WordPiece
 from transformers import AutoTokenizer
 
 from finetune.data import QuestionAnsweringPreprocessor
+from finetune.data.lengths import cut
 from finetune.errors import UserError
 
 SHORT = "the film is good"
@@ -155,3 +157,25 @@ def test_a_stride_that_leaves_no_room_is_refused(tiny_bert: Path):
         UserError, match=r"data.doc_stride=20: with data.max_length=32 windows can share 0 to 12"
     ):
         made(tiny_bert, doc_stride=20)
+
+
+def test_a_start_before_the_context_is_looked_for_anew(tiny_bert: Path):
+    """Python would count it from the end, and the answer would seem to be there."""
+    given = rows(("bad", "a film", "film"))
+    moved = given.map(lambda row: {"answers": {"text": ["fil"], "answer_start": [-4]}})
+    prepared = made(tiny_bert).prepare(moved, split="train")
+    assert prepared["answer_starts"][:] == [[2]]
+
+
+def test_a_long_question_is_cut_between_characters(tiny_bert: Path):
+    """A syllable of Hangul is several letters, so several tokens: half of one would come back as all of them."""
+    preprocessor = made(tiny_bert)
+    tokenizer = preprocessor.tokenizer
+    vocab = {
+        **tokenizer.get_vocab(),
+        **{f"{mark}{chr(c)}": 0 for c in range(0x1100, 0x11C3) for mark in ("", "##")},
+    }
+    tokenizer.backend_tokenizer.model = WordPiece(vocab, unk_token="[UNK]")
+    question = cut(tokenizer, ["한국한국"], tokens=4)
+    assert question == ["한"]
+    assert len(tokenizer(question[0], add_special_tokens=False)["input_ids"]) == 3

@@ -202,3 +202,33 @@ def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path):
         UserError, match=r"train.csv and training.csv are the same split.\nSay which: data.path.train="
     ):
         read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"text,label\nHello, world,good\n", "the first row has 3 values for 2 columns"),
+        ("a.csv", b"text\0,label\na,b\n", "holds a NUL"),
+        ("a.csv.gz", b"text,label\na,b\n", "not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}')[:-6], "not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b""), "there are no rows"),
+        ("a.conll.gz", gzip.compress(b"Oslo B-LOC")[:-6], "not a whole gzip file"),
+        ("a.jsonl", b'null\n{"text": "a"}\n', "begins with 'null"),
+        ("a.json", b"1", "begins with '1'"),
+        ("a.json", b'[{"text": {"\\u0000": 1}}]', "holds a NUL"),
+        ("a.parquet", b"PAR1", "not well-formed PARQUET"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, content: bytes, said: str):
+    (tmp_path / name).write_bytes(content)
+    assert said in complaint(tmp_path / name)
+
+
+def test_the_row_numbers_that_pandas_writes_are_a_column(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(",text\n0,good\n1,bad\n")
+    assert read_table(tmp_path / "a.csv")["text"][:] == ["good", "bad"]
+
+
+def test_a_text_of_any_length_is_read(tmp_path: Path):
+    (tmp_path / "a.TSV").write_text(f"text\tlabel\n{'x' * 200_000}\tgood\n")
+    assert len(read_table(tmp_path / "a.TSV")["text"][0]) == 200_000

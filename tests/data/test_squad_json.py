@@ -49,3 +49,37 @@ def test_other_json_is_a_table_as_before(tmp_path: Path):
         json.dumps([{"question": "a", "data": 1}, {"question": "b", "data": 2}])
     )
     assert read(str(tmp_path / "rows.json"))["train"]["question"][:] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"answer_start": 4', '"answer_start": "4"', "'answer_start' is missing or not as expected: '4'"),
+        ('"answer_start": 4', '"answer_start": 99999999999', "'answer_start' is missing or not as expected"),
+        ('"the cat sat"', '"\\ud800"', "surrogates not allowed"),
+        ('"the cat sat"', "null", "'context' is missing or not as expected: None"),
+        ('"plausible_answers": []}]', '"plausible_answers": []}, 3]', "'answers' is missing"),
+    ],
+)
+def test_what_is_of_another_kind_is_named_with_its_place(tmp_path: Path, old: str, new: str, said: str):
+    path = tmp_path / "bad.json"
+    text = json.dumps(SQUAD)
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match="bad.json: article 1, paragraph 1: ") as error:
+        read(str(path))
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"data":[{"paragraphs":[]}]}', "there are no questions"),
+        ('{"data":[{"paragraphs":[]}],"data":3}', "'data' is missing or not as expected: 3"),
+        ('{"data":[{"paragraphs":[' + "[" * 100_000, "not well-formed JSON"),
+    ],
+)
+def test_a_file_without_questions_is_refused(tmp_path: Path, text: str, said: str):
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(UserError, match=said):
+        read(str(tmp_path / "bad.json"))

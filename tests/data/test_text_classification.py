@@ -127,3 +127,20 @@ def test_a_missing_text_names_the_row(tiny_bert: Path):
     made.fit(ROWS)
     with pytest.raises(UserError, match="no text in column 'text' of 1 row.*row 2"):
         made.prepare(Dataset.from_dict({"text": ["good", None], "label": ["p", "n"]}), split="test")
+
+
+def test_pairs_of_long_texts_are_cut_before_each_rest_is_combined_with_each(tiny_bert: Path):
+    """In full 100,000 characters a side take hours; what stays is the same."""
+    made = preprocessor(tiny_bert, text_columns=["text", "pair"])
+    long = "film a good bad " * 6250
+    found, short = (made({"text": [text], "pair": [text]}, training=True) for text in (long, long[: 16 * 20]))
+    assert found == short
+
+
+@pytest.mark.parametrize("labels", [[{"a": 1}, {"a": 2}], [["a"], ["b"]]])
+def test_labels_of_another_kind_are_refused_by_their_row(tiny_bert: Path, labels: list):
+    made = preprocessor(tiny_bert, label_names=["n", "p"])
+    rows = Dataset.from_dict({"text": ["good", "bad"], "label": [[label] for label in labels]})
+    made.fit(rows)
+    with pytest.raises(UserError, match="The train split, row 1, column 'label'"):
+        made.prepare(rows, split="train")

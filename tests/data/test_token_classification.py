@@ -282,3 +282,11 @@ def test_how_many_texts_are_read_in_windows_is_said_once(tiny_bert: Path, caplog
     with caplog.at_level(logging.INFO):
         made.prepare(rows, split="train")
     assert [record.message.startswith("train: 1 of 3 texts") for record in caplog.records] == [True]
+
+
+def test_words_and_tags_of_another_kind_are_refused(tiny_bert: Path):
+    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    with pytest.raises(UserError, match="not a list of words"):
+        made.prepare(Dataset.from_list([{"tokens": {"a": "b"}}]), split="given", labelled=False)
+    with pytest.raises(UserError, match=r"row 1.*\['B-X'\] is not a tag"):
+        made.fit(Dataset.from_list([{"tokens": ["a"], "ner_tags": [["B-X"]]}]))

@@ -20,3 +20,9 @@ def test_figures_stay_exact_in_half_precision():
     assert float(found["val/loss"]) == pytest.approx(2.5)
     assert float(found["val/exact_match"]) == pytest.approx(0.5)
     assert float(found["val/perplexity"]) == pytest.approx(12.182, abs=1e-2)
+
+
+def test_without_a_target_the_loss_is_0():
+    held_out = HeldOut(MetricCollection({}), stage="val", perplexity=True)
+    held_out.loss.update(torch.tensor(0.0), weight=torch.tensor(0))
+    assert held_out.scalars() == {"val/loss": 0.0, "val/perplexity": 1.0}

@@ -30,7 +30,7 @@ def read_answers(answers: Any, context: str, *, may_be_none: bool, where: str) -
             "If that is meant, say so: data.version_2_with_negative=true (data=squad_v2 does)"
         )
     for position, (text, start) in enumerate(zip(texts, starts, strict=True)):
-        if context[start : start + len(text)] != text:
+        if start < 0 or context[start : start + len(text)] != text:
             found = context.find(text)
             if found < 0:
                 raise UserError(

@@ -73,7 +73,7 @@ def is_conll(path: Path, *, extension: str, known: bool) -> bool:
     try:
         with open_text(path) as file:
             beginning = file.read(SNIFFED)
-    except (UnicodeDecodeError, OSError, EOFError):
+    except (UnicodeDecodeError, OSError, UserError):
         return False
     lines = beginning.split("\n")
     if len(beginning) == SNIFFED:

@@ -8,6 +8,7 @@ from datasets import ClassLabel, Dataset, List
 
 from finetune.errors import UserError, listed, nearest
 
+LARGEST = 1e18  # of a regression: float32 holds its square
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
 
@@ -35,7 +36,10 @@ class Labels:
             ValueError: ``value`` is missing or is none of the labels; the message says what it is.
         """
         if self.problem_type == REGRESSION:
-            return float(value)
+            number = float(value)
+            if not abs(number) <= LARGEST:  # not a number is not either
+                raise ValueError(f"{value!r} is too large or not a number")
+            return number
         if self.problem_type == MULTI:
             present = {self._index(item) for item in value}
             return [float(index in present) for index in range(len(self.names))]
@@ -95,7 +99,7 @@ def decoded(dataset: Dataset, column: str, *, label_names: Sequence[str] | None)
     inner = feature.feature if several else feature
     names = [str(name) for name in label_names] if label_names is not None else getattr(inner, "names", None)
     values = list(dataset[column])
-    if names is None or not str(inner.dtype).startswith(("int", "uint")):
+    if names is None or not str(getattr(inner, "dtype", "")).startswith(("int", "uint")):
         return values
 
     def name(index: int | None) -> Any:
@@ -111,6 +115,6 @@ def _name(value: Any) -> str:
 def _as_numbers(values: Iterable[Any]) -> list[float]:
     """Return the values as numbers, or nothing if one of them is not a number."""
     try:
-        return [float(value) for value in values]
+        return [float(_name(value)) for value in values]  # True is a word
     except (TypeError, ValueError):
         return []

@@ -55,7 +55,7 @@ class MaskedLMPreprocessor:
         check_columns(rows, {"text_columns": self.input_columns}, split=split)
         check_texts(rows, self.input_columns, split=split)
         if not labelled:
-            for index, text in enumerate(rows[self.input_columns[0]]):
+            for index, text in enumerate(self._texts(rows[:])):
                 self._check_to_fill(text, row=index + 1)
             return rows.select_columns(self.input_columns).add_column("to_fill", [True] * len(rows))
         return rows.select_columns(self.input_columns)
@@ -66,9 +66,8 @@ class MaskedLMPreprocessor:
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize and cut a batch of texts; a row may become several."""
-        columns = [examples[column] for column in self.input_columns]
         pieces = self.tokenizer(
-            ["\n".join(texts) for texts in zip(*columns, strict=True)],
+            self._texts(examples),
             truncation=True,
             max_length=self.max_length,
             return_overflowing_tokens=True,
@@ -91,6 +90,10 @@ class MaskedLMPreprocessor:
         labels = [row.pop("labels") for row in rows]
         batch: dict[str, Any] = dict(self.tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
         return batch | {"labels": pad(labels, value=-100)}
+
+    def _texts(self, examples: dict[str, list[Any]]) -> list[str]:
+        columns = [examples[column] for column in self.input_columns]
+        return ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
     def _check_to_fill(self, text: str, *, row: int) -> None:
         if self.tokenizer.mask_token not in text:

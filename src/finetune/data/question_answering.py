@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.data.answers import answer_tokens, read_answers
 from finetune.data.columns import check_columns, check_texts
-from finetune.data.lengths import check_length, check_offsets, check_stride
+from finetune.data.lengths import check_length, check_offsets, check_stride, cut
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
 
@@ -91,8 +91,9 @@ class QuestionAnsweringPreprocessor:
         In training each window is a row, its ``labels`` the first and last token of the answer. Otherwise a row keeps
         its windows as lists, with ``offsets``: for each token where it lies in the context, (-1, -1) outside.
         """
+        questions = [question.strip() for question in examples["question"]]
         encoded = self.tokenizer(
-            self._cut(examples["question"]),
+            cut(self.tokenizer, questions, tokens=self.max_query_length),  # the context needs its room
             examples["context"],
             truncation="only_second",
             max_length=self.max_length,
@@ -155,17 +156,3 @@ class QuestionAnsweringPreprocessor:
         if "labels" in windows[0]:
             batch["labels"] = torch.tensor([window["labels"] for window in windows])
         return batch
-
-    def _cut(self, questions: list[str]) -> list[str]:
-        """Cut what of a question would leave the context too little room."""
-        tokens = self.tokenizer(
-            [question.strip() for question in questions],
-            add_special_tokens=False,
-            truncation=True,
-            max_length=self.max_query_length,
-            return_offsets_mapping=True,
-        )
-        return [
-            question.strip()[: spans[-1][1] if spans else 0]
-            for question, spans in zip(questions, tokens["offset_mapping"], strict=True)
-        ]

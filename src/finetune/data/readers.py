@@ -8,11 +8,13 @@ import datasets.config
 from datasets import Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from datasets.fingerprint import Hasher
+from pyarrow.lib import ArrowException
 
 from finetune import embedded, hub
 from finetune.data.class_folders import holds_text_files, read_class_folders
 from finetune.data.conll import is_conll, read_conll
 from finetune.data.csv_files import csv_header
+from finetune.data.json_files import json_start
 from finetune.data.parallel import parallel_files, read_parallel
 from finetune.data.splits import SPLIT_NAMES
 from finetune.data.squad_json import is_squad, read_squad
@@ -85,10 +87,10 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         raise UserError(f"{path}: the file is empty.\nExpected a header and rows, or one JSON object a line.")
     if kind == "conll":
         return read_conll(path)
-    if kind == "json" and is_squad(path):
+    if kind == "json" and is_squad(json_start(path)):
         return read_squad(path)
     if kind == "csv":
-        separator = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+        separator = delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
         columns = csv_header(path, separator)
         options = {
             "sep": separator,
@@ -97,16 +99,23 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
             "encoding": "utf-8-sig",
         }
     try:
-        return load_dataset(kind, data_files=str(path), split="train", **options)
+        rows = load_dataset(kind, data_files=str(path), split="train", **options)
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
             raise not_utf8(path, error.__cause__) from error
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
+    except (ArrowException, OSError) as error:  # of Parquet, whose schema is read first
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the file
+            raise
+        raise UserError(f"{path}: not well-formed {kind.upper()}: {error}") from error
     except ValueError as error:
         if "corresponds to no data" not in str(error):
             raise
         raise UserError(f"{path}: there are no rows.\nExpected at least one after the header.") from error
+    if r"\x00" in repr(rows.features):  # Arrow ends the name there when it gives rows back
+        raise UserError(f"{path}: a name of a column, or inside one, holds a NUL.\nRename it.")
+    return rows
 
 
 def table_format(path: Path) -> str | None:

@@ -18,16 +18,11 @@ FEATURES = Features(
         "answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))},
     }
 )
-PEEK = 4096  # characters that tell what a file is
 
 
-def is_squad(path: Path) -> bool:
-    """Say whether a JSON file looks like SQuAD's, by its beginning."""
-    try:
-        with open_text(path) as file:
-            start = "".join(file.read(PEEK).split())
-    except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
+def is_squad(start: str) -> bool:
+    """Say whether a JSON file looks like SQuAD's, by its first characters."""
+    start = "".join(start.split())
     return start.startswith("{") and '"data":[{' in start and '"paragraphs":[' in start
 
 
@@ -37,35 +32,51 @@ def read_squad(path: Path) -> Dataset:
     Source: Rajpurkar et al. (2016, 2018).
 
     Raises:
-        UserError: it is not well-formed; names the article and paragraph.
+        UserError: it is not well-formed, or holds no question; names the article and paragraph.
     """
     try:
         with open_text(path) as file:
-            articles = json.load(file)["data"]
-    except json.JSONDecodeError as error:
+            articles = _typed(list, json.load(file), "data")
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, error) from error
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not well-formed JSON: {error}.") from error
     rows: list[dict[str, Any]] = []
     for a, article in enumerate(articles):
-        for p, paragraph in enumerate(article.get("paragraphs", [])):
-            try:
-                rows += [_row(article, paragraph, qa) for qa in paragraph["qas"]]
-            except (KeyError, TypeError, AttributeError) as error:
-                raise UserError(
-                    f"{path}: article {a + 1}, paragraph {p + 1}: {error} is missing or not as expected.\n"
-                    'Expected {"context": "…", "qas": [{"id", "question", "answers": [{"text", "answer_start"}]}]}'
-                ) from error
+        where = f"article {a + 1}"
+        try:
+            for p, paragraph in enumerate(_typed(list, article, "paragraphs")):
+                where = f"article {a + 1}, paragraph {p + 1}"
+                rows += [_row(article, paragraph, qa) for qa in _typed(list, paragraph, "qas")]
+        except (TypeError, UnicodeEncodeError) as error:
+            raise UserError(
+                f"{path}: {where}: {error}.\n"
+                'Expected {"context": "…", "qas": [{"id", "question", "answers": [{"text", "answer_start"}]}]}'
+            ) from error
+    if not rows:
+        raise UserError(f'{path}: there are no questions.\nExpected some in "qas" of a paragraph.')
     return Dataset.from_list(rows, features=FEATURES)
 
 
-def _row(article: dict[str, Any], paragraph: dict[str, Any], qa: dict[str, Any]) -> dict[str, Any]:
-    answers = [] if qa.get("is_impossible") else qa["answers"]
+def _row(article: dict[str, Any], paragraph: Any, qa: Any) -> dict[str, Any]:
+    answers = [] if isinstance(qa, dict) and qa.get("is_impossible") else _typed(list, qa, "answers")
     return {
-        "id": str(qa["id"]),
-        "title": article.get("title", ""),
-        "context": paragraph["context"],
-        "question": qa["question"],
+        "id": str(_typed(str | int, qa, "id")),
+        "title": str(article.get("title", "")),
+        "context": _typed(str, paragraph, "context"),
+        "question": _typed(str, qa, "question"),
         "answers": {
-            "text": [answer["text"] for answer in answers],
-            "answer_start": [answer["answer_start"] for answer in answers],
+            "text": [_typed(str, answer, "text") for answer in answers],
+            "answer_start": [_typed(int, answer, "answer_start") for answer in answers],
         },
     }
+
+
+def _typed(kind: Any, node: Any, key: str) -> Any:
+    """Return a value of an object, having looked whether it is there, of its kind, and fits Arrow's columns."""
+    value = node.get(key) if isinstance(node, dict) else None
+    if not isinstance(value, kind) or (kind is int and abs(value) >= 2**31):
+        raise TypeError(f"{key!r} is missing or not as expected: {value!r:.60}")
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair is no text
+    return value

@@ -20,7 +20,7 @@ def check_words(rows: Dataset, column: str, *, split: str, raw: bool) -> None:
     check_filled(rows, [column], split=split)
     feature = rows.features[column]
     if not isinstance(feature, List):
-        if raw and feature.dtype in ("string", "large_string"):
+        if raw and getattr(feature, "dtype", None) in ("string", "large_string"):
             return
         raise UserError(
             f"data.tokens_column={column}: the {split} split has {rows[0][column]!r:.80} there, not a list of words.\n"
@@ -78,7 +78,7 @@ def read_tags(
             'of tags.\nExpected a tag for each word, such as ["B-PER", "O", "O", "B-LOC"].'
         )
     names = feature.feature.names if isinstance(feature.feature, ClassLabel) else None
-    if names is None and str(feature.feature.dtype).startswith(("int", "uint", "float")):
+    if names is None and str(getattr(feature.feature, "dtype", "")).startswith(("int", "uint", "float")):
         raise UserError(
             f"data.label_column={label_column}: the tags of the {split} split are numbers without names.\n"
             "Expected words such as B-PER, I-PER and O, or a ClassLabel column, which holds the names."

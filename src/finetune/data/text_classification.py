@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns, check_filled
-from finetune.data.labels import REGRESSION, SINGLE, Labels, decoded, infer
-from finetune.data.lengths import check_length
+from finetune.data.labels import LARGEST, REGRESSION, SINGLE, Labels, decoded, infer
+from finetune.data.lengths import check_length, cut
 from finetune.errors import UserError, listed
 
 NOT_INPUTS = {"labels", "length"}
@@ -94,6 +94,8 @@ class TextClassificationPreprocessor:
         """Tokenize a batch of rows; padding waits for :meth:`collate`."""
         texts = [[str(text) for text in examples[column]] for column in self.input_columns]
         if self.truncation == "head":
+            if len(texts) == 2 and self.tokenizer.is_fast:
+                texts = [self._shorter(column) for column in texts]
             features = dict(self.tokenizer(*texts, truncation=True, max_length=self.max_length))
         else:
             features = self._cut_inside(texts[0])
@@ -115,9 +117,23 @@ class TextClassificationPreprocessor:
             batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=dtype)
         return batch
 
+    def _shorter(self, texts: list[str]) -> list[str]:
+        """Cut what no pair has room for: of two long texts a tokenizer combines each rest with each, which takes hours.
+
+        Twice the room is left, so that a cut word is not among the tokens that stay.
+        """
+        room = 2 * self.max_length
+        long = [index for index, text in enumerate(texts) if len(text) > room]
+        shorter = (
+            dict(zip(long, cut(self.tokenizer, [texts[i] for i in long], tokens=room), strict=True))
+            if long
+            else {}
+        )
+        return [shorter.get(index, text) for index, text in enumerate(texts)]
+
     def _cut_inside(self, texts: list[str]) -> dict[str, list[list[int]]]:
         """Tokenize whole texts, and take what is too much out of their middle or their beginning."""
-        features = dict(self.tokenizer(texts, return_special_tokens_mask=True))
+        features = dict(self.tokenizer(texts, return_special_tokens_mask=True, verbose=False))
         special = features.pop("special_tokens_mask")
         for row, is_special in enumerate(special):
             excess = len(is_special) - self.max_length
@@ -143,7 +159,7 @@ class TextClassificationPreprocessor:
             except (TypeError, ValueError) as error:
                 reason = str(error)
                 if self.labels.problem_type == REGRESSION:
-                    reason = f"{value!r} is not a number, as the other labels are."
+                    reason = f"{value!r} is not a number up to {LARGEST:.0e}, as the other labels are."
                 elif value == -1:
                     reason = f"-1 marks rows without a label; name a labelled split, as data.{split}_split=validation."
                 raise UserError(

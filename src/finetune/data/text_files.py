@@ -1,17 +1,30 @@
 """Text files, gzipped or not, in UTF-8."""
 
 import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from finetune.errors import UserError
 
 
-def open_text(path: Path) -> IO[str]:
-    """Open a text file; a byte order mark is not part of its text, and line ends stay as they are."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """Open a text file; a byte order mark is not part of its text, and line ends stay as they are.
+
+    Raises:
+        UserError: it is called ``.gz`` and is not, or is damaged.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path}: not a whole gzip file: {error}.\nCopy it anew, or take .gz off its name if it is not packed."
+        ) from error
 
 
 def not_utf8(path: Path, error: UnicodeDecodeError) -> UserError:

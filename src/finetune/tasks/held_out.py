@@ -7,6 +7,13 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 
+class MeanLoss(MeanMetric):
+    """The mean over all targets; without any it is 0, as a batch's is."""
+
+    def compute(self) -> Tensor:
+        return self.mean_value / self.weight.clamp(min=1)
+
+
 class HeldOut(nn.Module):
     """The loss and the metrics of one held-out split, named ``STAGE/NAME``, exact over batches and devices."""
 
@@ -14,7 +21,7 @@ class HeldOut(nn.Module):
         super().__init__()
         self.perplexity = perplexity
         self.stage = stage
-        self.loss = MeanMetric()
+        self.loss = MeanLoss()
         self.metrics = metrics.clone(prefix=f"{stage}/")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:

@@ -33,6 +33,13 @@ from finetune.pretrained import PretrainedModel
 from finetune.tasks.base import Batch, Task
 
 
+class Pearson(PearsonCorrCoef):
+    """Pearson's correlation; 0 where all labels or all predictions are the same, as Spearman's is."""
+
+    def compute(self) -> Tensor:
+        return super().compute().nan_to_num(nan=0.0)
+
+
 class TextClassification(Task):
     """Fine-tune a pretrained model with a classification head on texts or pairs of texts.
 
@@ -145,7 +152,7 @@ def _metrics(problem_type: str, label_names: list[str]) -> tuple[MetricCollectio
             {
                 "mse": MeanSquaredError(),
                 "mae": MeanAbsoluteError(),
-                "pearson": PearsonCorrCoef(),
+                "pearson": Pearson(),
                 "spearman": SpearmanCorrCoef(),
             }
         ), ("val/loss", "min")
