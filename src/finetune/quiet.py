@@ -14,6 +14,7 @@ HARMLESS = (
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*module\\(s\\) in eval mode at the start of training.*",  # what is frozen, on purpose
+    ".*sync_dist=True.*",  # what is logged comes from metrics, which are the same on every device
     ".*isinstance\\(treespec, LeafSpec\\).*",
 )
 
