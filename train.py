@@ -14,7 +14,14 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
 from finetune import launch
-from finetune.config import check_calls, check_pairing, check_resumed, friendly_errors, given
+from finetune.config import (
+    check_calls,
+    check_pairing,
+    check_resumed,
+    friendly_errors,
+    given,
+    guarded_command_line,
+)
 
 CONF = Path(__file__).parent.resolve() / "conf"
 
@@ -97,7 +104,7 @@ def train(cfg: DictConfig) -> float:
     # 4. Evaluate the checkpoint that validation chose, on validation and test
     metrics = {**throughput.summary(trainer), **task.num_parameters()}
     for evaluate in (trainer.validate, trainer.test):
-        metrics.update(evaluate(task, data, ckpt_path=str(run.best), verbose=False)[0])
+        metrics.update(evaluate(task, data, ckpt_path=str(run.best), weights_only=True, verbose=False)[0])
     if trainer.is_global_zero:
         run.write_metrics({**metrics, "monitored": metrics[cfg.monitor.metric]})
         matrix = task.confusion_matrix()
@@ -112,5 +119,5 @@ def train(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    with friendly_errors(CONF):
+    with friendly_errors(CONF), guarded_command_line():
         train()

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT, SHARED, command, save_tokenizer, write_reviews
 
 from finetune import cli
+from finetune.checkpoint_io import read_checkpoint
 
 OPPOSITE = {"good": "bad", "great": "awful", "fine": "poor", "lovely": "boring", "superb": "dire"}
 
@@ -44,6 +45,8 @@ def again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Measure the run of ``train_here`` again and predict with it; return what the latter printed."""
 
     def run(metrics: dict[str, float], *arguments: str) -> list[dict]:
+        for name in ("best", "last"):  # optimizer, schedule and callbacks too are plain values
+            read_checkpoint(tmp_path / "run" / "checkpoints" / f"{name}.ckpt")
         capsys.readouterr()
         cli.main(["evaluate", str(tmp_path / "run")])
         printed = capsys.readouterr().out

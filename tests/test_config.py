@@ -1,6 +1,9 @@
 import pytest
 from conftest import ROOT, command
 
+from finetune.config import check_composed
+from finetune.errors import UserError
+
 
 def complaint(*arguments: str) -> str:
     done = command(str(ROOT / "train.py"), *arguments)
@@ -87,3 +90,109 @@ def test_a_model_that_cannot_do_the_task_is_refused_before_its_weights_and_the_d
     )
     assert "(gpt2) does not fit this task" in message
     assert "model=minilm, bert" in message
+
+
+def composed(*overrides: str):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", list(overrides), return_hydra_config=True)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+hydra.callbacks.mine._target_=torch.load"],
+        ["+hydra.callbacks.mine={_target_: hydra.experimental.callbacks.PickleJobInfoCallback}"],
+        ["+hydra.callbacks.mine='${evil}'", "+evil={_target_: torch.load}"],
+        ["+hydra.callbacks.mine='${hydra.evil}'", "+hydra.evil={_target_: torch.load}"],
+        ["hydra.launcher._target_=subprocess.run"],
+        ["hydra.sweeper._target_=torch.load"],
+        ["+hydra.sweeper.sampler._target_=torch.load"],
+        ["hydra.sweeper.params='${evil}'", "+evil={_target_: torch.load}"],
+        ["hydra.job_logging.handlers.file.class=logging.handlers.SocketHandler"],
+        ["+hydra.hydra_logging.formatters.simple.class=mine.Formatter"],
+        ["hydra.job_logging.handlers.console.stream='ext://os.environ'"],
+        [
+            "hydra.job_logging.handlers.console='${evil.${hydra:job.num}}'",
+            "+evil={one: {class: mine.Handler}}",
+        ],
+        ["hydra.job_logging.handlers.console.class='${hydra:job.name}'"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_what_hydra_would_call_of_itself_is_checked(overrides: list[str]):
+    with pytest.raises(UserError, match=r"^hydra\.\S+=.* is refused"):
+        check_composed(composed(*overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["hydra/job_logging=stdout", "hydra/hydra_logging=disabled"],
+        ["hydra.run.dir=/anywhere/else"],
+        ["hydra.sweep.subdir='${hydra:job.override_dirname}'", "seed=1"],
+        ["hydra.output_subdir=null"],
+        ["hydra.job_logging.root.level='${oc.env:LEVEL,INFO}'"],
+    ],
+)
+def test_what_hydra_brings_and_a_person_may_choose_passes(overrides: list[str]):
+    check_composed(composed(*overrides))
+
+
+def test_a_person_may_allow_a_callback_of_hydra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FINETUNE_ALLOWED_TARGETS", "hydra.experimental.callbacks")
+    cfg = composed("+hydra.callbacks.mine._target_=hydra.experimental.callbacks.LogJobReturnCallback")
+    check_composed(cfg)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["hydra.sweep.subdir=../x", "hydra.sweep.subdir=/x", "hydra.output_subdir=../x", "hydra.job.name=../x"],
+)
+def test_a_name_in_hydras_node_stays_inside_its_folder(override: str):
+    with pytest.raises(UserError, match="it leads out of"):
+        check_composed(composed(override))
+
+
+@pytest.mark.parametrize("choice", ["data=../data/imdb", "model=../model/bert"])
+def test_a_choice_of_a_group_cannot_lead_out_of_the_outputs(choice: str, tmp_path):
+    said = command(str(ROOT / "train.py"), choice, cwd=tmp_path)
+    assert said.returncode == 1
+    assert f"{choice.partition('=')[0]}='../" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+def test_a_recipe_that_somebody_sent_calls_nothing_before_it_is_checked(mode: list[str], tmp_path):
+    made = tmp_path / "made"
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "sent.yaml").write_text(
+        f"# @package _global_\nhydra: {{callbacks: {{x: {{_target_: pathlib.Path.touch, self: {made}}}}}}}\n"
+    )
+    chosen = "experiment=squad_minilm,sent" if mode else "experiment=sent"
+    done = command(str(ROOT / "train.py"), *mode, "--config-dir", "conf", chosen, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "hydra.callbacks.x._target_=pathlib.Path.touch is refused" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not made.exists()
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_pickle_of_a_former_run_is_not_run_again(tmp_path):
+    assert "it reads a pickle" in complaint("--experimental-rerun", str(tmp_path / "config.pickle"))
+    assert "it reads a pickle" in complaint(f"--experimental-re={tmp_path / 'config.pickle'}")
+
+
+def test_a_password_is_not_printed(tmp_path, tiny_bert):
+    done = command(
+        str(ROOT / "train.py"), "data=local", "data.path='${oc.env:WHERE}'", "data.max_length=32",
+        f"model.pretrained_model_name_or_path='{tiny_bert}'", f"hydra.run.dir={tmp_path / 'run'}",
+        WHERE="https://me:hunter2@host/data.csv", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "***@host/data.csv" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    assert not [f for f in (tmp_path / "run").rglob("*") if f.is_file() and b"hunter2" in f.read_bytes()]

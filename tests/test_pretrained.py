@@ -1,3 +1,5 @@
+import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -109,3 +111,102 @@ def test_truncated_weights_are_said_to_be_so(tiny_bert: Path, tmp_path: Path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match="Cannot load"):
         PretrainedModel(pretrained_model_name_or_path=str(folder)).load_model(AutoModel)
+
+
+@pytest.fixture
+def with_code(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose architecture is Python code in its folder, which makes the file ``ran`` when it runs."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    folder = tmp_path / "with code"
+    shutil.copytree(tiny_bert, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "mine"
+    config["auto_map"] = {"AutoConfig": "code.Config", "AutoModel": "code.Model"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        "from transformers import BertConfig, BertModel\n"
+        "class Config(BertConfig):\n    model_type = 'mine'\n"
+        "class Model(BertModel):\n    config_class = Config\n"
+    )
+    return folder
+
+
+def test_code_that_comes_with_a_model_does_not_run(with_code: Path, tmp_path: Path):
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(with_code))
+    for load in (pretrained.load_config, lambda: pretrained.load_model(AutoModel)):
+        with pytest.raises(UserError, match="brings Python code of its own") as refused:
+            load()
+        assert "model.trust_remote_code=true model.revision=COMMIT" in str(refused.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", "a" * 39, "A" * 40, "a" * 41])
+def test_code_is_trusted_at_a_commit_only(revision: str | None, with_code: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="needs a commit"):
+        PretrainedModel(
+            pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision=revision
+        )
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_that_was_read_and_named_runs(with_code: Path, tmp_path: Path):
+    pretrained = PretrainedModel(
+        pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision="a" * 40
+    )
+    pretrained.check(AutoModel, choose="")
+    assert type(pretrained.load_model(AutoModel)).__name__ == "Model"
+    pretrained.load_weights = False
+    assert type(pretrained.load_model(AutoModel)).__name__ == "Model"
+    assert (tmp_path / "ran").exists()
+
+
+class Planted:
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.made,)
+
+
+def test_weights_of_an_older_model_are_read_from_its_bin_file(tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "older"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "model.safetensors").unlink()
+    weights = AutoModel.from_pretrained(tiny_bert).state_dict()
+    torch.save(weights, folder / "pytorch_model.bin")
+    model = PretrainedModel(pretrained_model_name_or_path=str(folder)).load_model(AutoModel)
+    assert torch.equal(model.state_dict()["pooler.dense.weight"], weights["pooler.dense.weight"])
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_bin_file_that_would_run_something_is_refused(whole: bool, tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "planted"
+    shutil.copytree(tiny_bert, folder)
+    planted = Planted(tmp_path / "made")
+    if whole:
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(planted))
+    else:
+        torch.save({"embeddings.word_embeddings.weight": planted}, folder / "pytorch_model.bin")
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(folder))
+    pretrained.load_model(AutoModel)  # safetensors come first: the other file is not opened
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"pytorch_model\.bin is refused") as refused:
+        pretrained.load_model(AutoModel)
+    assert len(str(refused.value).splitlines()) <= 4
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]
+)
+def test_a_pickle_by_another_name_is_refused(name: str, tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "planted"
+    shutil.copytree(tiny_bert, folder)
+    (folder / name).write_bytes(pickle.dumps(Planted(tmp_path / "made")))
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(folder))
+    with pytest.raises(UserError, match="Cannot load"):
+        pretrained.load_tokenizer()
+        pretrained.load_model(AutoModel)
+    assert not (tmp_path / "made").exists()

@@ -8,7 +8,7 @@ from conftest import ROOT, command
 
 from finetune import cli
 from finetune.errors import UserError
-from finetune.targets import LIBRARIES, VARIABLE, check_targets
+from finetune.targets import LIBRARIES, VARIABLE, check_hydra_targets, check_targets
 
 DANGEROUS = [
     "torch.load",
@@ -24,6 +24,19 @@ DANGEROUS = [
     "finetune.no_such_module.f",
     "finetune_evil.run",
     "torch.optim.AdamW.step",
+    "joblib.load.__call__",
+    "builtins.eval",
+    "hydra.utils.instantiate",
+    "hydra._internal.utils._locate",
+    "functools.partial",
+    "finetune.run.torch.load",
+    "finetune.data.readers.load_dataset",
+    "finetune.data.DataModule.setup",
+    "finetune.run.Run.write_metrics",
+    "finetune.cli.main",
+    "finetune.config.load_run_config",
+    "finetune.embedded._unpack_minilm",
+    "None",
 ]
 
 
@@ -59,6 +72,33 @@ def test_a_person_may_allow_a_package_of_their_own(monkeypatch: pytest.MonkeyPat
         check_targets({"a": {"_target_": "minefield.f"}})
 
 
+@pytest.mark.parametrize(
+    "logging",
+    [
+        {"handlers": {"x": {"()": "pathlib.Path"}}},
+        {"filters": {"x": {"()": "torch.load"}}},
+        {"formatters": {"x": {"class": "mine.Formatter"}}},
+        {"handlers": {"x": {"class": "logging.StreamHandler", "stream": "ext://os.environ"}}},
+        {"handlers": {"x": {"class": "logging.StreamHandler", "stream": "cfg://handlers.y"}}},
+        {"handlers": {"x": {"class": "logging.handlers.QueueHandler", "queue": "mine.queue"}}},
+        {"handlers": {"x": {"class": "logging.StreamHandler", ".": {"a": ["ext://mine.module"]}}}},
+    ],
+    ids=str,
+)
+def test_logging_names_only_what_hydra_itself_names(logging: dict):
+    for node in ("job_logging", "hydra_logging"):
+        with pytest.raises(UserError, match=rf"^hydra\.{node}\."):
+            check_hydra_targets({node: logging})
+
+
+@pytest.mark.parametrize("arguments", [{"_partial_": True}, {"_args_": ["/x"]}, {"_recursive_": False}])
+def test_how_it_would_be_called_changes_nothing(arguments: dict):
+    with pytest.raises(UserError):
+        check_targets({"a": {"_target_": "torch.load", **arguments}})
+    with pytest.raises(UserError):
+        check_targets({"a": {"_target_": "torch.optim.AdamW", "_args_": [{"_target_": "torch.load"}]}})
+
+
 def test_the_command_line_refuses_before_anything_is_called(tmp_path: Path):
     done = command(
         str(ROOT / "train.py"), "callbacks.epoch_log._target_=torch.load", f"hydra.run.dir={tmp_path}/run"
@@ -68,12 +108,24 @@ def test_the_command_line_refuses_before_anything_is_called(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_value_made_by_a_resolver_is_seen(
-    train_here: Callable[..., dict[str, float]], reviews: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        ["+callbacks.x=\"${oc.decode:'{_target_: os.getcwd}'}\""],
+        ["+callbacks.x._target_=${x}", "+x=os.getcwd"],
+        ["+callbacks.x=${x}", "+x={_target_: os.getcwd}"],
+        ["+callbacks.x._target_=${oc.select:nothing,os.getcwd}"],
+    ],
+    ids=lambda hidden: hidden[0],
+)
+def test_a_value_that_comes_by_interpolation_is_seen(
+    hidden: list[str],
+    train_here: Callable[..., dict[str, float]],
+    reviews: Path,
+    capsys: pytest.CaptureFixture[str],
 ):
-    hidden = "+callbacks.x=\"${oc.decode:'{_target_: os.getcwd}'}\""
     with pytest.raises(SystemExit):
-        train_here("data=local", f"data.path={reviews}", hidden)
+        train_here("data=local", f"data.path={reviews}", *hidden)
     assert "callbacks.x._target_=os.getcwd is refused" in capsys.readouterr().err
 
 

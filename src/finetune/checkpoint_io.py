@@ -3,7 +3,7 @@
 import errno
 import os
 import pickle
-import zipfile
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,6 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from finetune.errors import UserError
 
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    EOFError,
-    KeyError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -62,7 +53,37 @@ class CheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> Any:
         """Read a checkpoint; a pickle that asks for code is refused, whatever the caller says."""
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read_checkpoint(Path(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint: tensors and plain values, nothing that could run.
+
+    Raises:
+        UserError: it holds anything else, or is damaged.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(not_plain(path, error)) from error
+    except Exception as error:  # damaged bytes make the reader fail in any way
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "it ends too early"
+        raise UserError(f"{path} cannot be loaded: {reason}") from error
+    return checkpoint
+
+
+def not_plain(path: Path | str, error: pickle.UnpicklingError) -> str:
+    """Say why a file of weights was refused. PyTorch's own words advise to read it without a check."""
+    called = re.search(r"GLOBAL ([\w.]+\w)", str(error))
+    what = (
+        f"reading it would call {called.group(1)}"
+        if called
+        else "it is damaged, or reading it could run code"
+    )
+    return (
+        f"{path} is refused: {what}. Nothing was run.\n"
+        "Expected tensors and plain values only. If you do not know who made this file, delete it."
+    )
 
 
 def newest_loadable(paths: Iterable[Path]) -> tuple[Path | None, list[str]]:
@@ -77,13 +98,13 @@ def newest_loadable(paths: Iterable[Path]) -> tuple[Path | None, list[str]]:
     damaged: list[str] = []
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            found = read_checkpoint(path)
             missing = {"state_dict", "optimizer_states", "loops"} - set(found)
             if not missing:
                 return path, damaged
             damaged.append(f"{path.name} (it lacks {', '.join(sorted(missing))})")
-        except UNREADABLE as error:
-            damaged.append(f"{path.name} ({type(error).__name__})")
+        except UserError as error:
+            damaged.append(str(error).splitlines()[0])
     return None, damaged
 
 

@@ -1,5 +1,6 @@
 """What the entry points share of Hydra: errors that help, checks before anything heavy, a run's configuration."""
 
+import copy
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
@@ -19,11 +21,15 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from finetune import credentials, names
 from finetune.errors import UserError, did_you_mean, listed, nearest
-from finetune.targets import check_targets
+from finetune.targets import check_hydra_targets, check_targets
+
+TRUSTED = "FINETUNE_TRUST_REMOTE_CODE"
+"""Names the commit whose code a run's model may run in ``finetune`` commands."""
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing: friendly_errors prints
 
@@ -127,13 +133,76 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
         return
     if int(os.environ.get("LOCAL_RANK", "0")):
         time.sleep(5)  # the first process most likely has the same to say, and its end ends this one
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {credentials.redact(message)}", file=sys.stderr)
     sys.exit(1)
 
 
+@contextmanager
+def guarded_command_line() -> Iterator[None]:
+    """Check each configuration that Hydra composes before Hydra acts on it.
+
+    Hydra makes folders, writes the configuration there, sets up logging and instantiates its own callbacks, launcher
+    and sweeper before the decorated function is called, for which it has no hook: what composes is wrapped.
+    Secrets among the command line's overrides go to the environment.
+
+    Raises:
+        UserError: what is refused, see :func:`check_composed`; or a pickle of a former run is to be run again.
+    """
+    sys.argv[1:] = credentials.hide(sys.argv[1:])
+    if any(argument.startswith("--experimental-r") for argument in sys.argv[1:]):
+        raise UserError(
+            "--experimental-rerun is refused: it reads a pickle, which may run anything.\n"
+            "Name the options of that run again; they are in its .hydra/overrides.yaml."
+        )
+    load_configuration = ConfigLoaderImpl.load_configuration
+
+    def checked(loader: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
+        cfg = load_configuration(loader, *args, **kwargs)
+        check_composed(cfg)
+        return cfg
+
+    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
+
+
+def check_composed(cfg: DictConfig) -> None:
+    """Refuse a configuration with Hydra's own node that Hydra must not act on.
+
+    Raises:
+        UserError: Hydra would call what nobody allowed, or write a secret, or write outside the folders named.
+    """
+    plain: Any = OmegaConf.to_container(cfg)
+    check_hydra_targets(plain["hydra"])
+    credentials.check_credentials(plain)
+    names.check_choices(plain["hydra"]["runtime"]["choices"])
+    probe = copy.deepcopy(cfg)
+    with open_dict(probe):
+        probe.hydra.job.num, probe.hydra.job.id = 0, "0"  # known only when a job of a sweep starts
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(probe)
+    try:
+        names.check_inside(
+            "hydra.sweep.subdir", str(probe.hydra.sweep.subdir), folder=str(probe.hydra.sweep.dir)
+        )
+        for option in ("output_subdir", "job.name"):
+            name = OmegaConf.select(probe.hydra, option)
+            if name is not None:
+                names.check_inside(f"hydra.{option}", str(name), folder=str(probe.hydra.run.dir))
+    finally:
+        HydraConfig.instance().cfg = before
+
+
 def check_calls(cfg: DictConfig) -> None:
-    """Refuse a configuration that would call what nobody allowed; see :func:`finetune.targets.check_targets`."""
-    check_targets(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    """Refuse a configuration that would call what nobody allowed, or write outside the folders that it names.
+
+    See :func:`finetune.targets.check_targets` and :func:`finetune.names.check_names`.
+    """
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_targets(plain)
+    names.check_names({group: plain.get(group) for group in ("logger", "callbacks")})
 
 
 def check_pairing(cfg: DictConfig, *, data: str) -> None:
@@ -179,7 +248,8 @@ def load_run_config(folder: Path) -> DictConfig:
     """Read the configuration of a run from its folder, wherever that folder is now.
 
     Raises:
-        UserError: this is not a run folder, or its configuration would call what nobody allowed.
+        UserError: this is not a run folder, or its configuration would call what nobody allowed, or the code of a
+            model that the person at the keyboard has not named.
     """
     saved, hydra = folder / ".hydra" / "config.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
@@ -188,6 +258,11 @@ def load_run_config(folder: Path) -> DictConfig:
     assert isinstance(cfg, DictConfig)
     cfg.run_dir = str(folder)
     check_calls(cfg)
+    if cfg.model.get("trust_remote_code") and os.environ.get(TRUSTED) != cfg.model.revision:
+        raise UserError(
+            f"{folder} runs Python code that came with its model, at commit {cfg.model.revision}; a run's folder cannot vouch for it.\n"
+            f"Nothing was run. If you know that code: {TRUSTED}={cfg.model.revision} finetune …"
+        )
     started_in = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
     cfg.data.path = _from(started_in, OmegaConf.to_container(cfg.data, resolve=True)["path"])  # type: ignore[call-overload,index]
     return cfg

@@ -1,5 +1,6 @@
 """A pretrained model by name: its tokenizer, and its weights under the head that a task asks for."""
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,14 @@ from transformers import (
 )
 
 from finetune import embedded, hub
+from finetune.checkpoint_io import not_plain
 from finetune.errors import UserError
 from finetune.run import Run
 
 NEW = re.compile("pooler|crossattention|qa_outputs|classif")
 """Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 """What configurations call the dropout of attention weights."""
@@ -36,10 +40,15 @@ class PretrainedModel:
             ``embedded:all-MiniLM-L6-v2``.
         from_run: a finished run's folder, whose best weights are gone on from.
         revision: branch, tag or commit on the Hub.
+        trust_remote_code: whether Python code that comes with the model may run. ``revision`` must be the commit
+            that was read then; for a local folder that is a record, nothing is compared with it.
         pooling: ``mean`` or ``cls`` puts a plain head on the pooled hidden states in place of the model's own
             classification head.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
+
+    Raises:
+        UserError: code is to be trusted whatever it becomes.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class PretrainedModel:
         pretrained_model_name_or_path: str,
         from_run: str | None = None,
         revision: str | None = None,
+        trust_remote_code: bool = False,
         pooling: Literal["mean", "cls"] | None = None,
         attention_dropout: float | None = None,
         load_weights: bool = True,
@@ -55,6 +65,16 @@ class PretrainedModel:
         self.run = Run(Path(from_run).expanduser()) if from_run is not None else None
         self.name = str(self.run.model) if self.run is not None else pretrained_model_name_or_path
         self.revision = revision
+        if trust_remote_code and not COMMIT.fullmatch(revision or ""):
+            raise UserError(
+                f"model.trust_remote_code=true needs a commit, and model.revision={revision} is none: a branch or tag can move.\n"
+                "Read the code that comes with the model, then name the commit that you read:\n"
+                "model.trust_remote_code=true model.revision=COMMIT (40 digits of 0-9a-f)"
+            )
+        # explicit, because transformers asks at the keyboard where nothing is said
+        self._code: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        if trust_remote_code:
+            self._code["code_revision"] = revision  # of code that lies in another repository too
         self.pooling = pooling
         self.attention_dropout = attention_dropout
         self.load_weights = load_weights
@@ -99,7 +119,8 @@ class PretrainedModel:
         """
         config = self.load_config()
         reason = None
-        if type(config) not in auto_class._model_mapping:
+        brings_it = self._code["trust_remote_code"] and auto_class.__name__ in getattr(config, "auto_map", {})
+        if type(config) not in auto_class._model_mapping and not brings_it:
             reason = f"transformers has no {auto_class.__name__} for it"
         elif bidirectional and reads_left_to_right(config):
             reason = "it reads from left to right, and this task needs what comes after a word too"
@@ -122,7 +143,7 @@ class PretrainedModel:
         """
         config = self.load_config(**head)
         if not self.load_weights:
-            model = auto_class.from_config(config, dtype=torch.float32)
+            model = self._from_config(auto_class, config)
             self._restore_generation_config(model)
             return model
         settings = {
@@ -132,6 +153,8 @@ class PretrainedModel:
             "output_loading_info": True,
         }
         if self.run is not None:
+            if type(config) not in auto_class._model_mapping:
+                self._from_config(auto_class, config)  # registers the class that came with the model
             kinds = auto_class._model_mapping[type(config)]
             model_class = kinds[0] if isinstance(kinds, tuple) else kinds
             model, loaded = model_class.from_pretrained(None, state_dict=self.run.model_weights(), **settings)
@@ -141,10 +164,18 @@ class PretrainedModel:
         self._check_body(model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
         return model
 
+    def _from_config(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
+        is_known = type(config) in auto_class._model_mapping
+        code = {"trust_remote_code": self._code["trust_remote_code"]} if is_known else self._code
+        return auto_class.from_config(config, dtype=torch.float32, **code)
+
     def _restore_generation_config(self, model: PreTrainedModel) -> None:
         """Read from a run's folder what ``from_pretrained`` reads of itself."""
         if (Path(self.name) / "generation_config.json").is_file():
-            model.generation_config = GenerationConfig.from_pretrained(self.name)
+            try:
+                model.generation_config = GenerationConfig.from_pretrained(self.name)
+            except OSError as error:
+                raise UserError(f"Cannot load {self.name}: {_first_line(error)}") from error
 
     def _check_body(self, model: PreTrainedModel, not_loaded: list[str]) -> None:
         """Refuse a checkpoint that leaves more than the head random: transformers goes on silently."""
@@ -180,9 +211,17 @@ class PretrainedModel:
         online = local or hub.use_hub_or_cache()
         try:
             return auto_class.from_pretrained(
-                str(folder) if local else source, revision=self.revision, **kwargs
+                str(folder) if local else source, revision=self.revision, **self._code, **kwargs
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except pickle.UnpicklingError as error:
+            raise UserError(not_plain(f"{name}: pytorch_model.bin", error)) from error
+        except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
+            if "trust_remote_code" in str(error):
+                raise UserError(
+                    f"{name} brings Python code of its own, which is not run unless you say so. Nothing was run.\n"
+                    "Choose another model; or read that code, and name the commit that you read:\n"
+                    "model.trust_remote_code=true model.revision=COMMIT (40 digits of 0-9a-f)"
+                ) from error
             if local:
                 raise UserError(f"Cannot load {name}: {_first_line(error)}") from error
             reason = (

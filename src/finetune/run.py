@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from finetune.checkpoint_io import newest_loadable
+from finetune.checkpoint_io import newest_loadable, read_checkpoint
 from finetune.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -130,11 +129,9 @@ class Run:
                 "Name the folder of a finished run, as printed at its end."
             )
         try:
-            state: dict[str, Tensor] = torch.load(self.best, map_location="cpu", weights_only=True)[
-                "state_dict"
-            ]
-        except (RuntimeError, KeyError) as error:
-            raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
+            state: dict[str, Tensor] = read_checkpoint(self.best)["state_dict"]
+        except KeyError as error:
+            raise UserError(f"{self.best} cannot be loaded: it holds no state_dict.") from error
         return state
 
     def monitored(self) -> float:
