@@ -180,7 +180,8 @@ def check_composed(cfg: DictConfig) -> None:
     names.check_choices(plain["hydra"]["runtime"]["choices"])
     probe = copy.deepcopy(cfg)
     with open_dict(probe):
-        probe.hydra.job.num, probe.hydra.job.id = 0, "0"  # known only when a job of a sweep starts
+        probe.hydra.job.num, probe.hydra.job.id = 0, "0"  # these are known only when a job starts
+        probe.hydra.runtime.output_dir = "."
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(probe)
     try:
@@ -190,7 +191,7 @@ def check_composed(cfg: DictConfig) -> None:
         for option in ("output_subdir", "job.name"):
             name = OmegaConf.select(probe.hydra, option)
             if name is not None:
-                names.check_inside(f"hydra.{option}", str(name), folder=str(probe.hydra.run.dir))
+                names.check_inside(f"hydra.{option}", str(name), folder="")
     finally:
         HydraConfig.instance().cfg = before
 
