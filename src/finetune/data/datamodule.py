@@ -13,7 +13,13 @@ from torch.utils.data import DataLoader
 from finetune.data import health, splits
 from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
-from finetune.data.sampler import LengthGroupedBatches, SeededRows, held_out_batches
+from finetune.data.sampler import (
+    HeldOutRows,
+    LengthGroupedBatches,
+    SeededRows,
+    collate_held_out,
+    held_out_batches,
+)
 from finetune.data.tokens import tokenize
 from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
 from finetune.errors import UserError, listed
@@ -239,8 +245,13 @@ class DataModule(LightningDataModule):
         if split in self.trunk_states:
             dataset = WithTrunkStates(dataset, self.trunk_states[split])
             collate_fn = partial(collate, inner=collate_fn)
+        if isinstance(batches, LengthGroupedBatches):
+            dataset = SeededRows(dataset)
+        else:
+            dataset = HeldOutRows(dataset)
+            collate_fn = partial(collate_held_out, inner=collate_fn)
         return DataLoader(
-            SeededRows(dataset) if isinstance(batches, LengthGroupedBatches) else dataset,
+            dataset,
             batch_sampler=batches,
             collate_fn=collate_fn,
             num_workers=self.num_workers,

@@ -1,6 +1,6 @@
 """Which rows make a batch: those of like length, so that little is computed on padding."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -133,23 +133,53 @@ class SeededRows(Dataset[dict[str, Any]]):
         return rows
 
 
+class Borrowed(list[Any]):
+    """A row of another device, or what was read of it: computed, so that all devices make as many steps, and not counted."""
+
+
+class HeldOutRows(Dataset[dict[str, Any]]):
+    """Rows of which :func:`collate_held_out` knows whether they are borrowed."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, batch: list[int]) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.dataset.__getitems__(list(batch))
+        return Borrowed(rows) if isinstance(batch, Borrowed) else rows
+
+
+def collate_held_out(
+    features: list[dict[str, Any]], *, inner: Callable[[list[dict[str, Any]]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Collate rows; a batch that only keeps step says ``borrowed``."""
+    batch = inner(features)
+    return batch | {"borrowed": True} if isinstance(features, Borrowed) else batch
+
+
 def held_out_batches(
     lengths: np.ndarray, *, batch_size: int, max_tokens: int | None, rank: int = 0, world_size: int = 1
 ) -> list[list[int]]:
     """Return this device's rows, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens.
 
-    Each row is on exactly one device, none twice.
+    Each row is counted on exactly one device. All devices have as many batches, for they may have to talk to each
+    other in each (FSDP gathers weights): where the last step has no row for one, that one's batch is :class:`Borrowed`.
     """
-    order = np.argsort(lengths, kind="stable")[rank::world_size]
+    order = np.argsort(lengths, kind="stable")
     if max_tokens is None:
-        return [step.tolist() for step in _cut(order, batch_size)]
-    batches: list[list[int]] = []
-    for row in order.tolist():
-        if batches and (len(batches[-1]) + 1) * lengths[row] <= max_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
+        steps = _cut(order, batch_size * world_size)
+    else:
+        starts, last = [0], len(order) - 1
+        for turn, end in enumerate(
+            range(world_size - 1, last + world_size, world_size)
+        ):  # a row for each device
+            length = lengths[order[min(end, last)]]
+            if turn > starts[-1] and (turn - starts[-1] + 1) * length > max_tokens:
+                starts.append(turn)
+        steps = np.split(order, np.array(starts[1:], dtype=np.int64) * world_size)
+    return [step[rank::world_size].tolist() or Borrowed(step[:1].tolist()) for step in steps]
 
 
 def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -41,4 +41,8 @@ class HeldOut(nn.Module):
 
     def scalars(self) -> dict[str, Tensor]:
         """Return the figures that are one number, which loggers take."""
-        return {name: value for name, value in self.compute().items() if value.numel() == 1}
+        return {
+            name: value if value.is_floating_point() else value.float()  # torchmetrics gives some as integers
+            for name, value in self.compute().items()
+            if value.numel() == 1
+        }
