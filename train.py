@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from finetune import launch
 from finetune.config import (
     check_calls,
+    check_checkpoints,
     check_pairing,
     check_resumed,
     friendly_errors,
@@ -33,6 +34,7 @@ def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
     check_pairing(cfg, data=HydraConfig.get().runtime.choices["data"])
     check_calls(cfg)
+    check_checkpoints(cfg)
     launch.end_with_parent()
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
@@ -98,8 +100,12 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
     trainer.fit(task, data, ckpt_path=checkpoint)
-    if not trainer.checkpoint_callback.best_model_path:  # stopped within its first epoch
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not best:  # stopped within its first epoch
         trainer.save_checkpoint(run.best)
+    elif trainer.is_global_zero:
+        run.link_best(Path(best))
+    trainer.strategy.barrier()
 
     # 4. Evaluate the checkpoint that validation chose, on validation and test
     metrics = {**throughput.summary(trainer), **task.num_parameters()}

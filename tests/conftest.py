@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TRAIN = str(ROOT / "train.py")
 SHARED = ROOT.parent / "shared" / "data"
 WORDS = {
     "positive": ["good", "great", "fine", "lovely", "superb"],
@@ -232,3 +233,66 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> P
     assert done.returncode == 0, done.stderr
     (folder / "run" / "stdout.txt").write_text(done.stdout)
     return folder / "run"
+
+
+KILLER = """
+import os, signal
+from lightning import Callback
+
+class Kill(Callback):
+    '''Send a signal at a batch of an epoch: to this process, or to the one that started it; 0 raises.'''
+    def __init__(self, *, batch, epoch, number=9, rank=0, validation=False, parent=False, once=None):
+        self.at, self.number, self.rank, self.validation = (epoch, batch), number, rank, validation
+        self.parent, self.once = parent, once
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if not self.validation and (trainer.current_epoch, batch_idx) == self.at:
+            self.kill(trainer)
+    def on_validation_batch_start(self, trainer, *_):
+        if self.validation and not trainer.sanity_checking and trainer.current_epoch == self.at[0]:
+            self.kill(trainer)
+    def kill(self, trainer):
+        if trainer.global_rank == self.rank and not (self.once and os.environ.get(self.once)):
+            if self.number == 0:
+                raise RuntimeError("planned")
+            os.kill(os.getppid() if self.parent else os.getpid(), self.number)
+"""
+
+
+@pytest.fixture(scope="session")
+def start(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``train.py`` in a folder, on 121 rows with dropout; ``kill`` are the arguments of ``Kill``, above."""
+    folder = tmp_path_factory.mktemp("resume")
+    (folder / "killer.py").write_text(KILLER)
+    write_reviews(folder / "reviews.csv", 121)
+
+    def run(
+        run_dir: Path | None,
+        *overrides: str,
+        kill: dict[str, Any] | None = None,
+        launcher: Sequence[str] = (TRAIN,),
+        cwd: Path = folder,
+        **env: str,
+    ) -> subprocess.CompletedProcess[str]:
+        arguments = [
+            "data=local",
+            f"data.path={folder / 'reviews.csv'}",
+            f"model.pretrained_model_name_or_path='{tiny_bert}'",
+            "data.max_length=32",
+            "data.batch_size=8",
+            "optimizer.lr=1e-3",
+            "trainer=cpu",
+            "trainer.precision=32-true",
+            "trainer.max_epochs=2",
+            "trainer.log_every_n_steps=1",
+            *([f"hydra.run.dir='{run_dir}'"] if run_dir else []),
+            *overrides,
+        ]
+        if kill is not None:
+            arguments.append("+callbacks.kill._target_=killer.Kill")
+            arguments += [f"+callbacks.kill.{name}={value}" for name, value in kill.items()]
+        env = {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", **env}
+        return command(*launcher, *arguments, cwd=cwd, FINETUNE_ALLOWED_TARGETS="killer", **env)
+
+    return run

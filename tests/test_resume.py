@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,66 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT, command, write_reviews
+from conftest import TRAIN, command
 
 TIMED = ("per_second", "seconds", "peak_memory")
-KILLER = """
-import os, signal
-from lightning import Callback
-
-class Kill(Callback):
-    def __init__(self, *, batch: int, epoch: int, number: int = 9, rank: int = 0, validation: bool = False):
-        self.at, self.number, self.rank, self.validation = (epoch, batch), number, rank, validation
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if not self.validation and (trainer.current_epoch, batch_idx) == self.at:
-            self.kill(trainer)
-    def on_validation_batch_start(self, trainer, *_):
-        if self.validation and not trainer.sanity_checking and trainer.current_epoch == self.at[0]:
-            self.kill(trainer)
-    def kill(self, trainer):
-        if trainer.global_rank == self.rank:
-            if self.number == 0:
-                raise RuntimeError("planned")
-            os.kill(os.getpid(), self.number)
-"""
 START = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> START:
-    """Run ``train.py`` in a folder, on 121 rows with dropout; ``kill`` ends it at a batch of an epoch."""
-    folder = tmp_path_factory.mktemp("resume")
-    (folder / "killer.py").write_text(KILLER)
-    write_reviews(folder / "reviews.csv", 121)
-
-    def run(
-        run_dir: Path, *overrides: str, kill: dict[str, Any] | None = None, **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        arguments = [
-            "data=local",
-            f"data.path={folder / 'reviews.csv'}",
-            f"model.pretrained_model_name_or_path='{tiny_bert}'",
-            "data.max_length=32",
-            "data.batch_size=8",
-            "optimizer.lr=1e-3",
-            "trainer=cpu",
-            "trainer.precision=32-true",
-            "trainer.max_epochs=2",
-            "trainer.log_every_n_steps=1",
-            f"hydra.run.dir='{run_dir}'",
-            *overrides,
-        ]
-        if kill is not None:
-            arguments.append("+callbacks.kill._target_=killer.Kill")
-            arguments += [f"+callbacks.kill.{name}={value}" for name, value in kill.items()]
-        env = {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", **env}
-        return command(str(ROOT / "train.py"), *arguments, FINETUNE_ALLOWED_TARGETS="killer", **env)
-
-    return run
-
-
-def resume(run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return command("-m", "finetune.cli", "resume", str(run_dir), *overrides)
+def resume(run_dir: Path, *overrides: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return command("-m", "finetune", "resume", str(run_dir), *overrides, **env)
 
 
 def ended(run_dir: Path) -> dict[str, Any]:
@@ -175,3 +124,108 @@ def test_killed_and_resumed_is_as_never_stopped(
     chosen = {"workers": workers, "accumulation": accumulation, "ranks": ranks}
     settings = [override for name, value in chosen.items() for override in SETTINGS[name][value]]
     check(start, reference, tmp_path / "run", KILLS[when], *settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("data.num_workers=2", "trainer.accumulate_grad_batches=3"), tuple(SETTINGS["ranks"]["2"])],
+    ids=["workers and accumulation", "two ranks"],
+)
+def test_in_short_killed_and_resumed_is_as_never_stopped(
+    start: START, reference: Any, tmp_path: Path, settings: tuple[str, ...]
+):
+    check(start, reference, tmp_path / "run", KILLS["mid-epoch"], *settings)
+
+
+def test_told_to_stop_it_saves_and_the_resume_command_goes_on(start: START, reference: Any, tmp_path: Path):
+    expected = reference()
+    done = start(tmp_path / "run", kill={"epoch": 1, "batch": 5, "number": int(signal.SIGTERM)})
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "SIGTERM: stopped at step 18, all is saved. To go on: finetune resume" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    moved = (tmp_path / "run").rename(tmp_path / "moved here")
+    done = resume(moved, "~callbacks.kill")
+    assert done.returncode == 0, done.stderr
+    assert_same(ended(moved), expected)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_one_before(start: START, reference: Any, tmp_path: Path):
+    expected = reference()
+    folder = tmp_path / "run"
+    assert start(folder, kill={"epoch": 1, "batch": 5}).returncode in (137, -9)
+    last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    last.write_bytes(last.read_bytes()[:10_000])
+    done = start(folder, f"resume='{folder}'")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count("Going on from best.ckpt, which is older.") == 1
+    assert_same(ended(folder), expected)
+
+    for path in (last, best):
+        path.write_bytes(b"")
+    done = resume(folder, "~callbacks.kill")
+    assert done.returncode == 1
+    assert "cannot be resumed: of the checkpoints in" in done.stderr
+    assert len(done.stderr.splitlines()) <= 5
+    assert last.read_bytes() == b""
+
+
+def test_a_job_that_slurm_queues_again_goes_on(start: START, reference: Any, tmp_path: Path):
+    """``scontrol`` is asked for it, and the second start, by the same command, finds the folder of the first."""
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/asked"\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "1", "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    kill = {"epoch": 1, "batch": 5, "number": int(signal.SIGUSR1), "once": "SLURM_RESTART_COUNT"}
+    done = start(None, kill=kill, cwd=tmp_path, **slurm)
+    assert done.returncode == 128 + signal.SIGUSR1, done.stderr
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
+    done = start(None, kill=kill, cwd=tmp_path, SLURM_RESTART_COUNT="1", **slurm)
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "outputs" / "local-minilm").iterdir()
+    assert_same(ended(folder), reference())
+
+
+OFTEN = """
+import os, random, runpy, signal, sys, time
+from pathlib import Path
+import lightning, transformers, finetune.callbacks, finetune.data, finetune.results, finetune.tasks  # once, for all children
+from finetune.checkpoint_io import newest_loadable
+
+script, folder, kills, *overrides = sys.argv[1:]
+last = Path(folder, "checkpoints", "last.ckpt")
+rng = random.Random(0)
+saved = lambda: last.stat().st_mtime_ns if last.exists() else 0
+def start():
+    sys.argv = [script, *overrides, *([f"resume='{folder}'"] if saved() else [])]
+    child = os.fork()
+    if child == 0:
+        runpy.run_path(script, run_name="__main__")
+        os._exit(0)
+    return child
+for _ in range(int(kills)):
+    before, child = saved(), start()
+    while saved() == before:
+        assert os.waitpid(child, os.WNOHANG)[0] == 0, "it ended of itself"
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0, 0.06))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert newest_loadable([last])[0] == last, "a kill left no checkpoint to go on from"
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(start(), 0)[1]))
+"""
+
+
+def test_twenty_kills_at_random_moments_lose_nothing(start: START, tmp_path: Path):
+    """With temporary files on another file system, where Lightning's own way of saving left half a checkpoint."""
+    elsewhere = Path("/dev/shm")
+    env = {"TMPDIR": str(elsewhere)} if elsewhere.is_dir() else {}
+    settings = [
+        "trainer.max_epochs=15",
+        "callbacks.early_stopping.patience=15",
+        "callbacks.last.every_minutes=0",
+    ]
+    assert start(tmp_path / "reference", *settings).returncode == 0
+    done = start(
+        tmp_path / "run", *settings, launcher=["-c", OFTEN, TRAIN, str(tmp_path / "run"), "20"], **env
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same(ended(tmp_path / "run"), ended(tmp_path / "reference"))

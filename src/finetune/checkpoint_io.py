@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ class CheckpointIO(TorchCheckpointIO):
             temporary.replace(target)
             _sync_folder(target.parent)
         except (OSError, RuntimeError) as error:  # torch wraps what the system says, and loses its number
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
                 raise

@@ -221,6 +221,21 @@ def check_pairing(cfg: DictConfig, *, data: str) -> None:
         )
 
 
+def check_checkpoints(cfg: DictConfig) -> None:
+    """Refuse to keep several checkpoints under one name: each would be written over the one before, better or not.
+
+    Raises:
+        UserError: says how to name them.
+    """
+    checkpoint = cfg.callbacks.get("checkpoint") or {}
+    top_k, filename = checkpoint.get("save_top_k", 1), str(checkpoint.get("filename"))
+    if top_k not in (0, 1) and "{" not in filename:
+        raise UserError(
+            f"callbacks.checkpoint.save_top_k={top_k} would write all to one file, {filename}.ckpt.\n"
+            f"Give each a name: callbacks.checkpoint.filename='best-{{step}}'. best.ckpt is the best of them at the end."
+        )
+
+
 def check_resumed(cfg: DictConfig, folder: Path) -> None:
     """Refuse to go on with a run under settings that it was not started with.
 

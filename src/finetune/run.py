@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,18 @@ class Run:
                 f"Damaged: {', '.join(damaged)}. Going on from {found.name}, which is older."
             )
         return found
+
+    def link_best(self, found: Path) -> None:
+        """Make ``best.ckpt`` the name, too, of the best of several checkpoints that were kept."""
+        if found == self.best:
+            return
+        temporary = self.best.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.hardlink_to(found)
+        except OSError:  # a file system without links
+            shutil.copyfile(found, temporary)
+        temporary.replace(self.best)
 
     def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
         """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""

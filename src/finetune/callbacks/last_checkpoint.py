@@ -74,6 +74,7 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["should_stop"] = trainer.should_stop
+        checkpoint["folder"] = str(self.path.parent)
         if self._validation_pending:
             # as Lightning itself marks a validation that was broken off: it is begun anew
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
@@ -85,6 +86,11 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.should_stop = checkpoint.get("should_stop", False)
+            before, now = checkpoint.get("folder", ""), str(self.path.parent)
+            if (
+                before != now
+            ):  # the run's folder was moved: what Lightning knows of its checkpoints goes with it
+                checkpoint["callbacks"] = _moved(checkpoint["callbacks"], before, now)
 
     def _ask(self, number: int, _: Any) -> None:
         self._asked = number
@@ -123,6 +129,14 @@ class LastCheckpoint(Checkpoint):
             if number == signal.SIGUSR1 and job is not None:
                 subprocess.run(["scontrol", "requeue", job], check=False)
         raise SystemExit(128 + number)
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    if isinstance(value, dict):
+        return {_moved(key, before, now): _moved(each, before, now) for key, each in value.items()}
+    if isinstance(value, str) and before and (value == before or value.startswith(before + os.sep)):
+        return now + value[len(before) :]
+    return value
 
 
 def _within_fit(trainer: Trainer) -> bool:

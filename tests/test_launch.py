@@ -1,0 +1,109 @@
+"""Several devices: one folder a run, and they end together."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import TRAIN
+
+from finetune import launch
+
+START = Callable[..., subprocess.CompletedProcess[str]]
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=4")
+SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the command lines that name a folder, of processes that still run."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line and int(process.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def assert_none_left(folder: Path, *, within: float = 30) -> None:
+    until = time.monotonic() + within
+    while processes_in(folder) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not processes_in(folder)
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="reads Linux' /proc")
+
+
+@linux
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.matrix)]
+)
+def test_a_signal_to_the_parent_alone_ends_all_and_saves(
+    start: START, tmp_path: Path, number: signal.Signals
+):
+    folder = tmp_path / "run"
+    kill = {"epoch": 0, "batch": 5, "number": int(number), "parent": True, "rank": 1}
+    done = start(folder, *TWO, "trainer.max_epochs=100", "callbacks.early_stopping.patience=100", kill=kill)
+    assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr
+    assert_none_left(folder)
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+
+
+@linux
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.matrix)])
+def test_an_exception_on_one_device_ends_all_with_its_trace(start: START, tmp_path: Path, rank: int):
+    done = start(tmp_path / "run", *TWO, kill={"epoch": 0, "batch": 3, "number": 0, "rank": rank})
+    assert done.returncode == 1
+    assert "RuntimeError: planned" in done.stderr
+    assert_none_left(tmp_path / "run")
+
+
+def test_a_sweep_on_two_devices_makes_a_folder_a_job(start: START, tmp_path: Path):
+    done = start(None, *TWO, *SHORT, "seed=0,1", launcher=[TRAIN, "-m"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [folder.name for folder in tmp_path.iterdir()] == ["multirun"]
+    [sweep] = (tmp_path / "multirun").iterdir()
+    jobs = sorted(folder for folder in sweep.iterdir() if folder.is_dir())
+    assert [job.name for job in jobs] == ["0", "1"]
+    assert all(json.loads((job / "metrics.json").read_text())["test/loss"] > 0 for job in jobs)
+
+
+def test_torchrun_makes_one_folder(start: START, tmp_path: Path):
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", TRAIN]
+    done = start(None, *TWO, *SHORT, launcher=torchrun, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "outputs" / "local-minilm").iterdir()
+    assert (folder / "metrics.json").is_file()
+    assert (folder / ".hydra" / "config.yaml").is_file()
+
+
+def test_fewer_held_out_rows_than_devices(start: START, tmp_path: Path):
+    metrics = []
+    for devices in ("1", "2"):
+        folder = tmp_path / devices
+        held_out = ("data.max_eval_samples=1", "optimizer.lr=0", f"trainer.devices={devices}")
+        done = start(folder, *TWO, *SHORT, *held_out)
+        assert done.returncode == 0, done.stderr
+        metrics.append(json.loads((folder / "metrics.json").read_text()))
+    one, two = metrics
+    held_out = [name for name in one if name.startswith(("val/", "test/"))]
+    assert {name: one[name] for name in held_out} == {name: two[name] for name in held_out}
+
+
+def test_variables_and_signal_handlers_are_as_before(monkeypatch: pytest.MonkeyPatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setenv("STAYS", "1")
+    with launch.as_it_was():
+        os.environ["LOCAL_RANK"] = "1"
+        del os.environ["STAYS"]
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert "LOCAL_RANK" not in os.environ
+    assert os.environ["STAYS"] == "1"
+    assert signal.getsignal(signal.SIGTERM) == before
