@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup train test bench check format clean
+.PHONY: help setup train test test-resume bench check format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/installed ## .venv with the pinned dependencies and this project, editable
 
@@ -22,6 +22,9 @@ train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a lapt
 
 test: setup ## the whole suite
 	$(BIN)/python -m pytest $(ARGS)
+
+test-resume: setup ## every way to stop a run and go on with it, half an hour
+	$(BIN)/python -m pytest -m matrix -v $(ARGS)
 
 bench: setup ## training speed beside the Trainer's: make bench DATA=FOLDER_OF_IMDB
 	@test -n "$(DATA)" || { echo "Which data? make bench DATA=FOLDER, with text and label in the Hub's layout"; exit 1; }

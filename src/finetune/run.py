@@ -101,6 +101,7 @@ class Run:
         except OSError:  # a file system without links
             shutil.copyfile(found, temporary)
         temporary.replace(self.best)
+        temporary.unlink(missing_ok=True)  # it stays where both are the same file already
 
     def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
         """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""
