@@ -4,22 +4,35 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
-
-SHORT = {
-    "train/loss": "loss",
-    "train/samples_per_second": "samples/s",
-    "train/tokens_per_second": "tokens/s",
-    "train/padding_efficiency": "not padding",
-}
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's Rich progress bar with names short enough for a terminal of 80 columns."""
+    """Lightning's Rich progress bar, in one line of a terminal of 80 columns."""
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        return [
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=5),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        ]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        return {short: _rounded(float(metrics[name])) for name, short in SHORT.items() if name in metrics}
+        told = [_short(metrics[name]) + unit for name, unit in UNITS.items() if name in metrics]
+        if "train/padding_efficiency" in metrics:
+            told.append(f"{float(metrics['train/padding_efficiency']):.0%} real")
+        return {"loss": " ".join(told)} if told else {}
 
 
-def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+UNITS = {
+    "train/loss": "",
+    "train/samples_per_second": " samples/s",
+    "train/tokens_per_second": " tok/s",
+}
+
+
+def _short(value: Any) -> str:
+    number = float(value)
+    return f"{number / 1000:.3g}k" if number >= 1000 else f"{number:.3g}"
