@@ -11,6 +11,7 @@ import transformers
 HARMLESS = (
     ".*does not have many workers.*",  # batches are collated in milliseconds
     ".*Experiment logs directory .* exists.*",  # metrics.csv lies in the run folder, which exists
+    ".*your dataloader is not resumable.*",  # the DataModule starts it where the run was
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*module\\(s\\) in eval mode at the start of training.*",  # what is frozen, on purpose

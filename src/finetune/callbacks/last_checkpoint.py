@@ -42,6 +42,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
+        if trainer.global_step and trainer.is_global_zero:
+            log.info(f"going on at step {trainer.global_step}, epoch {trainer.current_epoch}")
         if threading.current_thread() is threading.main_thread():
             for number in STOPS:  # Lightning puts back at the end what it found at the start
                 signal.signal(number, self._ask)
