@@ -128,8 +128,12 @@ def test_killed_and_resumed_is_as_never_stopped(
 
 @pytest.mark.parametrize(
     "settings",
-    [("data.num_workers=2", "trainer.accumulate_grad_batches=3"), tuple(SETTINGS["ranks"]["2"])],
-    ids=["workers and accumulation", "two ranks"],
+    [
+        ("data.num_workers=2", "trainer.accumulate_grad_batches=3"),
+        tuple(SETTINGS["ranks"]["2"]),
+        ("tuning=lora", "model.pooling=null"),
+    ],
+    ids=["workers and accumulation", "two ranks", "adapters"],
 )
 def test_in_short_killed_and_resumed_is_as_never_stopped(
     start: START, reference: Any, tmp_path: Path, settings: tuple[str, ...]

@@ -120,28 +120,15 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor."""
-    cfg = load_run_config(folder)
-
-    from hydra.utils import instantiate
+    load_run_config(folder)  # what is wrong with it is said before torch is imported
 
     from finetune import cpu
     from finetune.quiet import quiet
-    from finetune.run import Run
+    from finetune.rebuild import rebuild
 
     quiet()
     cpu.speed_up()
-    run = Run(folder)
-    pretrained = instantiate(
-        cfg.model,
-        pretrained_model_name_or_path=str(run.model),
-        from_run=None,
-        load_weights=False,
-        _convert_="all",
-    )
-    task = instantiate(cfg.task, pretrained=pretrained, head={}, _convert_="all")
-    run.load_weights(task)
-    preprocessor = instantiate(cfg.preprocessor, tokenizer=pretrained.load_tokenizer(), _convert_="all")
-    return cfg, task, preprocessor
+    return rebuild(folder)
 
 
 def _trainer(cfg: "DictConfig") -> Any:

@@ -280,6 +280,11 @@ def load_run_config(folder: Path) -> DictConfig:
             f"Nothing was run. If you know that code: {TRUSTED}={cfg.model.revision} finetune …"
         )
     started_in = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
+    for name in (
+        "pretrained_model_name_or_path",
+        "from_run",
+    ):  # where only what was trained lies in the run's folder
+        cfg.model[name] = _from(started_in, cfg.model.get(name))
     cfg.data.path = _from(started_in, OmegaConf.to_container(cfg.data, resolve=True)["path"])  # type: ignore[call-overload,index]
     return cfg
 

@@ -161,7 +161,11 @@ class PretrainedModel:
             self._restore_generation_config(model)
         else:
             model, loaded = self._load(auto_class, **settings)
-        self._check_body(model, [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])])
+        not_loaded = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
+        self._check_body(model, not_loaded)
+        for name, parameter in model.named_parameters():
+            if name in not_loaded:
+                setattr(parameter, "is_new", True)  # noqa: B010 - for tuning.head, whatever the model becomes a part of
         return model
 
     def _from_config(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:

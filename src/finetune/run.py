@@ -8,14 +8,18 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from finetune import trained_only
 from finetune.checkpoint_io import newest_loadable, read_checkpoint
 from finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from finetune.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -103,50 +107,79 @@ class Run:
         temporary.replace(self.best)
         temporary.unlink(missing_ok=True)  # it stays where both are the same file already
 
-    def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
-        """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""
+    def save_model_files(
+        self, tokenizer: PreTrainedTokenizerBase, model: Any, *, head: Mapping[str, Any]
+    ) -> None:
+        """Keep what the checkpoint does not: the tokenizer, the architecture, its head, and how text is generated."""
         tokenizer.save_pretrained(self.model)
+        (self.model / "head.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
         model.config.save_pretrained(self.model)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(self.model)
 
-    def load_weights(self, task: nn.Module) -> None:
-        """Fill a task with the best checkpoint's weights.
+    def head(self) -> dict[str, Any]:
+        """Return what the data said of the model's head.
 
         Raises:
-            UserError: there is no such checkpoint, or it does not fit.
+            UserError: the file cannot be read.
+        """
+        file = self.model / "head.json"
+        try:
+            head: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from error
+        if "id2label" in head:  # JSON has no numbers as keys
+            head["id2label"] = {int(index): name for index, name in head["id2label"].items()}
+        return head
+
+    def load_weights(self, task: "Task", checkpoint: dict[str, Any]) -> None:
+        """Fill a task with a checkpoint's weights.
+
+        Raises:
+            UserError: they do not fit.
         """
         try:
-            task.load_state_dict(self._best_state())
+            task.on_load_checkpoint(checkpoint)
+            task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading)
         except RuntimeError as error:
             raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
 
     def model_weights(self) -> dict[str, Tensor]:
-        """Return the best checkpoint's weights by the names that transformers gives them.
+        """Return the best checkpoint's weights by the names that transformers gives them, adapters merged.
 
         Raises:
             UserError: there is no such checkpoint, or it cannot be read.
         """
+        checkpoint = self.best_checkpoint()
+        weights: dict[str, Tensor] = checkpoint["state_dict"]
+        if trained_only.KEY in checkpoint:
+            from finetune.rebuild import merged_weights  # it needs this module
+
+            weights = merged_weights(self.folder)
         state = {
             name.removeprefix("model."): tensor
-            for name, tensor in self._best_state().items()
+            for name, tensor in weights.items()
             if name.startswith("model.")
         }
         if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
             state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
         return state
 
-    def _best_state(self) -> dict[str, Tensor]:
+    def best_checkpoint(self) -> dict[str, Any]:
+        """Read the best checkpoint.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
         if not self.best.is_file():
             raise UserError(
                 f"{self.folder} holds no checkpoints/best.ckpt: the run has not finished an epoch.\n"
                 "Name the folder of a finished run, as printed at its end."
             )
-        try:
-            state: dict[str, Tensor] = read_checkpoint(self.best)["state_dict"]
-        except KeyError as error:
-            raise UserError(f"{self.best} cannot be loaded: it holds no state_dict.") from error
-        return state
+        checkpoint = read_checkpoint(self.best)
+        if "state_dict" not in checkpoint:
+            raise UserError(f"{self.best} cannot be loaded: it holds no state_dict.")
+        return checkpoint
 
     def monitored(self) -> float:
         """Return the figure that chose the best checkpoint, of a finished run."""

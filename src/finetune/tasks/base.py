@@ -15,6 +15,8 @@ from finetune import cpu, packing
 from finetune.optim import parameter_groups
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.held_out import HeldOut
+from finetune.trained_only import TrainedOnly
+from finetune.tuning import Tune
 
 Batch = dict[str, Any]
 """The model's inputs as tensors, ``labels``, and ``rows``: for each row what metrics and predictions need of it."""
@@ -73,20 +75,22 @@ class Task(LightningModule):
         *,
         model: nn.Module,
         metrics: MetricCollection,
-        tuning: Callable[[nn.Module], None],
+        tuning: Tune,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
     ) -> None:
         super().__init__()
         self.model: Any = model.train()
-        cpu.replace_dropout(self.model)
         packing.skip_padding(self.model)
-        tuning(self.model)
+        tuned = tuning(self.model)
+        cpu.replace_dropout(self.model)
         self._optimizer = optimizer
         self._scheduler = scheduler
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
+        self._trained_only = TrainedOnly(self) if tuned.trained_only else None
+        self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
@@ -157,6 +161,14 @@ class Task(LightningModule):
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         scheduler = self._scheduler(optimizer, num_training_steps=self.num_training_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trained_only is not None:
+            self._trained_only.cut(checkpoint)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trained_only is not None:
+            self._trained_only.check(checkpoint)
 
     def num_parameters(self) -> dict[str, int]:
         """Count the model's parameters, all and trainable."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
@@ -14,6 +14,7 @@ from finetune.errors import UserError, nearest
 from finetune.metrics.generation import ROUGE, Distinct, SacreBLEU
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.base import Batch, Example, Task, cross_entropy
+from finetune.tuning import Tune
 
 METRICS: dict[str, Callable[[bool], Metric]] = {
     "bleu": lambda lowercase: SacreBLEU(score="bleu", lowercase=lowercase),
@@ -50,7 +51,7 @@ class Generation(Task):
         metrics: list[str],
         monitor: list[str],
         generation: dict[str, Any],
-        tuning: Callable[[nn.Module], None],
+        tuning: Tune,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
     ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
@@ -11,6 +11,7 @@ from transformers import AutoModelForMaskedLM
 
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.base import Batch, Task, cross_entropy
+from finetune.tuning import Tune
 
 BEST = 5  # tokens offered for a mask
 
@@ -37,7 +38,7 @@ class MaskedLM(Task):
         *,
         pretrained: PretrainedModel,
         head: dict[str, Any],
-        tuning: Callable[[nn.Module], None],
+        tuning: Tune,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
     ) -> None:

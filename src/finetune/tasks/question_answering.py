@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
@@ -14,6 +14,7 @@ from transformers import AutoModelForQuestionAnswering
 from finetune.metrics.squad import SquadScore
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.base import Batch, Task, cross_entropy, inputs
+from finetune.tuning import Tune
 
 Candidate = dict[str, Any]
 
@@ -49,7 +50,7 @@ class QuestionAnswering(Task):
         n_best_size: int,
         max_answer_length: int,
         null_score_diff_threshold: float,
-        tuning: Callable[[nn.Module], None],
+        tuning: Tune,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
     ) -> None:

@@ -31,6 +31,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from finetune.pooling import PooledClassifier
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.base import Batch, Task
+from finetune.tuning import Tune
 
 
 class Pearson(PearsonCorrCoef):
@@ -67,7 +68,7 @@ class TextClassification(Task):
         *,
         pretrained: PretrainedModel,
         head: dict[str, Any],
-        tuning: Callable[[nn.Module], None],
+        tuning: Tune,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
     ) -> None:

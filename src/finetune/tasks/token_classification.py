@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
@@ -13,6 +13,7 @@ from finetune.metrics.entities import EntityScore
 from finetune.pretrained import PretrainedModel
 from finetune.tags import entity_types, spans
 from finetune.tasks.base import Batch, Task, cross_entropy
+from finetune.tuning import Tune
 
 
 class TokenClassification(Task):
@@ -38,7 +39,7 @@ class TokenClassification(Task):
         *,
         pretrained: PretrainedModel,
         head: dict[str, Any],
-        tuning: Callable[[nn.Module], None],
+        tuning: Tune,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., LRScheduler],
     ) -> None:
