@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", type=Path, help="write here instead of the screen")
     predict.add_argument("--batch-size", type=int, default=32, help="texts at a time (default: 32)")
     predict.set_defaults(command=_predict)
+
+    export = commands.add_parser("export", help="write the best model as a folder that transformers loads")
+    export.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    export.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
+    export.add_argument("--adapter", action="store_true", help="what tuning=lora learned alone, for peft")
+    export.set_defaults(command=_export)
     return parser
 
 
@@ -116,6 +122,30 @@ def _predict(arguments: argparse.Namespace) -> None:
                 texts = {column: rows[column][index] for column in columns}
                 write(json.dumps({**texts, **prediction}, ensure_ascii=False, default=str))
                 index += 1
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    if arguments.out.exists():
+        raise UserError(f"--out {arguments.out} is there already. Name a folder that is not.")
+    cfg, task, _ = _load(arguments.run)
+
+    from finetune import embedded
+    from finetune.export import export_adapter, export_merged
+    from finetune.pretrained import PretrainedModel
+
+    saved = PretrainedModel(pretrained_model_name_or_path=str(arguments.run / "model"))
+    tokenizer = saved.load_tokenizer()
+    if not arguments.adapter:
+        export_merged(task.model, tokenizer, out=arguments.out)
+    elif cfg.model.from_run is not None:
+        raise UserError(
+            f"This adapter stands on the weights of another run, {cfg.model.from_run}, which have no name of their own.\n"
+            "Export the whole model: leave --adapter out."
+        )
+    else:
+        base = embedded.resolve(cfg.model.pretrained_model_name_or_path)
+        export_adapter(task.model, tokenizer, out=arguments.out, base=base, revision=cfg.model.revision)
+    print(arguments.out)
 
 
 def _load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
