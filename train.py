@@ -94,6 +94,7 @@ def train(cfg: DictConfig) -> float:
         precision=precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator),
         _convert_="all",
     )
+    task.layerwise_lr_decay = cfg.layerwise_lr_decay
     task.num_training_steps = num_training_steps(
         trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)
     )

@@ -132,8 +132,11 @@ def test_killed_and_resumed_is_as_never_stopped(
         ("data.num_workers=2", "trainer.accumulate_grad_batches=3"),
         tuple(SETTINGS["ranks"]["2"]),
         ("tuning=lora", "model.pooling=null"),
+        ("tuning=gradual", "tuning.share=0.9"),
+        ("tuning=linear_probe_then_full", "tuning.share=0.6"),
+        ("tuning=linear_probe_then_full", "tuning.share=0.9"),
     ],
-    ids=["workers and accumulation", "two ranks", "adapters"],
+    ids=["workers and accumulation", "two ranks", "adapters", "gradual", "after a probe", "within a probe"],
 )
 def test_in_short_killed_and_resumed_is_as_never_stopped(
     start: START, reference: Any, tmp_path: Path, settings: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 
 from lightning import Trainer
 from torch import nn
@@ -9,21 +10,81 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
+from finetune.errors import UserError
+from finetune.tuning import EMBEDDINGS
+
+LAYER = re.compile(r"(.*?)\.(\d+)\.")
+"""The stack and the place of a layer that a name begins with."""
+
 NOT_DECAYED = re.compile(r"bias$|norm|\bln_\w+\.weight$")
 
 
-def parameter_groups(model: nn.Module) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, *, layerwise_lr_decay: float | None = None) -> list[dict[str, object]]:
     """Split the trainable parameters in two: weight decay for matrices, none for biases and norms.
 
     They are told apart by name, not by shape: FSDP flattens every shape.
     Source: Devlin et al. (2019) train BERT so.
+
+    Args:
+        model: some of its parameters trainable.
+        layerwise_lr_decay: splits further by layer. ``lr_scale`` of a group is then what its learning rate is to be
+            multiplied by: 1 for the head and the top layer, less by this factor for each layer below, least for the
+            embeddings (Sun et al., 2019). Encoder and decoder are counted each by itself.
+
+    Raises:
+        UserError: the factor is not above 0 and up to 1.
     """
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
+    if layerwise_lr_decay is not None and not 0 < layerwise_lr_decay <= 1:
+        raise UserError(f"layerwise_lr_decay={layerwise_lr_decay}: expected a factor above 0 and up to 1.")
+    below = layers_above(model) if layerwise_lr_decay is not None else {}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {(0, False): [], (0, True): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (plain if NOT_DECAYED.search(name.lower()) else decayed).append(parameter)
-    return [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+            plain = NOT_DECAYED.search(name.lower()) is not None
+            groups.setdefault((below.get(id(parameter), 0), plain), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            **({"weight_decay": 0.0} if plain else {}),
+            **({} if layerwise_lr_decay is None else {"lr_scale": layerwise_lr_decay**depth}),
+        }
+        for (depth, plain), parameters in groups.items()
+    ]
+
+
+def build(
+    factory: Callable[..., Optimizer], model: nn.Module, *, layerwise_lr_decay: float | None
+) -> Optimizer:
+    """Make an optimizer of all that is trainable now; what is frozen later has no gradient, and until then no state.
+
+    Args:
+        factory: makes an optimizer of parameter groups.
+        model: whose parameters move.
+        layerwise_lr_decay: see :func:`parameter_groups`.
+    """
+    optimizer = factory(parameter_groups(model, layerwise_lr_decay=layerwise_lr_decay))
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_scale", 1.0)
+    # with True, as fused optimizers say, Lightning would refuse to clip their gradients in mixed precision
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
+
+
+def layers_above(model: nn.Module) -> dict[int, int]:
+    """Count the layers that stand above each parameter of the body, by the parameter's ``id``; the top layer has 0."""
+    base: nn.Module = getattr(model, "base_model", model)
+    layers: dict[int, tuple[str, int]] = {}
+    lengths: dict[str, int] = {}
+    lowest = []
+    for name, parameter in base.named_parameters():
+        if found := LAYER.match(name):
+            stack, index = found[1], int(found[2])
+            layers[id(parameter)] = stack, index
+            lengths[stack] = max(lengths.get(stack, 0), index + 1)
+        elif EMBEDDINGS.search(name):
+            lowest.append(id(parameter))
+    above = {key: lengths[stack] - 1 - index for key, (stack, index) in layers.items()}
+    return above | dict.fromkeys(lowest, max(lengths.values(), default=0))
 
 
 def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: float) -> LRScheduler:

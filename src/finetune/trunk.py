@@ -76,13 +76,18 @@ class Trunk:
 
     @contextmanager
     def replaced(self, model: nn.Module) -> Iterator[None]:
-        """Let ``trunk_states`` among the model's inputs stand in for the trunk, which is then not run."""
+        """Let ``trunk_states`` among the model's inputs stand in for the trunk, which is then not run.
+
+        Once a part of the trunk has been thawed they are left aside, and the whole model runs.
+        """
         states: Tensor | None = None
         mask: Tensor | None = None
 
         def take(_: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             nonlocal states, mask
             states, mask = inputs.pop(STATES, None), inputs["attention_mask"].bool()
+            if any(next(module.parameters()).requires_grad for module in (*self.embeddings, *self.layers)):
+                states = None
             return args, inputs
 
         def embed(forward: Any, *args: Any, **inputs: Any) -> Any:

@@ -117,3 +117,24 @@ def test_masked_words_change_so_nothing_is_kept(
 ):
     train_here("data=local", "task=masked_lm", f"data.path={reviews}", "model.pooling=null", *FROZEN)
     assert not cache.exists()
+
+
+def test_a_linear_probe_reads_the_states_until_everything_moves(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path, rows_run: list[tuple[int, bool]]
+):
+    probe = [
+        "tuning=linear_probe_then_full",
+        "tuning.share=0.66",
+        "data.batch_size=8",
+        "trainer.max_epochs=3",
+    ]
+    arguments = ["data=local", f"data.path={reviews}", *probe, "optimizer.lr=3e-3"]
+    with_files = train_here(*arguments)
+    assert len(kept(cache)) == 2
+    # two layers: each of 91 + 11 rows once, then a few batches that the cache is tried on
+    assert rows_through(rows_run, frozen=True) < 2 * (91 + 11) * 1.5
+    # the last epoch moves all: its rows, and its validation's, go through the layers
+    assert rows_through(rows_run, frozen=False) >= 2 * (91 + 11)
+    plain = train_here(*arguments, "~callbacks.frozen_once")
+    assert with_files["val/loss"] == pytest.approx(plain["val/loss"], rel=0.05)
+    assert with_files["test/loss"] == pytest.approx(plain["test/loss"], rel=0.05)

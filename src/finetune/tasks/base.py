@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from finetune import cpu, packing
-from finetune.optim import parameter_groups
+from finetune.errors import UserError
+from finetune.optim import build
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.held_out import HeldOut
 from finetune.trained_only import TrainedOnly
@@ -55,6 +56,9 @@ class Task(LightningModule):
     num_training_steps: int
     """Optimizer steps in the whole run: set it before ``fit``, the schedule spans it."""
 
+    layerwise_lr_decay: float | None = None
+    """Each layer's learning rate as a share of that of the layer above it; set it before ``fit``."""
+
     language_model: bool = False
     """Whether targets are tokens, whose loss is also told as perplexity."""
 
@@ -89,6 +93,8 @@ class Task(LightningModule):
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
+        self._phase = tuned.phase
+        self._steps_before = 0  # a resumed run was stopped
         self._trained_only = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
@@ -115,6 +121,8 @@ class Task(LightningModule):
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self._phase is not None:
+            self._phase(self.global_step / self.num_training_steps)
         rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
 
@@ -156,9 +164,17 @@ class Task(LightningModule):
         self.log_dict(self.test.scalars())
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(parameter_groups(self.model))
-        # with True, as fused optimizers say, Lightning would refuse to clip their gradients in mixed precision
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+        optimizer = build(self._optimizer, self.model, layerwise_lr_decay=self.layerwise_lr_decay)
+        if self._phase is not None:
+            if self.trainer.world_size > 1:
+                raise UserError(
+                    "tuning=gradual and linear_probe_then_full train on one device: trainer.devices=1"
+                )
+            self._phase(self._steps_before / self.num_training_steps)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise UserError(
+                "tuning: nothing is left to train, and this model has no new head. Choose tuning=lora or full."
+            )
         scheduler = self._scheduler(optimizer, num_training_steps=self.num_training_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -167,6 +183,7 @@ class Task(LightningModule):
             self._trained_only.cut(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._steps_before = checkpoint["global_step"]
         if self._trained_only is not None:
             self._trained_only.check(checkpoint)
 
