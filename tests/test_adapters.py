@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import write_reviews
 from test_all_tasks import write_chats, write_pairs
+from test_export import small
 from transformers import AutoModelForSequenceClassification
 
 from finetune import adapters, cli
@@ -76,6 +77,11 @@ def test_what_cannot_be_is_refused(tiny_bert: Path, settings: dict[str, object],
     with pytest.raises(UserError, match=said) as refused:
         classifier(tiny_bert, **settings)
     assert len(str(refused.value).splitlines()) <= 5
+
+
+def test_a_matrix_that_is_two_layers_is_refused():
+    with pytest.raises(UserError, match=r"transformer\.wte shares its weights"):
+        adapters.lora(small("gpt2"), **{**SETTINGS, "target_modules": ["wte"]})
 
 
 def test_merged_it_computes_the_same(tiny_bert: Path):

@@ -71,6 +71,19 @@ def test_another_process_needs_only_transformers_or_peft(
     assert (tmp_path / "merged" / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("way", ["full", "bitfit"])
+def test_a_run_without_adapters_is_exported_too(
+    train_here: Callable[..., dict[str, float]], exported, reviews: Path, tmp_path: Path, way: str
+):
+    train_here(
+        "data=local", f"data.path={reviews}", "model.pooling=null", f"tuning={way}", "trainer.max_epochs=1"
+    )
+    inputs = {"input_ids": torch.arange(5, 25).view(2, 10), "attention_mask": torch.ones(2, 10).long()}
+    wanted = logits(rebuild(tmp_path / "run")[1].model, inputs)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(exported())
+    torch.testing.assert_close(logits(model, inputs), wanted, rtol=0, atol=TOLERANCE)
+
+
 def small(name: str) -> transformers.PreTrainedModel:
     sizes = {"vocab_size": 80, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32}
     encoder = {**sizes, "intermediate_size": 64, "max_position_embeddings": 64}

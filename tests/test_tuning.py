@@ -191,10 +191,12 @@ def test_frozen_weights_end_as_they_began_and_have_no_state(
 
 def test_layers_join_from_the_top(tiny_bert: Path):
     model = classifier(tiny_bert)
-    phase = phases.gradual(model, share=0.6).phase
+    joining = phases.gradual(model, share=0.6).phases
+    assert len(trainable(model)) == len(list(model.parameters())), "the optimizer is to know of all"
+    joining.begin(num_steps=100, world_size=1)
 
     def at(done: float) -> set[str]:
-        phase(done)
+        joining.go_to(round(done * 100))
         found = {name.split(".")[3] for name in trainable(model) if "layer." in name}
         return found | {
             name for name in ("embeddings", "classifier") if any(name in one for one in trainable(model))
@@ -222,6 +224,18 @@ def test_everything_has_moved_in_the_end_and_states_began_with_the_first_gradien
     steps = sorted({int(state["step"]) for state in states.values()})
     # 24 steps: at 0, 4, 8 and 12 of them one joins of the head, two layers and the embeddings; or at 0 and 12
     assert steps == ([12, 16, 20, 24] if way == "gradual" else [12, 24])
+
+
+def test_a_run_that_is_prolonged_freezes_nothing_again(start, tmp_path: Path):
+    gradual = ["tuning=gradual", "tuning.share=0.5", "trainer.max_epochs=1"]
+    assert start(tmp_path / "run", *gradual).returncode == 0
+    longer = [*gradual, "trainer.max_epochs=4", f"resume='{tmp_path / 'run'}'"]
+    assert start(tmp_path / "run", *longer).returncode == 0
+    states = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
+    steps = {int(state["step"]) for state in states.values()}
+    assert steps == {48, 46, 44, 42}, (
+        "12 steps an epoch: all had joined after 6, and none has missed one since"
+    )
 
 
 def test_nothing_to_train_is_refused(

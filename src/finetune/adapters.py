@@ -1,6 +1,7 @@
 """LoRA by the peft library, put into the layers in place: the model stays the one that transformers made."""
 
 import copy
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def lora(
         use_dora: learn the length of each row of the matrices beside (Liu et al., 2024).
 
     Raises:
-        UserError: no module has such a name, or a number is out of its range.
+        UserError: no module has such a name, its weights are another's too, or a number is out of its range.
     """
     trained = head(model)
     owned = {id(parameter) for parameter in trained}
@@ -61,6 +62,7 @@ def lora(
         for name, module in model.named_modules()
         if any(id(parameter) in owned for parameter in module.parameters(recurse=False))
     ]
+    uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     config: Any = model.config
     if isinstance(config, EncoderDecoderConfig):
         config = config.encoder
@@ -87,6 +89,12 @@ def lora(
             f"tuning=lora: {str(error).splitlines()[0]}\n"
             f"Linear layers of this model: {listed(sorted(linear), limit=20)}. All of them: tuning.target_modules={ALL}"
         ) from error
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer) and uses[id(module.get_base_layer().weight)] > 1:
+            raise UserError(
+                f"tuning.target_modules: {name} shares its weights with another layer (input and output embeddings are one matrix):\n"
+                "a change to one of them could not be merged. Leave it out."
+            )
     for parameter in trained:
         parameter.requires_grad_(True)
     return Tuning(trained_only=True)

@@ -9,6 +9,54 @@ from finetune.errors import UserError
 from finetune.tuning import Tuning, below, body, freeze, transformer_layers, weights
 
 
+class Phases:
+    """Freeze and thaw by the share of the steps that is done.
+
+    Args:
+        model: in place; whole until the run begins.
+        frozen_at: returns what is frozen at a share, 0 to 1; never more than before.
+    """
+
+    def __init__(self, model: nn.Module, frozen_at: Callable[[float], list[nn.Parameter]]) -> None:
+        self.model = model
+        self.frozen_at = frozen_at
+        self._frozen: list[nn.Parameter] | None = None
+        self._step = 0
+        self._num_steps = 0  # that the run was started for: one that is prolonged freezes nothing again
+
+    def begin(self, *, num_steps: int, world_size: int) -> None:
+        """Freeze what does not move at first, or where a resumed run was stopped.
+
+        Raises:
+            UserError: there are several devices. DDP is told once which weights have gradients.
+        """
+        if world_size > 1:
+            raise UserError(
+                "tuning=gradual and linear_probe_then_full train on one device: trainer.devices=1"
+            )
+        self._num_steps = self._num_steps or num_steps
+        self.go_to(self._step)
+
+    def go_to(self, step: int) -> None:
+        """Freeze and thaw for a step that comes next."""
+        frozen = self.frozen_at(step / self._num_steps)
+        if self._frozen is not None and len(frozen) == len(self._frozen):
+            return
+        for parameter in self._frozen or []:
+            parameter.requires_grad_(True)
+        self.model.train()
+        freeze(self.model, frozen)
+        self._frozen = frozen
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Add the number of steps; Lightning saves the step."""
+        checkpoint["phased_over"] = self._num_steps
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where another process was stopped."""
+        self._step, self._num_steps = checkpoint["global_step"], checkpoint["phased_over"]
+
+
 def gradual(model: nn.Module, *, share: float) -> Tuning:
     """Begin with what stands above the layers; one layer after another joins, from the top, the embeddings last.
 
@@ -26,7 +74,7 @@ def gradual(model: nn.Module, *, share: float) -> Tuning:
         thawed = min(int(done / share * len(parts)), len(parts))
         return [parameter for part in parts[thawed:] for parameter in part]
 
-    return Tuning(phase=_phases(model, frozen_at))
+    return Tuning(phases=Phases(model, frozen_at))
 
 
 def linear_probe_then_full(model: nn.Module, *, share: float) -> Tuning:
@@ -38,24 +86,7 @@ def linear_probe_then_full(model: nn.Module, *, share: float) -> Tuning:
     """
     _check_share(share)
     rest = body(model)
-    return Tuning(phase=_phases(model, lambda done: rest if done < share else []))
-
-
-def _phases(model: nn.Module, frozen_at: Callable[[float], list[nn.Parameter]]) -> Callable[[float], None]:
-    before: list[nn.Parameter] | None = None
-
-    def phase(done: float) -> None:
-        nonlocal before
-        now = frozen_at(done)
-        if before is not None and len(now) == len(before):
-            return
-        for parameter in before or []:
-            parameter.requires_grad_(True)
-        model.train()
-        freeze(model, now)
-        before = now
-
-    return phase
+    return Tuning(phases=Phases(model, lambda done: rest if done < share else []))
 
 
 def _check_share(share: float) -> None:

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
 from finetune.errors import UserError
+
+if TYPE_CHECKING:
+    from finetune.phases import Phases
 
 EMBEDDINGS = re.compile(r"embed|\bw[tp]e\b|^shared\.|^encoder\.LayerNorm\.")
 """Weights below the lowest layer, by name; the last is what DeBERTa's relative positions go through."""
@@ -19,11 +22,11 @@ class Tuning:
 
     Args:
         trained_only: checkpoints hold the weights that are trained; the others are loaded again by their name.
-        phase: freezes and thaws for the share of all steps that is done, 0 to 1; called before each step.
+        phases: freezes and thaws while the run goes on.
     """
 
     trained_only: bool = False
-    phase: Callable[[float], None] | None = None
+    phases: "Phases | None" = None
 
 
 Tune = Callable[[nn.Module], Tuning]
@@ -121,6 +124,18 @@ def _named(model: nn.Module, pattern: str) -> list[nn.Parameter]:
             f"Names of this model: {names[0]}, {names[len(names) // 2]}, … {names[-1]}"
         )
     return found
+
+
+def check_something_moves(model: nn.Module) -> None:
+    """Refuse to train a model that is frozen wholly.
+
+    Raises:
+        UserError: it is.
+    """
+    if not weights(model):
+        raise UserError(
+            "tuning: nothing is left to train, and this model has no new head. Choose tuning=lora or full."
+        )
 
 
 def head(model: nn.Module) -> list[nn.Parameter]:

@@ -12,12 +12,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from finetune import cpu, packing
-from finetune.errors import UserError
 from finetune.optim import build
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.held_out import HeldOut
 from finetune.trained_only import TrainedOnly
-from finetune.tuning import Tune
+from finetune.tuning import Tune, check_something_moves
 
 Batch = dict[str, Any]
 """The model's inputs as tensors, ``labels``, and ``rows``: for each row what metrics and predictions need of it."""
@@ -93,8 +92,7 @@ class Task(LightningModule):
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
-        self._phase = tuned.phase
-        self._steps_before = 0  # a resumed run was stopped
+        self._phases = tuned.phases
         self._trained_only = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
@@ -121,8 +119,8 @@ class Task(LightningModule):
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        if self._phase is not None:
-            self._phase(self.global_step / self.num_training_steps)
+        if self._phases is not None:
+            self._phases.go_to(self.global_step)
         rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
 
@@ -165,25 +163,21 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = build(self._optimizer, self.model, layerwise_lr_decay=self.layerwise_lr_decay)
-        if self._phase is not None:
-            if self.trainer.world_size > 1:
-                raise UserError(
-                    "tuning=gradual and linear_probe_then_full train on one device: trainer.devices=1"
-                )
-            self._phase(self._steps_before / self.num_training_steps)
-        if not any(parameter.requires_grad for parameter in self.model.parameters()):
-            raise UserError(
-                "tuning: nothing is left to train, and this model has no new head. Choose tuning=lora or full."
-            )
+        if self._phases is not None:
+            self._phases.begin(num_steps=self.num_training_steps, world_size=self.trainer.world_size)
+        check_something_moves(self.model)
         scheduler = self._scheduler(optimizer, num_training_steps=self.num_training_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._phases is not None:
+            self._phases.save(checkpoint)
         if self._trained_only is not None:
             self._trained_only.cut(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._steps_before = checkpoint["global_step"]
+        if self._phases is not None:
+            self._phases.load(checkpoint)
         if self._trained_only is not None:
             self._trained_only.check(checkpoint)
 
