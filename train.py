@@ -99,7 +99,8 @@ def train(cfg: DictConfig) -> float:
         trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)
     )
     if trainer.is_global_zero:
-        run.save_model_files(tokenizer, task.model, head=data.head)
+        run.save_model_files(tokenizer, task.model)
+        run.save_head(data.head)
     trainer.fit(task, data, ckpt_path=checkpoint)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if not best:  # stopped within its first epoch

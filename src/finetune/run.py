@@ -107,15 +107,16 @@ class Run:
         temporary.replace(self.best)
         temporary.unlink(missing_ok=True)  # it stays where both are the same file already
 
-    def save_model_files(
-        self, tokenizer: PreTrainedTokenizerBase, model: Any, *, head: Mapping[str, Any]
-    ) -> None:
-        """Keep what the checkpoint does not: the tokenizer, the architecture, its head, and how text is generated."""
+    def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
+        """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""
         tokenizer.save_pretrained(self.model)
-        (self.model / "head.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
         model.config.save_pretrained(self.model)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(self.model)
+
+    def save_head(self, head: Mapping[str, Any]) -> None:
+        """Keep what the data said of the model's head, for :meth:`head`."""
+        (self.model / "head.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
 
     def head(self) -> dict[str, Any]:
         """Return what the data said of the model's head.
