@@ -15,11 +15,15 @@ class Phases:
     Args:
         model: in place; whole until the run begins.
         frozen_at: returns what is frozen at a share, 0 to 1; never more than before.
+        probes: whether what is frozen at first stays so for long, and is worth computing once for each row.
     """
 
-    def __init__(self, model: nn.Module, frozen_at: Callable[[float], list[nn.Parameter]]) -> None:
+    def __init__(
+        self, model: nn.Module, frozen_at: Callable[[float], list[nn.Parameter]], *, probes: bool
+    ) -> None:
         self.model = model
         self.frozen_at = frozen_at
+        self.probes = probes
         self._frozen: list[nn.Parameter] | None = None
         self._step = 0
         self._num_steps = 0  # that the run was started for: one that is prolonged freezes nothing again
@@ -74,7 +78,7 @@ def gradual(model: nn.Module, *, share: float) -> Tuning:
         thawed = min(int(done / share * len(parts)), len(parts))
         return [parameter for part in parts[thawed:] for parameter in part]
 
-    return Tuning(phases=Phases(model, frozen_at))
+    return Tuning(phases=Phases(model, frozen_at, probes=False))
 
 
 def linear_probe_then_full(model: nn.Module, *, share: float) -> Tuning:
@@ -86,7 +90,7 @@ def linear_probe_then_full(model: nn.Module, *, share: float) -> Tuning:
     """
     _check_share(share)
     rest = body(model)
-    return Tuning(phases=Phases(model, lambda done: rest if done < share else []))
+    return Tuning(phases=Phases(model, lambda done: rest if done < share else [], probes=True))
 
 
 def _check_share(share: float) -> None:

@@ -112,6 +112,13 @@ def test_nothing_is_kept_where_every_weight_moves(
     assert not cache.exists()
 
 
+def test_nothing_is_kept_where_layers_join_one_after_another(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
+):
+    train_here("data=local", f"data.path={reviews}", "tuning=gradual", "trainer.max_epochs=1")
+    assert not cache.exists()
+
+
 def test_masked_words_change_so_nothing_is_kept(
     train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
 ):

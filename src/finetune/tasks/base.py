@@ -62,7 +62,8 @@ class Task(LightningModule):
     """Whether targets are tokens, whose loss is also told as perplexity."""
 
     encodes_rows: bool = False
-    """Whether the model is an encoder that reads the same tokens of a row in each epoch."""
+    """Whether the model is an encoder that reads the same tokens of a row in each epoch, so that what its frozen layers
+    make of a row can be kept."""
 
     asked: str = '--text "…"'
     """What ``finetune predict RUN`` is given."""
@@ -93,6 +94,7 @@ class Task(LightningModule):
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
         self._phases = tuned.phases
+        self.encodes_rows = self.encodes_rows and (tuned.phases is None or tuned.phases.probes)
         self._trained_only = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
