@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
@@ -35,6 +36,7 @@ def train(cfg: DictConfig) -> float:
     check_pairing(cfg, data=HydraConfig.get().runtime.choices["data"])
     check_calls(cfg)
     check_checkpoints(cfg)
+    launch.check_sweep(is_sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
     launch.end_with_parent()
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right

@@ -12,6 +12,7 @@ import pytest
 from conftest import TRAIN
 
 from finetune import launch
+from finetune.errors import UserError
 
 START = Callable[..., subprocess.CompletedProcess[str]]
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=4")
@@ -82,6 +83,14 @@ def test_torchrun_makes_one_folder(start: START, tmp_path: Path):
     [folder] = (tmp_path / "outputs" / "local-minilm").iterdir()
     assert (folder / "metrics.json").is_file()
     assert (folder / ".hydra" / "config.yaml").is_file()
+
+
+def test_a_sweep_within_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch):
+    launch.check_sweep(is_sweep=True)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    launch.check_sweep(is_sweep=False)
+    with pytest.raises(UserError, match="would be run by each process for itself"):
+        launch.check_sweep(is_sweep=True)
 
 
 def test_fewer_held_out_rows_than_devices(start: START, tmp_path: Path):
