@@ -58,6 +58,12 @@ def test_a_signal_to_the_parent_alone_ends_all_and_saves(
 
 
 @linux
+def test_workers_do_not_outlive_a_run_that_was_killed(start: START, tmp_path: Path):
+    done = start(tmp_path / "run", "data.num_workers=2", kill={"epoch": 0, "batch": 5})
+    assert done.returncode == -signal.SIGKILL  # it returned: nobody else holds its output
+
+
+@linux
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.matrix)])
 def test_an_exception_on_one_device_ends_all_with_its_trace(start: START, tmp_path: Path, rank: int):
     done = start(tmp_path / "run", *TWO, kill={"epoch": 0, "batch": 3, "number": 0, "rank": rank})

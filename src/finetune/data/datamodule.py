@@ -1,6 +1,5 @@
 """The one LightningDataModule: load, split, tokenize, batch. What a row is, the preprocessor knows."""
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -23,6 +22,7 @@ from finetune.data.sampler import (
 )
 from finetune.data.tokens import tokenize
 from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
+from finetune.data.workers import worker_settings
 from finetune.errors import UserError, listed
 
 
@@ -255,23 +255,8 @@ class DataModule(LightningDataModule):
             dataset,
             batch_sampler=batches,
             collate_fn=collate_fn,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            multiprocessing_context=_without_threads() if self.num_workers > 0 else None,
+            **(worker_settings(self.num_workers) if self.num_workers > 0 else {}),
         )
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def _without_threads() -> Any:
-    """Start workers from a process that has no threads.
-
-    A fork of this one, which has some (of tokenizers, Arrow, a process group, a progress bar), now and then hangs in
-    a lock that one of them held.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return None
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "datasets", "transformers", "finetune.data"])
-    return context
