@@ -11,7 +11,7 @@ AN_OCTAVE = 16  # widths between one and twice as wide
 WIDTHS = np.array(
     [*range(AN_OCTAVE), *(part << octave for octave in range(24) for part in range(AN_OCTAVE, 2 * AN_OCTAVE))]
 )
-"""All widths that batches have where they have few: each up to 16, every 2nd up to 32, every 4th up to 64, …"""
+"""All widths that batches have where they have few: each up to 32, every 2nd up to 64, every 4th up to 128, …"""
 
 
 def width(longest: int, *, most: int, few: bool) -> int:
