@@ -11,6 +11,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from finetune.data import health, splits
+from finetune.data.padding import rounded
 from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
 from finetune.data.sampler import (
@@ -181,7 +182,7 @@ class DataModule(LightningDataModule):
         self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0
     ) -> LengthGroupedBatches:
         return LengthGroupedBatches(
-            lengths=self.lengths("train"),
+            lengths=self._lengths_to_batch("train"),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             seed=self.seed,
@@ -218,7 +219,7 @@ class DataModule(LightningDataModule):
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
         rank, world_size = self._rank()
         batches = held_out_batches(
-            self.lengths(split),
+            self._lengths_to_batch(split),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             rank=rank,
@@ -229,7 +230,7 @@ class DataModule(LightningDataModule):
     def every_row(self, split: str) -> tuple[np.ndarray, DataLoader[dict[str, Any]]]:
         """Return the rows of a split, the shortest first, and a loader of them all for one process."""
         batches = held_out_batches(
-            self.lengths(split), batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
+            self._lengths_to_batch(split), batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
         )
         return np.concatenate(batches), self._loader(split, batches)
 
@@ -238,11 +239,16 @@ class DataModule(LightningDataModule):
         lengths: np.ndarray = self.datasets[split].data.column("length").to_numpy()
         return lengths
 
+    def _lengths_to_batch(self, split: str) -> np.ndarray:
+        """Return the lengths that batches are made by; a budget counts padding, so theirs are widths, on any device."""
+        lengths = self.lengths(split)
+        return lengths if self.max_tokens_per_batch is None else rounded(lengths)
+
     def _loader(
         self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches
     ) -> DataLoader[dict[str, Any]]:
         dataset: Any = self.datasets[split]
-        collate_fn: Any = self.preprocessor.collate
+        collate_fn: Any = partial(self.preprocessor.collate, few_widths=self._few_widths)
         if split in self.trunk_states:
             dataset = WithTrunkStates(dataset, self.trunk_states[split])
             collate_fn = partial(collate, inner=collate_fn)
@@ -257,6 +263,11 @@ class DataModule(LightningDataModule):
             collate_fn=collate_fn,
             **(worker_settings(self.num_workers) if self.num_workers > 0 else {}),
         )
+
+    @property
+    def _few_widths(self) -> bool:
+        """Whether batches have few widths: on CPUs, see :func:`finetune.data.padding.width`."""
+        return self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

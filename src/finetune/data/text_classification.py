@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune.data.columns import check_columns, check_filled
 from finetune.data.labels import LARGEST, REGRESSION, SINGLE, Labels, decoded, infer
 from finetune.data.lengths import check_length, cut
+from finetune.data.padding import pad_inputs
 from finetune.errors import UserError, listed
 
 NOT_INPUTS = {"labels", "length"}
@@ -102,15 +103,15 @@ class TextClassificationPreprocessor:
         features["length"] = [len(ids) for ids in features["input_ids"]]
         return features | ({"labels": examples["labels"]} if "labels" in examples else {})
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Pad rows to the longest of the batch.
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Tensor]:
+        """Pad rows to one width.
 
         Returns:
             ``input_ids`` and ``attention_mask`` (batch, length), and ``labels``: (batch,) of int64 or, for
             regression, float32; (batch, num_labels) of float32 for several labels at once.
         """
         inputs = [{key: value for key, value in row.items() if key not in NOT_INPUTS} for row in features]
-        batch = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
+        batch = pad_inputs(self.tokenizer, inputs, most=self.max_length, few=few_widths)
         if "labels" in features[0]:
             single = self.labels is not None and self.labels.problem_type == SINGLE
             dtype = torch.int64 if single else torch.float32

@@ -133,6 +133,11 @@ class Task(LightningModule):
                 parameter.grad.mul_(scale)
         self._targets = 0
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and free the gradients: Lightning would keep them until after the next forward pass."""
+        super().optimizer_step(*args, **kwargs)
+        self.trainer.optimizers[0].zero_grad()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(self.val, batch)
 
