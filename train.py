@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from finetune import launch
 from finetune.config import (
     check_calls,
+    check_made,
     check_pairing,
     check_resumed,
     friendly_errors,
@@ -31,7 +32,7 @@ CONF = Path(__file__).parent.resolve() / "conf"
 @launch.as_it_was()
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
-    check_pairing(cfg, data=HydraConfig.get().runtime.choices["data"])
+    check_pairing(cfg, data=HydraConfig.get().runtime.choices.get("data"))
     check_calls(cfg)
     launch.end_with_parent()
 
@@ -47,6 +48,7 @@ def train(cfg: DictConfig) -> float:
     from finetune.run import Run
 
     quiet()
+    check_made(cfg)
     cpu.speed_up()
     run = Run(Path(cfg.run_dir))
     resumed = run.is_resumed(asked=cfg.resume is not None)

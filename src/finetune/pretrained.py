@@ -21,6 +21,7 @@ from transformers import (
 from finetune import embedded, hub
 from finetune.checkpoint_io import not_plain
 from finetune.errors import UserError
+from finetune.options import Share
 from finetune.run import Run
 
 NEW = re.compile("pooler|crossattention|qa_outputs|classif")
@@ -59,7 +60,7 @@ class PretrainedModel:
         revision: str | None = None,
         trust_remote_code: bool = False,
         pooling: Literal["mean", "cls"] | None = None,
-        attention_dropout: float | None = None,
+        attention_dropout: Share | None = None,
         load_weights: bool = True,
     ) -> None:
         self.run = Run(Path(from_run).expanduser()) if from_run is not None else None

@@ -17,6 +17,7 @@ from finetune.data.sampler import LengthGroupedBatches, SeededRows, held_out_bat
 from finetune.data.tokens import tokenize
 from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
 from finetune.errors import UserError, listed
+from finetune.options import Count, Seed, Whole
 
 
 class DataModule(LightningDataModule):
@@ -60,15 +61,15 @@ class DataModule(LightningDataModule):
         test_split: str | None,
         validation_fraction: float,
         test_fraction: float,
-        split_seed: int,
+        split_seed: Seed,
         drop_duplicates: bool,
         drop_leaked: bool,
-        max_train_samples: int | None,
-        max_eval_samples: int | None,
-        batch_size: int,
-        max_tokens_per_batch: int | None,
-        num_workers: int,
-        seed: int,
+        max_train_samples: Count | None,
+        max_eval_samples: Count | None,
+        batch_size: Count,
+        max_tokens_per_batch: Count | None,
+        num_workers: Whole,
+        seed: Seed,
     ) -> None:
         super().__init__()
         self.preprocessor = preprocessor
