@@ -134,7 +134,11 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     except ValueError as error:
         if not str(error).startswith("Config group override must be"):  # model=null, data=1
             raise
-        message = f"A group is chosen by one of its names: {error}.\nLeave it out for the default. All: python train.py --help"
+        given = [one for one in sys.argv[1:] if re.search(r"=(?:.*,)?null(?:,|$)", one)]
+        message = (
+            f"A group is chosen by one of its names{f', in {listed(given)} too' if given else ''}: {error}.\n"
+            "Leave it out for the default. All: python train.py --help"
+        )
     else:
         return
     if int(os.environ.get("LOCAL_RANK", "0")):
