@@ -17,6 +17,7 @@ BEGINNINGS = {
     b"ARROW1": ("an Arrow file", "Name the folder that save_to_disk made, or save it as Parquet."),
     b"SQLite format 3": ("an SQLite database", "Export its table as CSV."),
 }
+KINDS = {"csv": "CSV", "json": "JSON", "conll": "CoNLL's", "parquet": "Parquet", None: "a table"}
 ZIP = b"PK\x03\x04"
 HTML = re.compile(rb"\s*<(?:!doctype html|html)", re.IGNORECASE)
 JSON = re.compile(rb'\s*(?:\{\s*"|\[\s*\{)')
@@ -24,12 +25,12 @@ UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 PEEK = 4096  # bytes that tell what a file is
 
 
-def check_content(path: Path, kind: str) -> None:
+def check_content(path: Path, kind: str | None) -> None:
     """Refuse a file that is something else than its name promises.
 
     Args:
         path: of a file, not a gzipped one.
-        kind: ``csv``, ``json``, ``conll`` or ``parquet``; anything else: its name promises nothing.
+        kind: ``csv``, ``json``, ``conll`` or ``parquet``; None: its name promises nothing.
 
     Raises:
         UserError: says what it is, and what to do.
@@ -39,10 +40,10 @@ def check_content(path: Path, kind: str) -> None:
     found = _found(start, kind)
     if found is not None:
         what, way = found
-        raise UserError(f"{path}: its content is not {kind.upper()}: it is {what}.\n{way}")
+        raise UserError(f"{path}: its content is not {KINDS[kind]}: it is {what}.\n{way}")
 
 
-def _found(start: bytes, kind: str) -> tuple[str, str] | None:
+def _found(start: bytes, kind: str | None) -> tuple[str, str] | None:
     for beginning, said in BEGINNINGS.items():
         if start.startswith(beginning):
             return None if (kind, beginning) == ("parquet", b"PAR1") else said

@@ -1,6 +1,7 @@
 """CSV files, read through once: what the first line names, and that each row has a value for each name."""
 
 import csv
+import json
 from pathlib import Path
 
 from finetune.data.text_files import not_utf8, open_text
@@ -63,7 +64,9 @@ def _check_header(header: list[str], path: Path, delimiter: str) -> None:
 
 def _ragged(path: Path, row: list[str], *, columns: int, first: int, last: int) -> UserError:
     way = "Put a text that holds the delimiter between double quotes, and give each row a value for each column."
-    if last > first:
+    if len(row) == 1 and (other := next((one for one in ";\t|" if one in row[0]), None)):
+        way = f"Are its columns separated by {other!r}? Say so: 'data.delimiter={json.dumps(other)}'"
+    elif last > first:
         way = f"It goes on to line {last}: is a double quote not closed? One inside a text is doubled."
     return UserError(
         f"{path}, line {first}: the row has {len(row)} value(s) for {columns} columns: {listed(row)!r:.120}.\n{way}"

@@ -16,7 +16,7 @@ from finetune.data.readers import read
 from finetune.data.sampler import LengthGroupedBatches, SeededRows, held_out_batches
 from finetune.data.tokens import tokenize
 from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
-from finetune.errors import UserError, listed
+from finetune.errors import UserError, about, listed
 from finetune.options import Count, Seed, Whole
 
 
@@ -130,8 +130,9 @@ class DataModule(LightningDataModule):
             held_out = [health.fingerprints(prepared[split]) for split in ("validation", "test")]
             leaked = np.isin(health.fingerprints(prepared["train"]), np.concatenate(held_out))
             prepared["train"] = health.without(leaked, prepared["train"], why="held out too", path=self.path)
-        strata = self.preprocessor.strata(prepared["train"])
-        health.tell(prepared, strata=strata, names=list(self.head.get("id2label", {}).values()))
+        strata_of = {split: self.preprocessor.strata(rows) for split, rows in prepared.items()}
+        with about(self._source("train")):
+            health.tell(prepared, strata=strata_of, names=list(self.head.get("id2label", {}).values()))
         for split, rows in prepared.items():
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
@@ -141,6 +142,7 @@ class DataModule(LightningDataModule):
             )
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
+        health.tell_cut(self.datasets, max_length=getattr(self.preprocessor, "max_length", 0))
 
     def _prepare(self, raw: dict[str, Dataset]) -> dict[str, Dataset]:
         """Pick the splits that the data set has, checked."""
@@ -153,8 +155,16 @@ class DataModule(LightningDataModule):
         for split, rows in present.items():
             if len(rows) == 0:
                 raise UserError(f"The {split} split of {self.path} has no rows.\nExpected at least one.")
-        self.preprocessor.fit(present["train"])
-        return {split: self.preprocessor.prepare(rows, split=split) for split, rows in present.items()}
+        with about(self._source("train")):
+            self.preprocessor.fit(present["train"])
+        prepared = {}
+        for split, rows in present.items():
+            with about(self._source(split)):
+                prepared[split] = self.preprocessor.prepare(rows, split=split)
+        return prepared
+
+    def _source(self, split: str) -> object:
+        return self.path.get(split) if isinstance(self.path, Mapping) else self.path
 
     def _carve(self, train: Dataset, fraction: float, split: str) -> tuple[Dataset, Dataset]:
         if not 0 < fraction < 1 or len(train) < 2:

@@ -80,7 +80,7 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
     """
     kind = table_format(path)
     if path.suffix != ".gz":
-        check_content(path, kind or "a table")
+        check_content(path, kind)
     if kind is None:
         raise UserError(
             f"{path}: cannot tell its format from its name.\nExpected one of {listed(TABLES)} (or these with .gz)."
@@ -121,7 +121,9 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
             raise bad from error
         if "corresponds to no data" not in str(error):
             raise
-        raise UserError(f"{path}: there are no rows.\nExpected at least one after the header.") from error
+        raise UserError(
+            f"{path}: there are no rows.\nExpected at least one{' after the header' if kind == 'csv' else ''}."
+        ) from error
     if r"\x00" in repr(rows.features):  # Arrow ends the name there when it gives rows back
         raise UserError(f"{path}: a name of a column, or inside one, holds a NUL.\nRename it.")
     return rows
