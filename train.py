@@ -65,6 +65,7 @@ def train(cfg: DictConfig) -> float:
     pretrained = instantiate(cfg.model, _convert_="all")
     task_class: Any = get_class(cfg.task._target_)
     task_class.check(pretrained)
+    pretrained.check_weights()
     tokenizer = pretrained.load_tokenizer()
 
     # 2. Prepare the data: read, split, tokenize
