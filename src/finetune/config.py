@@ -253,25 +253,22 @@ def check_made(cfg: DictConfig) -> None:
     from hydra.utils import instantiate
 
     def trainer() -> None:
-        settings = {"logger": False, "enable_checkpointing": False}
-        if cfg.trainer.precision == "auto":
-            settings["precision"] = None  # type: ignore[assignment]
-        made = instantiate(cfg.trainer, **settings, _convert_="all")
+        precision = None if cfg.trainer.precision == "auto" else cfg.trainer.precision
+        made = instantiate(
+            cfg.trainer, logger=False, enable_checkpointing=False, precision=precision, _convert_="all"
+        )
         if made.val_check_interval == 0:
             raise ValueError("val_check_interval=0: expected a share of an epoch, or a number of batches")
         if made.max_epochs == -1 and made.max_steps == -1:
-            raise ValueError(
-                "max_epochs=-1 and max_steps=-1: a schedule needs an end, so one of them must be given"
-            )
+            raise ValueError("max_epochs=-1 and max_steps=-1: a schedule needs an end, so give one of them")
 
-    def scheduler() -> None:
-        optimizer = instantiate(cfg.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1))])
-        instantiate(cfg.scheduler, _convert_="all")(optimizer, num_training_steps=10)
+    def optimizer() -> Any:
+        return instantiate(cfg.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1, 1))])
 
-    def optimizer() -> None:
-        instantiate(cfg.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1))])
+    def scheduler() -> Any:
+        return instantiate(cfg.scheduler, _convert_="all")(optimizer(), num_training_steps=10)
 
-    for group, make in (("trainer", trainer), ("optimizer", optimizer), ("scheduler", scheduler)):
+    for make in (trainer, optimizer, scheduler):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -281,8 +278,8 @@ def check_made(cfg: DictConfig) -> None:
                 error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
             )
             raise UserError(
-                f"{group}: {str(cause).strip().splitlines()[0][:300]}\n"
-                f"Mend the options {group}.NAME, or leave them out for their defaults: python train.py --help"
+                f"{make.__name__}: {str(cause).strip().splitlines()[0][:300]}\n"
+                f"Mend the options {make.__name__}.NAME, or leave them out for their defaults: python train.py --help"
             ) from error
 
 

@@ -14,7 +14,6 @@ from finetune.data.lengths import check_length, cut, were_cut
 from finetune.errors import UserError, listed
 
 NOT_INPUTS = {"labels", "length", "cut"}
-TRUNCATIONS = ("head", "tail", "head_tail")
 
 
 class TextClassificationPreprocessor:
@@ -45,8 +44,6 @@ class TextClassificationPreprocessor:
                 f"data.text_columns={text_columns}: expected one column, or two for pairs of texts."
             )
         check_length(tokenizer, max_length)
-        if truncation not in TRUNCATIONS:
-            raise UserError(f"data.truncation={truncation}: expected one of {listed(TRUNCATIONS)}.")
         if truncation != "head" and len(text_columns) == 2:
             raise UserError(
                 f"data.truncation={truncation}: pairs of texts are cut at their ends. Set data.truncation=head"
