@@ -46,7 +46,19 @@ def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path, capfd
     monkeypatch.syspath_prepend(str(ROOT))
     work = tmp_path / "work"
     work.mkdir()
-    root, before, level = logging.getLogger(), logging.getLogger().handlers[:], logging.getLogger().level
+    root = logging.getLogger()
+
+    def log_to_stdout(*_: object) -> None:
+        root.handlers = [logging.StreamHandler(sys.stdout)]
+        root.setLevel(logging.INFO)
+
+    for module in (
+        "hydra.core.utils",
+        "hydra._internal.hydra",
+        "hydra._internal.core_plugins.basic_launcher",
+    ):  # dictConfig would close pytest's streams
+        monkeypatch.setattr(f"{module}.configure_log", log_to_stdout)
+    before = root.handlers, root.level
 
     def run(*arguments: str) -> tuple[int, str]:
         import train
@@ -61,7 +73,7 @@ def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path, capfd
         except SystemExit as stopped:
             code = stopped.code
         finally:
-            root.handlers, root.level = before[:], level
+            root.handlers, root.level = before
         printed = capfd.readouterr()
         assert "Traceback" not in printed.out + printed.err
         if code:

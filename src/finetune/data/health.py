@@ -62,9 +62,9 @@ def tell(rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], n
     """
     hashed = {split: fingerprints(one) for split, one in rows.items()}
     count = int(repeated(hashed["train"]).sum())
-    if 0 < count == len(hashed["train"]) - 1:
+    if strata["train"] is not None and 0 < count == len(hashed["train"]) - 1:
         raise UserError(
-            f"All {len(hashed['train']):,} training rows hold the same, or nothing: there is nothing to tell apart.\n"
+            f"All {len(hashed['train']):,} training rows hold the same, or nothing: there is nothing to tell their classes by.\n"
             "Was the wrong column named, or the file cut?"
         )
     if count:
