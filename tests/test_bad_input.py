@@ -133,6 +133,7 @@ REFUSED = {
     "a row too long": ({"a.csv": ROWS + "a, b,positive\n"}, (), "a.csv, line 42: the row has 3 value(s) for 2 columns: 'a,  b, positive'"),
     "a row too short": ({"a.csv": ROWS + "a film\n" + BODY}, (), "a.csv, line 42: the row has 1 value(s) for 2 columns"),
     "a quote not closed": ({"a.csv": ROWS + '"a film,positive\n' + BODY}, (), "line 42: the row has 1 value(s) for 2 columns", "It goes on to line 82: is a double quote not closed?"),
+    "semicolons after a comma": ({"a.csv": "text, long;label\n" + BODY.replace(",", ";")}, (), "line 2: the row has 1 value(s) for 2 columns", "separated by ';'? Say so: 'data.delimiter=\";\"'"),
     "semicolons": ({"a.csv": ROWS.replace(",", ";")}, (), "separated by ';', not by ','", "'data.delimiter=\";\"'"),
     "a delimiter of two": ({"a.csv": ROWS}, ("data.delimiter=ab",), "data.delimiter='ab': expected one character"),
     "a bad line of JSON": ({"a.jsonl": lines(JSON[:5]) + '{"text": \n' + lines(JSON)}, (), "a.jsonl, line 6: not well-formed JSON"),
