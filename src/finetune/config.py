@@ -5,6 +5,8 @@ import os
 import re
 import sys
 import time
+import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -26,7 +28,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from finetune import credentials, names
 from finetune.errors import UserError, did_you_mean, listed, nearest
+from finetune.options import check_options
 from finetune.targets import check_hydra_targets, check_targets
+
+ONE_OF = ("data", "model", "task", "trainer", "optimizer", "scheduler", "tuning")
+"""Groups of which a run needs one option."""
 
 TRUSTED = "FINETUNE_TRUST_REMOTE_CODE"
 """Names the commit whose code a run's model may run in ``finetune`` commands."""
@@ -48,7 +54,7 @@ def run_folder(parent: str, now: str, resume: str | None) -> str:
         found = sorted(Path(parent).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime_ns)
         return str(found[-1].parent.parent if found else Path(parent) / now)
     if resume is not None:
-        return str(Path(resume).expanduser())
+        return str(Path(str(resume)).expanduser())
     if job := os.environ.get("SLURM_JOB_ID"):
         command = sha256("\0".join(sys.argv[1:]).encode()).hexdigest()[:8]  # a job may run several
         return str(Path(parent) / f"slurm-{job}-{command}")
@@ -128,7 +134,11 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     except ValueError as error:
         if not str(error).startswith("Config group override must be"):  # model=null, data=1
             raise
-        message = f"A group is chosen by one of its names: {error}.\nLeave it out for the default. All: python train.py --help"
+        given = [one for one in sys.argv[1:] if re.search(r"=(?:.*,)?null(?:,|$)", one)]
+        message = (
+            f"A group is chosen by one of its names{f', in {listed(given)} too' if given else ''}: {error}.\n"
+            "Leave it out for the default. All: python train.py --help"
+        )
     else:
         return
     if int(os.environ.get("LOCAL_RANK", "0")):
@@ -164,8 +174,25 @@ def guarded_command_line() -> Iterator[None]:
     ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign,assignment]
     try:
         yield
+    except (OSError, ValueError) as error:
+        cause = (
+            error.__cause__ if isinstance(error, ValueError) else error
+        )  # a log file that cannot be opened
+        if not isinstance(cause, OSError) or cause.errno is None or not _raised_by_hydra(error):
+            raise  # a group's option that is not there is an OSError too
+        raise UserError(
+            f"Cannot write the run's folder: {cause.filename or 'its files'}: {cause.strerror}.\n"
+            "Name a folder that can be written: hydra.run.dir=DIR, or of a sweep hydra.sweep.dir=DIR"
+        ) from error
     finally:
         ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Say whether Hydra itself failed, not the job that it has started."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names]
+    return bool(ours) and ours[-1].startswith("hydra.")
 
 
 def check_composed(cfg: DictConfig) -> None:
@@ -177,7 +204,14 @@ def check_composed(cfg: DictConfig) -> None:
     plain: Any = OmegaConf.to_container(cfg)
     check_hydra_targets(plain["hydra"])
     credentials.check_credentials(plain)
-    names.check_choices(plain["hydra"]["runtime"]["choices"])
+    choices = plain["hydra"]["runtime"]["choices"]
+    names.check_choices(choices)
+    for group in (*ONE_OF, "callbacks", "logger"):
+        if group not in (choices if group in ONE_OF else plain):
+            raise UserError(
+                f"{group}: a run needs one option of this group, and it was taken out or given several.\n"
+                f"Leave it out for the default, or choose one: {group}=NAME. All: python train.py --help"
+            )
     probe = copy.deepcopy(cfg)
     with open_dict(probe):
         probe.hydra.job.num, probe.hydra.job.id = 0, "0"  # these are known only when a job starts
@@ -197,16 +231,59 @@ def check_composed(cfg: DictConfig) -> None:
 
 
 def check_calls(cfg: DictConfig) -> None:
-    """Refuse a configuration that would call what nobody allowed, or write outside the folders that it names.
+    """Refuse a configuration that would call what nobody allowed, write outside its folders, or give what cannot be.
 
-    See :func:`finetune.targets.check_targets` and :func:`finetune.names.check_names`.
+    See :func:`finetune.targets.check_targets`, :func:`finetune.names.check_names` and
+    :func:`finetune.options.check_options`.
     """
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     check_targets(plain)
     names.check_names({group: plain.get(group) for group in ("logger", "callbacks")})
+    raw: Any = OmegaConf.to_container(cfg)
+    check_options(raw, plain)
 
 
-def check_pairing(cfg: DictConfig, *, data: str) -> None:
+def check_made(cfg: DictConfig) -> None:
+    """Make a Trainer, an optimizer and a schedule, to be thrown away: what they refuse is told before anything is loaded.
+
+    Raises:
+        UserError: one of them cannot be made of its options; or training would have no end.
+    """
+    import torch
+    from hydra.utils import instantiate
+
+    def trainer() -> None:
+        precision = None if cfg.trainer.precision == "auto" else cfg.trainer.precision
+        made = instantiate(
+            cfg.trainer, logger=False, enable_checkpointing=False, precision=precision, _convert_="all"
+        )
+        if made.val_check_interval == 0:
+            raise ValueError("val_check_interval=0: expected a share of an epoch, or a number of batches")
+        if made.max_epochs == -1 and made.max_steps == -1:
+            raise ValueError("max_epochs=-1 and max_steps=-1: a schedule needs an end, so give one of them")
+
+    def optimizer() -> Any:
+        return instantiate(cfg.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1, 1))])
+
+    def scheduler() -> Any:
+        return instantiate(cfg.scheduler, _convert_="all")(optimizer(), num_training_steps=10)
+
+    for make in (trainer, optimizer, scheduler):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                make()
+        except Exception as error:  # whatever a library raises: nothing but the options can be wrong
+            cause = (
+                error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+            )
+            raise UserError(
+                f"{make.__name__}: {str(cause).strip().splitlines()[0][:300]}\n"
+                f"Mend the options {make.__name__}.NAME, or leave them out for their defaults: python train.py --help"
+            ) from error
+
+
+def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
     """Refuse a data set under a task that it is not for, before anything is loaded.
 
     Further pretraining reads the texts of any.
@@ -316,6 +393,14 @@ def _explain(error: Exception, conf: Path | None) -> str:
         return (
             f"There is no option or group {key!r}. {did_you_mean(key, names)}\n"
             f"Beside it there are: {listed(beside or names, limit=30)}. All: python train.py --help"
+        )
+    gone = re.search(
+        r"(?:Interpolation key '([^']+)' not found|Key '[^']+' is not in struct\n\s+full_key: (\S+))", text
+    )
+    if gone:
+        return (
+            f"{gone.group(1) or gone.group(2)} is not in the configuration, and a run needs it.\n"
+            "Leave out what takes it away, such as ~NAME. All options: python train.py --help"
         )
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:

@@ -9,6 +9,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
+from finetune.options import Share
+
 NOT_DECAYED = re.compile(r"bias$|norm|\bln_\w+\.weight$")
 
 
@@ -26,7 +28,7 @@ def parameter_groups(model: nn.Module) -> list[dict[str, object]]:
     return [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
 
 
-def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: float) -> LRScheduler:
+def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: Share) -> LRScheduler:
     """Build one of transformers' schedules, with the warm-up as a share of all steps.
 
     Args:

@@ -136,12 +136,20 @@ class Run:
             state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
         return state
 
-    def _best_state(self) -> dict[str, Tensor]:
+    def check_best(self) -> None:
+        """Look for the best checkpoint.
+
+        Raises:
+            UserError: there is none.
+        """
         if not self.best.is_file():
             raise UserError(
                 f"{self.folder} holds no checkpoints/best.ckpt: the run has not finished an epoch.\n"
                 "Name the folder of a finished run, as printed at its end."
             )
+
+    def _best_state(self) -> dict[str, Tensor]:
+        self.check_best()
         try:
             state: dict[str, Tensor] = read_checkpoint(self.best)["state_dict"]
         except KeyError as error:

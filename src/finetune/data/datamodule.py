@@ -24,7 +24,8 @@ from finetune.data.sampler import (
 from finetune.data.tokens import tokenize
 from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
 from finetune.data.workers import worker_settings
-from finetune.errors import UserError, listed
+from finetune.errors import UserError, about, listed
+from finetune.options import Count, Seed, Whole
 
 
 class DataModule(LightningDataModule):
@@ -68,15 +69,15 @@ class DataModule(LightningDataModule):
         test_split: str | None,
         validation_fraction: float,
         test_fraction: float,
-        split_seed: int,
+        split_seed: Seed,
         drop_duplicates: bool,
         drop_leaked: bool,
-        max_train_samples: int | None,
-        max_eval_samples: int | None,
-        batch_size: int,
-        max_tokens_per_batch: int | None,
-        num_workers: int,
-        seed: int,
+        max_train_samples: Count | None,
+        max_eval_samples: Count | None,
+        batch_size: Count,
+        max_tokens_per_batch: Count | None,
+        num_workers: Whole,
+        seed: Seed,
     ) -> None:
         super().__init__()
         self.preprocessor = preprocessor
@@ -137,8 +138,9 @@ class DataModule(LightningDataModule):
             held_out = [health.fingerprints(prepared[split]) for split in ("validation", "test")]
             leaked = np.isin(health.fingerprints(prepared["train"]), np.concatenate(held_out))
             prepared["train"] = health.without(leaked, prepared["train"], why="held out too", path=self.path)
-        strata = self.preprocessor.strata(prepared["train"])
-        health.tell(prepared, strata=strata, names=list(self.head.get("id2label", {}).values()))
+        strata_of = {split: self.preprocessor.strata(rows) for split, rows in prepared.items()}
+        with about(self._source("train")):
+            health.tell(prepared, strata=strata_of, names=list(self.head.get("id2label", {}).values()))
         for split, rows in prepared.items():
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
@@ -148,6 +150,7 @@ class DataModule(LightningDataModule):
             )
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
+        health.tell_cut(self.datasets, max_length=getattr(self.preprocessor, "max_length", 0))
 
     def _prepare(self, raw: dict[str, Dataset]) -> dict[str, Dataset]:
         """Pick the splits that the data set has, checked."""
@@ -160,8 +163,16 @@ class DataModule(LightningDataModule):
         for split, rows in present.items():
             if len(rows) == 0:
                 raise UserError(f"The {split} split of {self.path} has no rows.\nExpected at least one.")
-        self.preprocessor.fit(present["train"])
-        return {split: self.preprocessor.prepare(rows, split=split) for split, rows in present.items()}
+        with about(self._source("train")):
+            self.preprocessor.fit(present["train"])
+        prepared = {}
+        for split, rows in present.items():
+            with about(self._source(split)):
+                prepared[split] = self.preprocessor.prepare(rows, split=split)
+        return prepared
+
+    def _source(self, split: str) -> object:
+        return self.path.get(split) if isinstance(self.path, Mapping) else self.path
 
     def _carve(self, train: Dataset, fraction: float, split: str) -> tuple[Dataset, Dataset]:
         if not 0 < fraction < 1 or len(train) < 2:

@@ -11,6 +11,7 @@ from finetune.data.columns import check_columns, check_texts
 from finetune.data.lengths import check_length
 from finetune.data.padding import pad, pad_inputs
 from finetune.errors import UserError
+from finetune.options import Share
 
 
 class MaskedLMPreprocessor:
@@ -32,7 +33,7 @@ class MaskedLMPreprocessor:
         tokenizer: PreTrainedTokenizerBase,
         text_columns: list[str],
         max_length: int,
-        mlm_probability: float,
+        mlm_probability: Share,
     ) -> None:
         if tokenizer.mask_token is None:
             raise UserError("task=masked_lm: this model's tokenizer has no mask token. Choose model=bert, …")

@@ -7,7 +7,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns, check_texts
-from finetune.data.lengths import check_length
+from finetune.data.lengths import check_length, were_cut
 from finetune.data.padding import pad, pad_inputs
 from finetune.errors import UserError, nearest
 
@@ -101,6 +101,7 @@ class Seq2SeqPreprocessor:
             "input_ids": sources["input_ids"],
             "attention_mask": sources["attention_mask"],
             "length": [len(ids) for ids in sources["input_ids"]],
+            "cut": were_cut(sources, max_length=self.max_length),
         }
         if "target" in examples:  # rows of train, which validation and test may be carved from
             examples = {**examples, "references": [[target] for target in examples["target"]]}
