@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, command, write_reviews
+from hydra.core.plugins import Plugins
 
 from finetune.config import friendly_errors, guarded_command_line
 
@@ -52,12 +53,13 @@ def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path, capfd
         root.handlers = [logging.StreamHandler(sys.stdout)]
         root.setLevel(logging.INFO)
 
+    Plugins.instance()  # which loads the last of these
     for module in (
         "hydra.core.utils",
         "hydra._internal.hydra",
         "hydra._internal.core_plugins.basic_launcher",
     ):  # dictConfig would close pytest's streams
-        monkeypatch.setattr(f"{module}.configure_log", log_to_stdout)
+        monkeypatch.setattr(sys.modules[module], "configure_log", log_to_stdout)
     before = root.handlers, root.level
 
     def run(*arguments: str) -> tuple[int, str]:
