@@ -85,11 +85,13 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         checkpoint["should_stop"] = trainer.should_stop
         checkpoint["folder"] = str(self.path.parent)
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
         if self._validation_pending:
             # as Lightning itself marks a validation that was broken off: it is begun anew
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             progress["total"] = dict(NOTHING_BEGUN)
             progress["current"] = dict.fromkeys(NOTHING_BEGUN, 0)
+        else:  # the mark outlives a validation that was begun anew, which would then be run once more
+            progress["total"] = dict.fromkeys(NOTHING_BEGUN, progress["total"]["completed"])
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
