@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
@@ -17,6 +18,7 @@ from finetune import launch
 from finetune.config import (
     check_calls,
     check_checkpoints,
+    check_made,
     check_pairing,
     check_resumed,
     friendly_errors,
@@ -32,9 +34,10 @@ CONF = Path(__file__).parent.resolve() / "conf"
 @launch.as_it_was()
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
-    check_pairing(cfg, data=HydraConfig.get().runtime.choices["data"])
+    check_pairing(cfg, data=HydraConfig.get().runtime.choices.get("data"))
     check_calls(cfg)
     check_checkpoints(cfg)
+    launch.check_sweep(is_sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
     launch.end_with_parent()
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
@@ -49,6 +52,7 @@ def train(cfg: DictConfig) -> float:
     from finetune.run import Run
 
     quiet()
+    check_made(cfg)
     cpu.speed_up()
     run = Run(Path(cfg.run_dir))
     resumed = run.is_resumed(asked=cfg.resume is not None)
@@ -65,6 +69,7 @@ def train(cfg: DictConfig) -> float:
     pretrained = instantiate(cfg.model, _convert_="all")
     task_class: Any = get_class(cfg.task._target_)
     task_class.check(pretrained)
+    pretrained.check_weights()
     tokenizer = pretrained.load_tokenizer()
 
     # 2. Prepare the data: read, split, tokenize

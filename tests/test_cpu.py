@@ -49,10 +49,37 @@ def test_bfloat16_runs_matrix_products():
     assert FLASH not in found
 
 
-@pytest.mark.usefixtures("sped_up")
-def test_many_scores_run_the_flash_kernel_in_bfloat16_too(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cpu, "MOST_SCORES", 4 * 2 * 12 * 12 - 1)
-    assert FLASH in kernels(bert(), bf16=True)
+@pytest.mark.parametrize("kept", [0, 10**6])
+@pytest.mark.parametrize("part", [1, 7 * 7 * 3, 10**6])
+@pytest.mark.parametrize("one_mask", [True, False])
+def test_parts_give_what_one_product_gives(
+    monkeypatch: pytest.MonkeyPatch, part: int, kept: int, one_mask: bool
+):
+    torch.manual_seed(0)
+    tensors = [torch.randn(3, 4, 7, 8).bfloat16().requires_grad_() for _ in range(3)]
+    mask = torch.ones(1 if one_mask else 3, 1 if one_mask else 4, 7, 7, dtype=torch.bool)
+    mask[-1, -1, 2:, 5] = mask[0, :, :, 6] = False
+    scores = torch.matmul(tensors[0] * 8**-0.5, tensors[1].transpose(-1, -2))
+    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
+    wanted = torch.matmul(weights, tensors[2]).transpose(1, 2)
+    gradients = torch.autograd.grad(wanted.square().sum(), tensors)
+    monkeypatch.setattr(cpu, "PART", part)
+    monkeypatch.setattr(cpu, "MOST_KEPT", kept)
+    found, _ = cpu.attention(nn.Module(), *tensors, mask)
+    assert torch.equal(found, wanted)
+    assert all(map(torch.equal, torch.autograd.grad(found.square().sum(), tensors), gradients))
+
+
+def test_many_scores_are_never_there_together(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cpu, "PART", 12 * 12)
+    sizes: list[int] = []
+    softmax = Tensor.softmax
+    monkeypatch.setattr(
+        Tensor, "softmax", lambda scores, dim: sizes.append(scores.numel()) or softmax(scores, dim)
+    )
+    query = torch.randn(4, 2, 12, 8).bfloat16().requires_grad_()
+    cpu.attention(nn.Module(), query, query, query, None, is_causal=False)
+    assert sizes == [12 * 12] * 8
 
 
 @pytest.mark.parametrize("kind", ["none", "padding", "each query", "look back", "empty row"])

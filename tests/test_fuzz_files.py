@@ -31,7 +31,7 @@ PARAGRAPH = st.one_of(VALUES, st.fixed_dictionaries({"context": SCALARS, "qas": 
 SQUAD = st.lists(PARAGRAPH, max_size=3).map(lambda found: {"data": [{"paragraphs": found}]})
 CONTENTS = {
     "a.csv": st.one_of(BYTES, BYTES.map(lambda rest: b"text,label\n" + rest)),
-    "a.tsv": BYTES.map(lambda rest: b"text\tlabel\n" + rest),
+    "a.tsv": st.one_of(st.just(b""), BYTES).map(lambda rest: b"text\tlabel\na\tb\n" + rest),
     "a.csv.gz": BYTES,
     "a.conll": st.one_of(BYTES, BYTES.map(lambda rest: b"Oslo B-LOC\n" + rest)),
     "a.jsonl": st.one_of(BYTES, LINES.map(lambda rows: "\n".join(map(json.dumps, rows)).encode())),

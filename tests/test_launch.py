@@ -12,6 +12,7 @@ import pytest
 from conftest import TRAIN
 
 from finetune import launch
+from finetune.errors import UserError
 
 START = Callable[..., subprocess.CompletedProcess[str]]
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=4")
@@ -57,6 +58,12 @@ def test_a_signal_to_the_parent_alone_ends_all_and_saves(
 
 
 @linux
+def test_workers_do_not_outlive_a_run_that_was_killed(start: START, tmp_path: Path):
+    done = start(tmp_path / "run", "data.num_workers=2", kill={"epoch": 0, "batch": 5})
+    assert done.returncode == -signal.SIGKILL  # it returned: nobody else holds its output
+
+
+@linux
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.matrix)])
 def test_an_exception_on_one_device_ends_all_with_its_trace(start: START, tmp_path: Path, rank: int):
     done = start(tmp_path / "run", *TWO, kill={"epoch": 0, "batch": 3, "number": 0, "rank": rank})
@@ -82,6 +89,14 @@ def test_torchrun_makes_one_folder(start: START, tmp_path: Path):
     [folder] = (tmp_path / "outputs" / "local-minilm").iterdir()
     assert (folder / "metrics.json").is_file()
     assert (folder / ".hydra" / "config.yaml").is_file()
+
+
+def test_a_sweep_within_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch):
+    launch.check_sweep(is_sweep=True)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    launch.check_sweep(is_sweep=False)
+    with pytest.raises(UserError, match="would be run by each process for itself"):
+        launch.check_sweep(is_sweep=True)
 
 
 def test_fewer_held_out_rows_than_devices(start: START, tmp_path: Path):

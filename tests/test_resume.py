@@ -96,7 +96,7 @@ KILLS = {
     "mid-epoch": [{"epoch": 1, "batch": 7}],
     "epoch end": [{"epoch": 1, "batch": 0}],
     "twice in an epoch": [{"epoch": 0, "batch": 4}, {"epoch": 0, "batch": 10}],
-    "in validation": [{"epoch": 0, "batch": 0, "validation": True}],
+    "in validation, and after it": [{"epoch": 0, "batch": 0, "validation": True}, {"epoch": 1, "batch": 0}],
 }
 
 

@@ -14,6 +14,7 @@ from transformers import EncoderDecoderConfig
 from transformers.pytorch_utils import Conv1D
 
 from finetune.errors import UserError, listed
+from finetune.options import Count, Share
 from finetune.tuning import Tuning, head
 
 ALL = "all-linear"
@@ -31,9 +32,9 @@ TASK_TYPES = {
 def lora(
     model: nn.Module,
     *,
-    r: int,
+    r: Count,
     alpha: int,
-    dropout: float,
+    dropout: Share,
     target_modules: list[str] | str | None,
     use_rslora: bool,
     use_dora: bool,

@@ -13,8 +13,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's, from malloc.h
-# of one layer: above it (256 MiB, kept until the backward pass) the flash kernel, which keeps none
-MOST_SCORES = 2**27
+PART = 2**21  # scores that are computed together: 4 MiB, which stay in the cache
+MOST_KEPT = 2**24  # of a layer until the backward pass: 32 MiB; where there are more, none
 
 
 def has_bf16() -> bool:
@@ -49,7 +49,7 @@ def attention(
     """Attend as transformers' ``sdpa`` does, in bfloat16 on a CPU by plain matrix products.
 
     torch's flash kernel for CPUs gains nothing from bfloat16, while matrix products do: twice its speed at
-    128 to 512 tokens. The kernel saves the memory of the scores, so it takes over, in float32, where they are many.
+    128 to 512 tokens. It serves, in float32, where each position looks back and there is no mask.
     Where nothing is gained (float32, attention dropout, grouped heads, other devices) torch chooses.
 
     Args:
@@ -67,7 +67,7 @@ def attention(
     """
     plain = (
         query.device.type == "cpu"
-        and query.dtype == torch.bfloat16
+        and query.dtype == key.dtype == value.dtype == torch.bfloat16
         and dropout == 0.0
         and key.shape[1] == query.shape[1]
         and kwargs.get("position_bias") is None
@@ -79,8 +79,7 @@ def attention(
         )
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
-    looks_back = attention_mask is None and causal and query.shape[2] > 1
-    if looks_back or query.shape[:3].numel() * key.shape[2] > MOST_SCORES:
+    if attention_mask is None and causal and query.shape[2] > 1:
         output, _ = sdpa_attention_forward(
             module,
             query.float(),
@@ -93,11 +92,91 @@ def attention(
         )
         return output.to(query.dtype), None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = torch.matmul(query * scale, key.transpose(-1, -2))
+    unseen = None
     if attention_mask is not None:
-        away = torch.finfo(scores.dtype).min
-        scores += torch.zeros_like(attention_mask, dtype=scores.dtype).masked_fill_(~attention_mask, away)
-    return torch.matmul(scores.softmax(dim=-1), value).transpose(1, 2).contiguous(), None
+        columns = (~attention_mask).flatten(0, 2).any(dim=0).nonzero()
+        unseen = ~attention_mask[..., int(columns[0]) :] if len(columns) else None
+    attended: Tensor = Attention.apply(query * scale, key, value, unseen)  # type: ignore[no-untyped-call]
+    return attended, None
+
+
+class Attention(torch.autograd.Function):
+    """Softmax attention by matrix products, part by part: a part's scores stay in the processor's cache.
+
+    The weights of all parts are kept for the backward pass where they are few, else computed again, which costs
+    about what was saved by the cache. Values and gradients are to the bit those of one product over all.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, unseen: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            ctx: torch's.
+            query: (batch, heads, queries, head size), scaled.
+            key: (batch, heads, keys, head size).
+            value: (batch, heads, keys, head size).
+            unseen: (batch, 1 or heads, queries, last keys), True where no attention is paid; it is to all keys before.
+
+        Returns:
+            (batch, queries, heads, head size).
+        """
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+        output = _transposed(query, size=value.shape[-1])
+        kept = []
+        keep = query.shape[:3].numel() * key.shape[2] <= MOST_KEPT
+        for part in _parts(query, key):
+            weights = _weights(query, key, unseen, part)
+            output[part] = torch.matmul(weights, value[part])
+            if keep:
+                kept.append(weights)
+        ctx.save_for_backward(query, key, value, unseen, *kept)
+        return output.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients of query, key and value."""
+        query, key, value, unseen, *kept = ctx.saved_tensors
+        gradient = gradient.transpose(1, 2).contiguous()
+        to_query, to_key, to_value = (
+            _transposed(tensor, size=tensor.shape[-1]) for tensor in (query, key, value)
+        )
+        for number, part in enumerate(_parts(query, key)):
+            weights = kept[number] if kept else _weights(query, key, unseen, part)
+            to_value[part] = torch.matmul(weights.transpose(-1, -2), gradient[part])
+            to_weights = torch.matmul(gradient[part], value[part].transpose(-1, -2))
+            to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
+            to_query[part] = torch.matmul(to_scores, key[part])
+            to_key[part] = torch.matmul(to_scores.transpose(-1, -2), query[part])
+        return to_query, to_key, to_value, None
+
+
+def _parts(query: Tensor, key: Tensor) -> list[tuple[slice, slice]]:
+    """Cut (batch, heads) into pieces whose scores are few."""
+    batch, heads, queries = query.shape[:3]
+    scores = queries * key.shape[2]
+    rows, together = max(1, PART // (heads * scores)), max(1, PART // scores)
+    return [
+        (slice(row, row + rows), slice(head, head + together))
+        for row in range(0, batch, rows)
+        for head in range(0, heads, together)
+    ]
+
+
+def _weights(query: Tensor, key: Tensor, unseen: Tensor | None, part: tuple[slice, slice]) -> Tensor:
+    scores = torch.matmul(query[part], key[part].transpose(-1, -2))
+    if unseen is not None:
+        rows, heads = part
+        there = unseen.expand(query.shape[0], -1, -1, -1)[rows, heads if unseen.shape[1] > 1 else slice(None)]
+        away = torch.zeros_like(there, dtype=scores.dtype).masked_fill_(there, torch.finfo(scores.dtype).min)
+        scores[..., -there.shape[-1] :] += away
+    return scores.softmax(dim=-1)
+
+
+def _transposed(like: Tensor, *, size: int) -> Tensor:
+    """Return an empty (batch, heads, length, size) that lies in memory as (batch, length, heads, size) does."""
+    batch, heads, length = like.shape[:3]
+    return like.new_empty(batch, length, heads, size).transpose(1, 2)
 
 
 class Dropout(nn.Dropout):

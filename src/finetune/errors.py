@@ -1,11 +1,21 @@
 """Errors meant for people: printed without a traceback, at most five lines, exit code 1."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
 class UserError(Exception):
     """What went wrong, what was expected, and how to fix it. Entry points print it as it is."""
+
+
+@contextmanager
+def about(what: object) -> Iterator[None]:
+    """Put before what is said of rows the file or data set that they are of."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
 
 
 def listed(options: Iterable[object], limit: int = 8) -> str:

@@ -1,11 +1,11 @@
 """One process a device, started by torchrun's own agent: ``python train.py trainer=ddp`` and ``torchrun train.py`` are the same."""
 
-import ctypes
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +13,9 @@ from typing import Any
 
 from finetune.errors import UserError
 
-CHILD = "FINETUNE_RANK"
-"""Set in the processes that :func:`run_ranks` starts."""
+CHILD = "FINETUNE_PARENT"
+"""Names the process that started this one by :func:`run_ranks`."""
 
-PR_SET_PDEATHSIG = 1  # from Linux' prctl.h
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 GRACE = 30  # seconds for saving, after a signal
 
@@ -25,6 +24,19 @@ def is_rank() -> bool:
     """Say whether this process was started as one of several, by us, by torchrun or by SLURM."""
     slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_RANK" in os.environ or slurm
+
+
+def check_sweep(*, is_sweep: bool) -> None:
+    """Refuse a sweep in processes that others have started: each would run it, in a folder of its own.
+
+    Raises:
+        UserError: says what starts the processes in a sweep.
+    """
+    if is_sweep and is_rank():
+        raise UserError(
+            "A sweep (-m) within torchrun or several SLURM tasks would be run by each process for itself.\n"
+            "Leave them out: python train.py -m … trainer=ddp starts the processes of each job."
+        )
 
 
 def num_devices(*, accelerator: str, devices: Any) -> int:
@@ -77,7 +89,7 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
         shutdown_timeout=GRACE,
     )
     sys.stdout.flush()
-    os.environ[CHILD] = "1"
+    os.environ[CHILD] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_ranks)))
     logging.getLogger("torch.distributed.elastic").setLevel(
         logging.CRITICAL
@@ -93,9 +105,19 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
 
 
 def end_with_parent() -> None:
-    """In a process that :func:`run_ranks` started: save and stop where its parent is killed. Linux only."""
-    if CHILD in os.environ and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    """In a process that :func:`run_ranks` started: where its parent is killed, save and stop."""
+    if CHILD not in os.environ:
+        return
+    parent = int(os.environ[CHILD])
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)
+        os._exit(128 + signal.SIGTERM)  # it waits for another process, which has ended
+
+    threading.Thread(target=watch, daemon=True, name="end_with_parent").start()
 
 
 @contextmanager
@@ -105,9 +127,22 @@ def as_it_was() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in HANDLED}
     try:
         yield
+        _leave_group()
+    except SystemExit:
+        _leave_group()
+        raise
     finally:
         os.environ.clear()
         os.environ.update(variables)
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def _leave_group() -> None:
+    """End the threads of a process group: left to the interpreter's end they abort it now and then, and its exit code."""
+    if "torch.distributed" in sys.modules:
+        from torch import distributed
+
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.destroy_process_group()

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
 from finetune.errors import UserError
+from finetune.options import Share
 from finetune.tuning import EMBEDDINGS
 
 LAYER = re.compile(r"(.*?)\.(\d+)\.")
@@ -87,7 +88,7 @@ def layers_above(model: nn.Module) -> dict[int, int]:
     return above | dict.fromkeys(lowest, max(lengths.values(), default=0))
 
 
-def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: float) -> LRScheduler:
+def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: Share) -> LRScheduler:
     """Build one of transformers' schedules, with the warm-up as a share of all steps.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from finetune.errors import UserError
+from finetune.options import Share
 from finetune.tuning import Tuning, below, body, freeze, transformer_layers, weights
 
 
@@ -61,7 +62,7 @@ class Phases:
         self._step, self._num_steps = checkpoint["global_step"], checkpoint["phased_over"]
 
 
-def gradual(model: nn.Module, *, share: float) -> Tuning:
+def gradual(model: nn.Module, *, share: Share) -> Tuning:
     """Begin with what stands above the layers; one layer after another joins, from the top, the embeddings last.
 
     Source: Howard and Ruder (2018), ULMFiT, where one joins each epoch.
@@ -81,7 +82,7 @@ def gradual(model: nn.Module, *, share: float) -> Tuning:
     return Tuning(phases=Phases(model, frozen_at, probes=False))
 
 
-def linear_probe_then_full(model: nn.Module, *, share: float) -> Tuning:
+def linear_probe_then_full(model: nn.Module, *, share: Share) -> Tuning:
     """Move the head alone until it fits the pretrained features, then everything (Kumar et al., 2022, LP-FT).
 
     Args:

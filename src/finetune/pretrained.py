@@ -20,13 +20,20 @@ from transformers import (
 
 from finetune import embedded, hub
 from finetune.checkpoint_io import not_plain
-from finetune.errors import UserError
+from finetune.errors import UserError, did_you_mean
+from finetune.options import Share
 from finetune.run import Run
+from finetune.weights import check_weights
 
 NEW = re.compile("pooler|crossattention|qa_outputs|classif")
 """Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+TOLD = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
+"""What the libraries raise with words of their own; anything else says little without its name."""
+
+FILES = {"AutoConfig": "config.json", "AutoTokenizer": "tokenizer.json and tokenizer_config.json"}
 
 ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 """What configurations call the dropout of attention weights."""
@@ -59,7 +66,7 @@ class PretrainedModel:
         revision: str | None = None,
         trust_remote_code: bool = False,
         pooling: Literal["mean", "cls"] | None = None,
-        attention_dropout: float | None = None,
+        attention_dropout: Share | None = None,
         load_weights: bool = True,
     ) -> None:
         self.run = Run(Path(from_run).expanduser()) if from_run is not None else None
@@ -83,12 +90,45 @@ class PretrainedModel:
         """Load the fast tokenizer; one that cannot pad does so with its end-of-text token.
 
         Raises:
-            UserError: nothing by this name can be reached.
+            UserError: nothing by this name can be reached, it cannot pad, or it knows more tokens than the model.
         """
         tokenizer = self._load(AutoTokenizer)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        self._check_tokenizer(tokenizer)
         return tokenizer
+
+    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+            raise UserError(
+                f"{self.name}: its tokenizer knows no words: transformers found no files of one.\n"
+                "Expected tokenizer.json, or vocab.txt or the like, beside config.json."
+            )
+        if tokenizer.pad_token is None:
+            raise UserError(
+                f"{self.name}: its tokenizer has no padding token, and no end-of-text token to take for it.\n"
+                'Name one of its tokens in tokenizer_config.json, such as "pad_token": "[PAD]".'
+            )
+        largest = max(tokenizer.get_vocab().values())
+        rows = getattr(self._load(AutoConfig).get_text_config(), "vocab_size", None)
+        if rows is not None and largest >= rows:
+            raise UserError(
+                f"{self.name}: its tokenizer does not fit the model: its token ids go to {largest:,}, the model embeds "
+                f"{rows:,} tokens.\nPut the tokenizer beside it that it was trained with."
+            )
+
+    def check_weights(self) -> None:
+        """Look whether the weights are there and whole, where they lie in a local folder.
+
+        Raises:
+            UserError: they are not.
+        """
+        if self.run is not None:
+            self.run.check_best()
+            return
+        folder = Path(embedded.resolve(self.name)).expanduser()
+        if folder.is_dir():
+            check_weights(folder)
 
     def load_config(self, **head: Any) -> PreTrainedConfig:
         """Load the configuration alone (a small file), with the head's settings in it.
@@ -206,7 +246,11 @@ class PretrainedModel:
         folder = Path(source).expanduser()
         local = folder.is_dir()
         if not local and (folder.is_absolute() or source.startswith((".", "~"))):
-            raise UserError(f"model.pretrained_model_name_or_path: there is no folder {name}.")
+            beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            raise UserError(
+                f"model.pretrained_model_name_or_path: there is no folder {name}.\n"
+                f"{did_you_mean(folder.name, beside)}Relative paths start at {Path.cwd()}."
+            )
         if local and not (folder / "config.json").is_file():
             raise UserError(
                 f"model.pretrained_model_name_or_path: {name} holds no config.json.\n"
@@ -219,7 +263,9 @@ class PretrainedModel:
             )
         except pickle.UnpicklingError as error:
             raise UserError(not_plain(f"{name}: pytorch_model.bin", error)) from error
-        except (OSError, ValueError, RuntimeError, EOFError, SafetensorError) as error:
+        except Exception as error:  # of files that are no model's, in any way
+            if self._code["trust_remote_code"] and not isinstance(error, TOLD):
+                raise  # a bug of the code that came with the model
             if "trust_remote_code" in str(error):
                 raise UserError(
                     f"{name} brings Python code of its own, which is not run unless you say so. Nothing was run.\n"
@@ -227,7 +273,11 @@ class PretrainedModel:
                     "model.trust_remote_code=true model.revision=COMMIT (40 digits of 0-9a-f)"
                 ) from error
             if local:
-                raise UserError(f"Cannot load {name}: {_first_line(error)}") from error
+                files = FILES.get(auto_class.__name__, "config.json and model.safetensors")
+                raise UserError(
+                    f"Cannot load {files} of {name}: {_first_line(error)}.\n"
+                    "Expected them as save_pretrained writes them: copy the folder anew, or name another model."
+                ) from error
             reason = (
                 _first_line(error)
                 if online
@@ -250,4 +300,6 @@ def reads_left_to_right(config: PreTrainedConfig) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")[:300]
+    if isinstance(error, TOLD):
+        return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -28,5 +28,6 @@ def quiet() -> None:
         datasets.disable_progress_bars()  # a bar in a log file is a line for each of its states
     for logger in ("lightning.pytorch", "lightning.fabric", "absl"):  # absl speaks for rouge-score
         logging.getLogger(logger).setLevel(logging.WARNING)
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # it raises what it has logged
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)

@@ -166,17 +166,25 @@ class Run:
             state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
         return state
 
-    def best_checkpoint(self) -> dict[str, Any]:
-        """Read the best checkpoint.
+    def check_best(self) -> None:
+        """Look for the best checkpoint.
 
         Raises:
-            UserError: there is none, or it cannot be read.
+            UserError: there is none.
         """
         if not self.best.is_file():
             raise UserError(
                 f"{self.folder} holds no checkpoints/best.ckpt: the run has not finished an epoch.\n"
                 "Name the folder of a finished run, as printed at its end."
             )
+
+    def best_checkpoint(self) -> dict[str, Any]:
+        """Read the best checkpoint.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        self.check_best()
         checkpoint = read_checkpoint(self.best)
         if "state_dict" not in checkpoint:
             raise UserError(f"{self.best} cannot be loaded: it holds no state_dict.")

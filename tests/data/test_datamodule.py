@@ -12,13 +12,13 @@ from finetune.errors import UserError
 
 @pytest.fixture
 def made(tiny_bert: Path):
-    def make(path: object, **settings: object) -> DataModule:
+    def make(path: object, *, max_length: int = 32, **settings: object) -> DataModule:
         preprocessor = TextClassificationPreprocessor(
             tokenizer=AutoTokenizer.from_pretrained(tiny_bert),
             text_columns=["text"],
             label_column="label",
             label_names=None,
-            max_length=32,
+            max_length=max_length,
             truncation="head",
         )
         defaults = {
@@ -218,3 +218,18 @@ def test_rows_of_one_class_are_refused(made, tmp_path: Path):
     )
     with pytest.raises(UserError, match="Every training row has the label 'good', of 2"):
         made(tmp_path / "s")
+
+
+def test_batches_have_few_widths_and_a_budget_counts_them(made, tmp_path: Path):
+    path = tmp_path / "texts.csv"
+    rows = [("a " * length, length % 2) for length in range(40, 60)] * 5
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    widths = set()
+    for settings in ({"batch_size": 1}, {"max_tokens_per_batch": 200}):
+        data = made(path, max_length=64, **settings)
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+            for batch in loader:
+                widths.add(batch["input_ids"].shape[1])
+                assert batch["input_ids"].shape == batch["attention_mask"].shape
+                assert "max_tokens_per_batch" not in settings or batch["input_ids"].numel() <= 200
+    assert widths == set(range(42, 63, 2))  # of 20 lengths

@@ -207,7 +207,7 @@ def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.csv", b"text,label\nHello, world,good\n", "the first row has 3 values for 2 columns"),
+        ("a.csv", b"text,label\nHello, world,good\n", "line 2: the row has 3 value(s) for 2 columns"),
         ("a.csv", b"text\0,label\na,b\n", "holds a NUL"),
         ("a.csv.gz", b"text,label\na,b\n", "not a whole gzip file"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a"}')[:-6], "not a whole gzip file"),

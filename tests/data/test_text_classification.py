@@ -53,9 +53,16 @@ def test_what_stays_of_a_long_text(tiny_bert: Path, truncation: str, head: int):
     assert [len(row) for row in features["attention_mask"]] == [10, 4]
 
 
-def test_a_cut_inside_pairs_or_of_another_name_is_refused(tiny_bert: Path):
-    with pytest.raises(UserError, match="head, tail, head_tail"):
-        preprocessor(tiny_bert, truncation="middle")
+def test_what_is_cut_is_said_whatever_stays(tiny_bert: Path):
+    fits, long = "a b c d e f g h", "a b c d e f g h i"
+    for truncation in ("head", "tail", "head_tail"):
+        made = preprocessor(tiny_bert, max_length=10, truncation=truncation)
+        assert made({"text": [fits, long, "a"]}, training=True)["cut"] == [False, True, False]
+    pairs = preprocessor(tiny_bert, max_length=12, text_columns=["a", "b"])
+    assert pairs({"a": [fits, long], "b": [fits, ""]}, training=True)["cut"] == [True, False]
+
+
+def test_a_cut_inside_pairs_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="pairs"):
         preprocessor(tiny_bert, truncation="tail", text_columns=["a", "b"])
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 from transformers import (
     AlbertConfig,
@@ -199,3 +199,28 @@ def test_every_shipped_architecture_trains_and_freezes(tmp_path: Path, name: str
     tuning.frozen(made.model, num_layers=1)
     counts = made.num_parameters()
     assert 0 < counts["parameters/trainable"] < counts["parameters/total"]
+
+
+@pytest.mark.parametrize(("accumulated", "wanted"), [(1, [False] * 4), (2, [True, False] * 2)])
+def test_gradients_are_freed_after_each_step(tiny_bert: Path, accumulated: int, wanted: list[bool]):
+    held: list[bool] = []
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer: Trainer, made: TextClassification, *_: object) -> None:
+            held.append(any(parameter.grad is not None for parameter in made.parameters()))
+
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        accumulate_grad_batches=accumulated,
+        gradient_clip_val=1.0,
+        callbacks=[Look()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
+    made = task(tiny_bert)
+    before = [parameter.detach().clone() for parameter in made.parameters()]
+    trainer.fit(made, DataLoader([batch([0, 1, 2])] * 4, batch_size=None))
+    assert held == wanted
+    assert any(not torch.equal(old, new) for old, new in zip(before, made.parameters(), strict=True))

@@ -48,6 +48,12 @@ class LastCheckpoint(Checkpoint):
             for number in STOPS:  # Lightning puts back at the end what it found at the start
                 signal.signal(number, self._ask)
 
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _end_at_once(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _end_at_once(trainer)
+
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         loop = trainer.fit_loop.epoch_loop
         fetcher = trainer.fit_loop._data_fetcher
@@ -63,6 +69,8 @@ class LastCheckpoint(Checkpoint):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if _within_fit(trainer):
             self._save_or_stop(trainer, validation_pending=True)
+        else:
+            _end_at_once(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if _within_fit(trainer) and trainer.world_size == 1:  # devices may have different numbers of batches
@@ -77,11 +85,13 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         checkpoint["should_stop"] = trainer.should_stop
         checkpoint["folder"] = str(self.path.parent)
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
         if self._validation_pending:
             # as Lightning itself marks a validation that was broken off: it is begun anew
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             progress["total"] = dict(NOTHING_BEGUN)
             progress["current"] = dict.fromkeys(NOTHING_BEGUN, 0)
+        else:  # the mark outlives a validation that was begun anew, which would then be run once more
+            progress["total"] = dict.fromkeys(NOTHING_BEGUN, progress["total"]["completed"])
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -131,6 +141,20 @@ class LastCheckpoint(Checkpoint):
             if number == signal.SIGUSR1 and job is not None:
                 subprocess.run(["scontrol", "requeue", job], check=False)
         raise SystemExit(128 + number)
+
+
+def _end_at_once(trainer: Trainer) -> None:
+    """Let signals end the process where nothing is to be saved.
+
+    Lightning's own handler tells the other devices, and waits for ever for one that is waiting for this one.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPS:
+            signal.signal(number, _exit if trainer.world_size == 1 else signal.SIG_DFL)
+
+
+def _exit(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)
 
 
 def _moved(value: Any, before: str, now: str) -> Any:

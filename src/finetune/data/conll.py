@@ -51,7 +51,7 @@ def read_conll(path: Path) -> Dataset:
                     words.append(columns[0])
                     tags.append(columns[-1])
     except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
+        raise not_utf8(path) from error
     end_sentence()
     if not rows["tokens"]:
         raise UserError(

@@ -11,6 +11,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from finetune.data import health, splits
+from finetune.data.padding import rounded
 from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
 from finetune.data.sampler import (
@@ -22,7 +23,9 @@ from finetune.data.sampler import (
 )
 from finetune.data.tokens import tokenize
 from finetune.data.trunk_states import TrunkStates, WithTrunkStates, collate
-from finetune.errors import UserError, listed
+from finetune.data.workers import worker_settings
+from finetune.errors import UserError, about, listed
+from finetune.options import Count, Seed, Whole
 
 
 class DataModule(LightningDataModule):
@@ -66,15 +69,15 @@ class DataModule(LightningDataModule):
         test_split: str | None,
         validation_fraction: float,
         test_fraction: float,
-        split_seed: int,
+        split_seed: Seed,
         drop_duplicates: bool,
         drop_leaked: bool,
-        max_train_samples: int | None,
-        max_eval_samples: int | None,
-        batch_size: int,
-        max_tokens_per_batch: int | None,
-        num_workers: int,
-        seed: int,
+        max_train_samples: Count | None,
+        max_eval_samples: Count | None,
+        batch_size: Count,
+        max_tokens_per_batch: Count | None,
+        num_workers: Whole,
+        seed: Seed,
     ) -> None:
         super().__init__()
         self.preprocessor = preprocessor
@@ -135,8 +138,9 @@ class DataModule(LightningDataModule):
             held_out = [health.fingerprints(prepared[split]) for split in ("validation", "test")]
             leaked = np.isin(health.fingerprints(prepared["train"]), np.concatenate(held_out))
             prepared["train"] = health.without(leaked, prepared["train"], why="held out too", path=self.path)
-        strata = self.preprocessor.strata(prepared["train"])
-        health.tell(prepared, strata=strata, names=list(self.head.get("id2label", {}).values()))
+        strata_of = {split: self.preprocessor.strata(rows) for split, rows in prepared.items()}
+        with about(self._source("train")):
+            health.tell(prepared, strata=strata_of, names=list(self.head.get("id2label", {}).values()))
         for split, rows in prepared.items():
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
@@ -146,6 +150,7 @@ class DataModule(LightningDataModule):
             )
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
+        health.tell_cut(self.datasets, max_length=getattr(self.preprocessor, "max_length", 0))
 
     def _prepare(self, raw: dict[str, Dataset]) -> dict[str, Dataset]:
         """Pick the splits that the data set has, checked."""
@@ -158,8 +163,16 @@ class DataModule(LightningDataModule):
         for split, rows in present.items():
             if len(rows) == 0:
                 raise UserError(f"The {split} split of {self.path} has no rows.\nExpected at least one.")
-        self.preprocessor.fit(present["train"])
-        return {split: self.preprocessor.prepare(rows, split=split) for split, rows in present.items()}
+        with about(self._source("train")):
+            self.preprocessor.fit(present["train"])
+        prepared = {}
+        for split, rows in present.items():
+            with about(self._source(split)):
+                prepared[split] = self.preprocessor.prepare(rows, split=split)
+        return prepared
+
+    def _source(self, split: str) -> object:
+        return self.path.get(split) if isinstance(self.path, Mapping) else self.path
 
     def _carve(self, train: Dataset, fraction: float, split: str) -> tuple[Dataset, Dataset]:
         if not 0 < fraction < 1 or len(train) < 2:
@@ -180,7 +193,7 @@ class DataModule(LightningDataModule):
         self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0
     ) -> LengthGroupedBatches:
         return LengthGroupedBatches(
-            lengths=self.lengths("train"),
+            lengths=self._lengths_to_batch("train"),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             seed=self.seed,
@@ -217,7 +230,7 @@ class DataModule(LightningDataModule):
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
         rank, world_size = self._rank()
         batches = held_out_batches(
-            self.lengths(split),
+            self._lengths_to_batch(split),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             rank=rank,
@@ -228,7 +241,7 @@ class DataModule(LightningDataModule):
     def every_row(self, split: str) -> tuple[np.ndarray, DataLoader[dict[str, Any]]]:
         """Return the rows of a split, the shortest first, and a loader of them all for one process."""
         batches = held_out_batches(
-            self.lengths(split), batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
+            self._lengths_to_batch(split), batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
         )
         return np.concatenate(batches), self._loader(split, batches)
 
@@ -237,11 +250,16 @@ class DataModule(LightningDataModule):
         lengths: np.ndarray = self.datasets[split].data.column("length").to_numpy()
         return lengths
 
+    def _lengths_to_batch(self, split: str) -> np.ndarray:
+        """Return the lengths that batches are made by; a budget counts padding, so theirs are widths, on any device."""
+        lengths = self.lengths(split)
+        return lengths if self.max_tokens_per_batch is None else rounded(lengths)
+
     def _loader(
         self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches
     ) -> DataLoader[dict[str, Any]]:
         dataset: Any = self.datasets[split]
-        collate_fn: Any = self.preprocessor.collate
+        collate_fn: Any = partial(self.preprocessor.collate, few_widths=self._few_widths)
         if split in self.trunk_states:
             dataset = WithTrunkStates(dataset, self.trunk_states[split])
             collate_fn = partial(collate, inner=collate_fn)
@@ -254,9 +272,13 @@ class DataModule(LightningDataModule):
             dataset,
             batch_sampler=batches,
             collate_fn=collate_fn,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            **(worker_settings(self.num_workers) if self.num_workers > 0 else {}),
         )
+
+    @property
+    def _few_widths(self) -> bool:
+        """Whether batches have few widths: on CPUs, see :func:`finetune.data.padding.width`."""
+        return self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -100,18 +100,18 @@ class DialoguePreprocessor:
             ids = self._start() + [token for turn in turns for token in self._turn(turn)]
         return ids[-self.max_length :]
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad to the longest of the batch.
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
+        """Pad to one width.
 
         Returns:
             ``input_ids``, ``attention_mask`` and ``labels`` (batch, length), and ``rows`` with ``prompt_ids``, ``source``
             and ``references`` where held out.
         """
-        ids = [row["input_ids"] for row in features]
+        ids, most = [row["input_ids"] for row in features], self.max_length
         batch: dict[str, Any] = {
-            "input_ids": pad(ids, value=self.tokenizer.pad_token_id),
-            "attention_mask": pad([[1] * len(row) for row in ids], value=0),
-            "labels": pad([row["labels"] for row in features], value=-100),
+            "input_ids": pad(ids, value=self.tokenizer.pad_token_id, most=most, few=few_widths),
+            "attention_mask": pad([[1] * len(row) for row in ids], value=0, most=most, few=few_widths),
+            "labels": pad([row["labels"] for row in features], value=-100, most=most, few=few_widths),
         }
         if "prompt_ids" in features[0]:
             names = ("prompt_ids", "source", "references")

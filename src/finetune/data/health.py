@@ -7,11 +7,12 @@ import numpy as np
 from datasets import Dataset
 from lightning.pytorch.utilities import rank_zero_only
 
-from finetune.errors import UserError
+from finetune.errors import UserError, listed
 
 log = logging.getLogger(__name__)
 
 ANSWERS = {"labels", "tags", "answers", "answer_starts"}
+MANY = 20  # rows, from which on it says something that most have a label of their own
 UNEVEN = 10  # times as many rows in the largest class as in the smallest: worth a line
 
 
@@ -48,19 +49,24 @@ def without(mask: np.ndarray, train: Dataset, *, why: str, path: object) -> Data
     return train.select(np.flatnonzero(~mask))
 
 
-def tell(rows: dict[str, Dataset], *, strata: Sequence[int] | None, names: Sequence[str]) -> None:
+def tell(rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], names: Sequence[str]) -> None:
     """Log a line for each thing that a person should know before they believe a figure.
 
     Args:
         rows: each split, as it goes to the tokenizer.
-        strata: the class of each training row where it has exactly one.
+        strata: of each split, the class of each row where it has exactly one.
         names: of the classes.
 
     Raises:
-        UserError: all training rows are of one class.
+        UserError: all training rows are of one class, or hold the same.
     """
     hashed = {split: fingerprints(one) for split, one in rows.items()}
     count = int(repeated(hashed["train"]).sum())
+    if strata["train"] is not None and 0 < count == len(hashed["train"]) - 1:
+        raise UserError(
+            f"All {len(hashed['train']):,} training rows hold the same, or nothing: there is nothing to tell their classes by.\n"
+            "Was the wrong column named, or the file cut?"
+        )
     if count:
         rank_zero_only(log.warning)(
             f"train: {count:,} of {len(hashed['train']):,} rows repeat another; data.drop_duplicates=true leaves them out"
@@ -72,8 +78,8 @@ def tell(rows: dict[str, Dataset], *, strata: Sequence[int] | None, names: Seque
                 f"{split}: {count:,} of {len(hashed[split]):,} rows are also in train, so figures come out too good; "
                 "data.drop_leaked=true takes them out of train"
             )
-    if strata is not None:
-        counts = np.bincount(strata, minlength=len(names))
+    if strata["train"] is not None:
+        counts = np.bincount(strata["train"], minlength=len(names))
         if (counts > 0).sum() < 2:
             raise UserError(
                 f"Every training row has the label {names[int(counts.argmax())]!r}, of {len(names)}.\n"
@@ -81,7 +87,37 @@ def tell(rows: dict[str, Dataset], *, strata: Sequence[int] | None, names: Seque
             )
         if counts.min() * UNEVEN <= counts.max():
             order = np.argsort(-counts)
-            most = ", ".join(f"{names[i]} {counts[i]:,}" for i in order[:2])
+            most = ", ".join(f"{names[i]} {counts[i]:,}" for i in order[: min(2, len(names) - 1)])
             rank_zero_only(log.warning)(
                 f"train: classes are uneven: {most} … {names[order[-1]]} {counts[order[-1]]:,}; look at f1, not at accuracy"
             )
+        for split in ("validation", "test"):
+            classes = np.asarray(strata[split])
+            unseen = classes[counts[classes] == 0]
+            if len(unseen):
+                rank_zero_only(log.warning)(
+                    f"{split}: {len(unseen):,} of {len(classes):,} rows have a label that no training row has: "
+                    f"{listed(names[i] for i in np.unique(unseen))}"
+                )
+        if MANY < len(strata["train"]) < 2 * len(names):
+            rank_zero_only(log.warning)(
+                f"train: {len(names):,} labels for {len(strata['train']):,} rows: is data.label_column the right column?"
+            )
+
+
+def tell_cut(rows: dict[str, Dataset], *, max_length: int) -> None:
+    """Log a line with how many texts of each split were longer than the model was to read.
+
+    Args:
+        rows: each split, tokenized, with ``cut`` where its task cuts texts.
+        max_length: tokens.
+    """
+    told = []
+    for split, one in rows.items():
+        count = int(np.count_nonzero(one["cut"])) if "cut" in one.column_names else 0
+        if count:
+            told.append(f"{split} {count:,} of {len(one):,} ({count / len(one):.0%})")
+    if told:
+        rank_zero_only(log.info)(
+            f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(told)}"
+        )

@@ -77,12 +77,15 @@ def infer(train: Dataset, column: str, *, label_names: Sequence[str] | None) -> 
         names = list(inner.names)
     else:
         flat = [item for value in values for item in (value or [])] if several else values
+        flat = [value for value in flat if not is_missing(value)]
         numbers = _as_numbers(flat)
         if numbers and not several and any(not number.is_integer() for number in numbers):
             return Labels(names=["value"], problem_type=REGRESSION)
         if not several and str(getattr(inner, "dtype", "")).startswith("float"):
             return Labels(names=["value"], problem_type=REGRESSION)
-        unique = {_name(value) for value in flat if value is not None}
+        if not several and not numbers:
+            _refuse_mixture(values, column)
+        unique = {_name(value) for value in flat}
         names = sorted(unique, key=float) if numbers else sorted(unique)
     if len(names) < 2:
         raise UserError(
@@ -97,15 +100,45 @@ def decoded(dataset: Dataset, column: str, *, label_names: Sequence[str] | None)
     feature = dataset.features[column]
     several = isinstance(feature, List)
     inner = feature.feature if several else feature
-    names = [str(name) for name in label_names] if label_names is not None else getattr(inner, "names", None)
+    names: list[str] | None = (
+        [str(name) for name in label_names] if label_names is not None else getattr(inner, "names", None)
+    )
     values = list(dataset[column])
-    if names is None or not str(getattr(inner, "dtype", "")).startswith(("int", "uint")):
+    if names is None:
+        return values
+    if label_names is not None and not several and _are_indices(values, names):  # of CSV files, as text
+        values = [value if is_missing(value) else int(value) for value in values]
+    elif not str(getattr(inner, "dtype", "")).startswith(("int", "uint")):
         return values
 
     def name(index: int | None) -> Any:
         return names[index] if index is not None and 0 <= index < len(names) else index
 
     return [[name(item) for item in value] if several else name(value) for value in values]
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether there is no label: nothing, or an empty text, as CSV has it."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _are_indices(values: Sequence[Any], names: Sequence[str]) -> bool:
+    texts = {value.strip() for value in values if isinstance(value, str)} - {""}
+    return bool(texts) and all(text.isdecimal() and text.isascii() for text in texts) and not texts & {*names}
+
+
+def _refuse_mixture(values: Sequence[Any], column: str) -> None:
+    """Refuse numbers with a fraction among which stands a word: a regression with a slip, hardly classes."""
+    present = [(index, value) for index, value in enumerate(values) if not is_missing(value)]
+    words = [(index, value) for index, value in present if not _as_numbers([value])]
+    fractions = {number for _, value in present for number in _as_numbers([value]) if not number.is_integer()}
+    if fractions and 10 * len(words) <= len(present):
+        index, value = words[0]
+        raise UserError(
+            f"The train split, row {index + 1}, column {column!r}: {value!r} is not a number, as the other labels are "
+            f"({len(words)} such row(s)).\n"
+            f"Mend or remove these rows; or, if all are classes, name them: data.label_names=[{value},…]"
+        )
 
 
 def _name(value: Any) -> str:

@@ -1,6 +1,6 @@
 """What a model can read at a time, checked before anything is tokenized."""
 
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from finetune.errors import UserError
 
@@ -53,3 +53,14 @@ def cut(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, tokens: int) ->
             text = text[: min(spans[tokens - 1][1], spans[tokens][0])]
         shorter.append(text)
     return shorter
+
+
+def were_cut(encoded: BatchEncoding, *, max_length: int) -> list[bool]:
+    """Say which texts were longer than a tokenizer has left them: it keeps what it has cut off.
+
+    A tokenizer that is not a fast one does not: all that fill the length count.
+    """
+    full = [len(ids) >= max_length for ids in encoded["input_ids"]]
+    return [
+        fills and (not encoded.is_fast or bool(encoded[row].overflowing)) for row, fills in enumerate(full)
+    ]

@@ -9,8 +9,9 @@ from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBas
 
 from finetune.data.columns import check_columns, check_texts
 from finetune.data.lengths import check_length
-from finetune.data.padding import pad
+from finetune.data.padding import pad, pad_inputs
 from finetune.errors import UserError
+from finetune.options import Share
 
 
 class MaskedLMPreprocessor:
@@ -32,7 +33,7 @@ class MaskedLMPreprocessor:
         tokenizer: PreTrainedTokenizerBase,
         text_columns: list[str],
         max_length: int,
-        mlm_probability: float,
+        mlm_probability: Share,
     ) -> None:
         if tokenizer.mask_token is None:
             raise UserError("task=masked_lm: this model's tokenizer has no mask token. Choose model=bert, …")
@@ -82,14 +83,17 @@ class MaskedLMPreprocessor:
             features |= self._masked(features["input_ids"], features.pop("special_tokens_mask"))
         return features
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad to the longest of the batch; ``labels`` (batch, length) hold the hidden tokens, -100 elsewhere."""
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
+        """Pad to one width; ``labels`` (batch, length) hold the hidden tokens, -100 elsewhere."""
         rows = [{name: row[name] for name in row if name != "length"} for row in features]
         if "labels" not in rows[0]:
-            return dict(self.collator(rows))
+            batch = pad_inputs(self.tokenizer, rows, most=self.max_length, few=few_widths)
+            special = batch.pop("special_tokens_mask")
+            ids, hidden = self.collator.torch_mask_tokens(batch["input_ids"], special_tokens_mask=special)
+            return batch | {"input_ids": ids, "labels": hidden}
         labels = [row.pop("labels") for row in rows]
-        batch: dict[str, Any] = dict(self.tokenizer.pad(rows, padding_side="right", return_tensors="pt"))
-        return batch | {"labels": pad(labels, value=-100)}
+        batch = pad_inputs(self.tokenizer, rows, most=self.max_length, few=few_widths, side="right")
+        return batch | {"labels": pad(labels, value=-100, most=self.max_length, few=few_widths)}
 
     def _texts(self, examples: dict[str, list[Any]]) -> list[str]:
         columns = [examples[column] for column in self.input_columns]

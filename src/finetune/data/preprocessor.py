@@ -32,5 +32,5 @@ class Preprocessor(Protocol):
         metrics and predictions need, so that an example is measured whole on one device.
         """
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Make a batch of such rows."""
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
+        """Make a batch of such rows, as wide as the longest, or as :func:`finetune.data.padding.width` says."""

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune.data.answers import answer_tokens, read_answers
 from finetune.data.columns import check_columns, check_texts
 from finetune.data.lengths import check_length, check_offsets, check_stride, cut
+from finetune.data.padding import pad_inputs
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
 
@@ -123,8 +124,8 @@ class QuestionAnsweringPreprocessor:
         told = {name: examples[name] for name in ("context", "answers") if name in examples}
         return features | told | {"length": [sum(map(len, ids)) for ids in features["input_ids"]]}
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad the windows of all rows to the longest of the batch.
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
+        """Pad the windows of all rows to one width.
 
         Returns:
             ``input_ids`` and ``attention_mask`` (windows, length), ``labels`` (windows, 2): the first and the last token
@@ -132,14 +133,14 @@ class QuestionAnsweringPreprocessor:
             row, length, 2) of characters, -1 outside the context; ``context``; ``answers`` where known.
         """
         if "offsets" not in features[0]:
-            return self._pad(features)
+            return self._pad(features, few_widths=few_widths)
         nested = [name for name in features[0] if name not in {"length", "offsets", "context", "answers"}]
         windows = [
             {name: row[name][window] for name in nested}
             for row in features
             for window in range(len(row["input_ids"]))
         ]
-        batch = self._pad(windows)
+        batch = self._pad(windows, few_widths=few_widths)
         length = batch["input_ids"].shape[1]
         batch["rows"] = []
         for row in features:
@@ -150,9 +151,9 @@ class QuestionAnsweringPreprocessor:
             batch["rows"].append({"offsets": offsets} | told)
         return batch
 
-    def _pad(self, windows: list[dict[str, Any]]) -> dict[str, Any]:
+    def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
         inputs = [{k: v for k, v in window.items() if k not in {"labels", "length"}} for window in windows]
-        batch: dict[str, Any] = dict(self.tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
+        batch = pad_inputs(self.tokenizer, inputs, most=self.max_length, few=few_widths, side="right")
         if "labels" in windows[0]:
             batch["labels"] = torch.tensor([window["labels"] for window in windows])
         return batch

@@ -13,8 +13,9 @@ from pyarrow.lib import ArrowException
 from finetune import embedded, hub
 from finetune.data.class_folders import holds_text_files, read_class_folders
 from finetune.data.conll import is_conll, read_conll
-from finetune.data.csv_files import csv_header
-from finetune.data.json_files import json_start
+from finetune.data.content import check_content
+from finetune.data.csv_files import csv_columns
+from finetune.data.json_files import bad_line, json_start
 from finetune.data.parallel import parallel_files, read_parallel
 from finetune.data.splits import SPLIT_NAMES
 from finetune.data.squad_json import is_squad, read_squad
@@ -78,6 +79,8 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         UserError: the file is empty, of another format, or not well-formed.
     """
     kind = table_format(path)
+    if path.suffix != ".gz":
+        check_content(path, kind)
     if kind is None:
         raise UserError(
             f"{path}: cannot tell its format from its name.\nExpected one of {listed(TABLES)} (or these with .gz)."
@@ -91,7 +94,7 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         return read_squad(path)
     if kind == "csv":
         separator = delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
-        columns = csv_header(path, separator)
+        columns = csv_columns(path, separator)
         options = {
             "sep": separator,
             "features": Features({column: Value("string") for column in columns}),
@@ -102,20 +105,35 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         rows = load_dataset(kind, data_files=str(path), split="train", **options)
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
-            raise not_utf8(path, error.__cause__) from error
+            raise not_utf8(path) from error
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            raise _no_cache(error.__cause__) from error
+        if kind == "json" and (bad := bad_line(path)) is not None:
+            raise bad from error
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
     except (ArrowException, OSError) as error:  # of Parquet, whose schema is read first
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the file
-            raise
+            raise _no_cache(error) from error
         raise UserError(f"{path}: not well-formed {kind.upper()}: {error}") from error
     except ValueError as error:
+        if kind == "json" and (bad := bad_line(path)) is not None:
+            raise bad from error
         if "corresponds to no data" not in str(error):
             raise
-        raise UserError(f"{path}: there are no rows.\nExpected at least one after the header.") from error
+        raise UserError(
+            f"{path}: there are no rows.\nExpected at least one{' after the header' if kind == 'csv' else ''}."
+        ) from error
     if r"\x00" in repr(rows.features):  # Arrow ends the name there when it gives rows back
         raise UserError(f"{path}: a name of a column, or inside one, holds a NUL.\nRename it.")
     return rows
+
+
+def _no_cache(error: OSError) -> UserError:
+    return UserError(
+        f"Cannot write {error.filename or 'the cache'}: {error.strerror}.\n"
+        "Rows are kept in the cache folder of datasets. Make room, or name another: HF_DATASETS_CACHE=DIR python train.py …"
+    )
 
 
 def table_format(path: Path) -> str | None:

@@ -7,8 +7,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns, check_texts
-from finetune.data.lengths import check_length
-from finetune.data.padding import pad
+from finetune.data.lengths import check_length, were_cut
+from finetune.data.padding import pad, pad_inputs
 from finetune.errors import UserError, nearest
 
 
@@ -101,6 +101,7 @@ class Seq2SeqPreprocessor:
             "input_ids": sources["input_ids"],
             "attention_mask": sources["attention_mask"],
             "length": [len(ids) for ids in sources["input_ids"]],
+            "cut": were_cut(sources, max_length=self.max_length),
         }
         if "target" in examples:  # rows of train, which validation and test may be carved from
             examples = {**examples, "references": [[target] for target in examples["target"]]}
@@ -114,8 +115,8 @@ class Seq2SeqPreprocessor:
             features |= {name: examples[name] for name in ("source", "references") if name in examples}
         return features
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad sources and targets, each to the longest of the batch.
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
+        """Pad sources to one width, and targets to another.
 
         Returns:
             ``input_ids`` and ``attention_mask`` (batch, source length), ``labels`` (batch, target length) with -100
@@ -123,9 +124,10 @@ class Seq2SeqPreprocessor:
         """
         names = ("input_ids", "attention_mask")
         sources = [{name: row[name] for name in names} for row in features]
-        batch: dict[str, Any] = dict(self.tokenizer.pad(sources, padding_side="right", return_tensors="pt"))
+        batch = pad_inputs(self.tokenizer, sources, most=self.max_length, few=few_widths, side="right")
         if "labels" in features[0]:
-            batch["labels"] = pad([row["labels"] for row in features], value=-100)
+            labels = [row["labels"] for row in features]
+            batch["labels"] = pad(labels, value=-100, most=self.max_target_length, few=few_widths)
         if "source" in features[0]:
             batch["rows"] = [
                 {"source": row["source"], "references": row.get("references", [])} for row in features

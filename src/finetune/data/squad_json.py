@@ -38,7 +38,7 @@ def read_squad(path: Path) -> Dataset:
         with open_text(path) as file:
             articles = _typed(list, json.load(file), "data")
     except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
+        raise not_utf8(path) from error
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not well-formed JSON: {error}.") from error
     rows: list[dict[str, Any]] = []

@@ -8,13 +8,13 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from finetune.data.columns import check_columns, check_filled
-from finetune.data.labels import LARGEST, REGRESSION, SINGLE, Labels, decoded, infer
-from finetune.data.lengths import check_length, cut
+from finetune.data.columns import check_columns, check_filled, check_scalars, refuse_missing
+from finetune.data.labels import LARGEST, REGRESSION, SINGLE, Labels, decoded, infer, is_missing
+from finetune.data.lengths import check_length, cut, were_cut
+from finetune.data.padding import pad_inputs
 from finetune.errors import UserError, listed
 
-NOT_INPUTS = {"labels", "length"}
-TRUNCATIONS = ("head", "tail", "head_tail")
+NOT_INPUTS = {"labels", "length", "cut"}
 
 
 class TextClassificationPreprocessor:
@@ -45,8 +45,6 @@ class TextClassificationPreprocessor:
                 f"data.text_columns={text_columns}: expected one column, or two for pairs of texts."
             )
         check_length(tokenizer, max_length)
-        if truncation not in TRUNCATIONS:
-            raise UserError(f"data.truncation={truncation}: expected one of {listed(TRUNCATIONS)}.")
         if truncation != "head" and len(text_columns) == 2:
             raise UserError(
                 f"data.truncation={truncation}: pairs of texts are cut at their ends. Set data.truncation=head"
@@ -78,6 +76,7 @@ class TextClassificationPreprocessor:
         """
         self._check_columns(rows, split=split, labelled=labelled)
         check_filled(rows, self.input_columns, split=split)
+        check_scalars(rows, self.input_columns, split=split)
         prepared = rows.select_columns(self.input_columns)
         if not labelled:
             return prepared
@@ -96,21 +95,22 @@ class TextClassificationPreprocessor:
         if self.truncation == "head":
             if len(texts) == 2 and self.tokenizer.is_fast:
                 texts = [self._shorter(column) for column in texts]
-            features = dict(self.tokenizer(*texts, truncation=True, max_length=self.max_length))
+            encoded = self.tokenizer(*texts, truncation=True, max_length=self.max_length)
+            features = {**encoded, "cut": were_cut(encoded, max_length=self.max_length)}
         else:
             features = self._cut_inside(texts[0])
         features["length"] = [len(ids) for ids in features["input_ids"]]
         return features | ({"labels": examples["labels"]} if "labels" in examples else {})
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Pad rows to the longest of the batch.
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Tensor]:
+        """Pad rows to one width.
 
         Returns:
             ``input_ids`` and ``attention_mask`` (batch, length), and ``labels``: (batch,) of int64 or, for
             regression, float32; (batch, num_labels) of float32 for several labels at once.
         """
         inputs = [{key: value for key, value in row.items() if key not in NOT_INPUTS} for row in features]
-        batch = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
+        batch = pad_inputs(self.tokenizer, inputs, most=self.max_length, few=few_widths)
         if "labels" in features[0]:
             single = self.labels is not None and self.labels.problem_type == SINGLE
             dtype = torch.int64 if single else torch.float32
@@ -131,7 +131,7 @@ class TextClassificationPreprocessor:
         )
         return [shorter.get(index, text) for index, text in enumerate(texts)]
 
-    def _cut_inside(self, texts: list[str]) -> dict[str, list[list[int]]]:
+    def _cut_inside(self, texts: list[str]) -> dict[str, list[Any]]:
         """Tokenize whole texts, and take what is too much out of their middle or their beginning."""
         features = dict(self.tokenizer(texts, return_special_tokens_mask=True, verbose=False))
         special = features.pop("special_tokens_mask")
@@ -144,7 +144,7 @@ class TextClassificationPreprocessor:
             start = first + (room // 4 if self.truncation == "head_tail" else 0)
             for values in features.values():
                 del values[row][start : start + excess]
-        return features
+        return features | {"cut": [len(is_special) > self.max_length for is_special in special]}
 
     def _check_columns(self, rows: Dataset, *, split: str, labelled: bool) -> None:
         columns: dict[str, str | list[str]] = {"text_columns": self.input_columns}
@@ -152,17 +152,28 @@ class TextClassificationPreprocessor:
 
     def _encode(self, rows: Dataset, *, split: str) -> list[Any]:
         assert self.labels is not None, "fit() has not been called"
-        encoded = []
-        for index, value in enumerate(decoded(rows, self.label_column, label_names=self.label_names)):
+        values = decoded(rows, self.label_column, label_names=self.label_names)
+        refuse_missing([is_missing(value) for value in values], "label", self.label_column, split=split)
+        encoded: list[Any] = []
+        wrong: list[tuple[int, Any, Exception]] = []
+        for index, value in enumerate(values):
             try:
                 encoded.append(self.labels.encode(value))
             except (TypeError, ValueError) as error:
-                reason = str(error)
-                if self.labels.problem_type == REGRESSION:
-                    reason = f"{value!r} is not a number up to {LARGEST:.0e}, as the other labels are."
-                elif value == -1:
-                    reason = f"-1 marks rows without a label; name a labelled split, as data.{split}_split=validation."
-                raise UserError(
-                    f"The {split} split, row {index + 1}, column {self.label_column!r}: {reason}"
-                ) from error
+                wrong.append((index, value, error))
+        if wrong:
+            index, value, first = wrong[0]
+            reason = str(first)
+            if self.labels.problem_type == REGRESSION:
+                reason = f"{value!r} is not a number up to {LARGEST:.0e}, as the other labels are."
+            elif value == -1:
+                reason = (
+                    f"-1 marks rows without a label; name a labelled split, as data.{split}_split=validation."
+                )
+            others = [at + 1 for at, _, _ in wrong[1:]]
+            raise UserError(
+                f"The {split} split, row {index + 1}, column {self.label_column!r}: {reason}\n"
+                + (f"{len(others):,} more such row(s): row {listed(others, limit=3)}. " if others else "")
+                + "Mend or remove these rows, or have the label in the training rows too."
+            ) from first
         return encoded

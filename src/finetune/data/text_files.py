@@ -27,12 +27,37 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         ) from error
 
 
-def not_utf8(path: Path, error: UnicodeDecodeError) -> UserError:
-    """Return what to say of a file in another encoding."""
+def not_utf8(path: Path) -> UserError:
+    """Return what to say of a file in another encoding: the first line that is not UTF-8, and what is."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    number, line = 0, b""
+    with opened(path, "rb") as file:
+        for line in file:
+            number += 1
+            if not _is_utf8(line):
+                break
+    encoding = "UTF-16" if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")) else "WINDOWS-1252"
     return UserError(
-        f"{path}: not UTF-8: {error.reason} at byte {error.start}.\n"
-        "Convert it, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"
+        f"{path}, line {number}: not UTF-8: {_around(line)!r}.\n"
+        f"Convert it, for example: iconv -f {encoding} -t UTF-8 OLD > NEW"
     )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _around(line: bytes) -> bytes:
+    """Return the bytes about the first that is no UTF-8."""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return line[max(0, error.start - 10) : error.end + 10]
+    return line[-20:]
 
 
 def read_lines(path: Path) -> list[str]:
@@ -41,4 +66,4 @@ def read_lines(path: Path) -> list[str]:
         with open_text(path) as file:
             return [line.rstrip("\r\n") for line in file]
     except UnicodeDecodeError as error:
-        raise not_utf8(path, error) from error
+        raise not_utf8(path) from error

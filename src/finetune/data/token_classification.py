@@ -10,6 +10,7 @@ from datasets import Dataset, List, Value
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.lengths import check_length, check_offsets, check_stride
+from finetune.data.padding import pad_inputs
 from finetune.data.tag_columns import check_words, read_tags, tag_names
 from finetune.data.words import join, split
 from finetune.tags import entity_types, label_names, to_bio
@@ -140,8 +141,8 @@ class TokenClassificationPreprocessor:
             **({"tags": examples["tags"]} if "tags" in examples else {}),
         }
 
-    def collate(self, features: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad the windows of all rows to the longest of the batch.
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
+        """Pad the windows of all rows to one width.
 
         Returns:
             ``input_ids``, ``attention_mask`` and ``labels`` (windows, length), where ``labels`` is -100 but at the
@@ -149,11 +150,12 @@ class TokenClassificationPreprocessor:
             (windows of the row, length) of word indices or -1; ``text``, ``offsets``, ``joined``, ``tags``.
         """
         if "words" not in features[0]:
-            return self._pad(features)
+            return self._pad(features, few_widths=few_widths)
         sizes = [len(row["words"]) for row in features]
         nested = [name for name in features[0] if name not in {"length", *TOLD}]
         batch = self._pad(
-            [{name: row[name][w] for name in nested} for row in features for w in range(len(row["words"]))]
+            [{name: row[name][w] for name in nested} for row in features for w in range(len(row["words"]))],
+            few_widths=few_widths,
         )
         words = np.split(batch.pop("words").numpy(), np.cumsum(sizes)[:-1])
         batch["rows"] = [
@@ -162,9 +164,9 @@ class TokenClassificationPreprocessor:
         ]
         return batch
 
-    def _pad(self, windows: list[dict[str, Any]]) -> dict[str, Any]:
+    def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
         inputs = [{k: v for k, v in window.items() if k not in {"length", *PADDING}} for window in windows]
-        batch = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
+        batch = pad_inputs(self.tokenizer, inputs, most=self.max_length, few=few_widths)
         length = batch["input_ids"].shape[1]
         for name in PADDING.keys() & windows[0].keys():
             batch[name] = torch.full((len(windows), length), PADDING[name])

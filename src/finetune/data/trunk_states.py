@@ -50,6 +50,9 @@ class TrunkStates:
     def __getitem__(self, row: int) -> Tensor:
         return self._all[self.starts[row] : self.ends[row]]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_all"}  # a worker maps it anew
+
     @cached_property
     def _all(self) -> Tensor:
         size = self.num_bytes // 2

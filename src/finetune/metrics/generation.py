@@ -10,7 +10,6 @@ import re
 from typing import Any, Literal
 
 import torch
-from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
@@ -77,6 +76,9 @@ class ROUGE(Metric):
 
     def __init__(self) -> None:
         super().__init__()
+        # it brings NLTK and scikit-learn, which other tasks need not hold in memory
+        from rouge_score.rouge_scorer import RougeScorer
+
         self.scorer = RougeScorer(list(self.names), use_stemmer=True)
         self.add_state("total", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from finetune import cpu, packing
+from finetune.errors import UserError, nearest
 from finetune.optim import build
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.held_out import HeldOut
@@ -145,6 +146,11 @@ class Task(LightningModule):
                 parameter.grad.mul_(scale)
         self._targets = 0
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and free the gradients: Lightning would keep them until after the next forward pass."""
+        super().optimizer_step(*args, **kwargs)
+        self.trainer.optimizers[0].zero_grad()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(self.val, batch)
 
@@ -158,7 +164,10 @@ class Task(LightningModule):
         self.test.reset()
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.val.scalars())
+        figures = self.val.scalars()
+        if self.trainer.sanity_checking:
+            self._check_monitored(figures)
+        self.log_dict(figures)
 
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.test.scalars())
@@ -198,6 +207,15 @@ class Task(LightningModule):
     def signatures(self) -> dict[str, str]:
         """Return how metrics were computed, for those that have several ways."""
         return {}
+
+    def _check_monitored(self, figures: dict[str, Tensor]) -> None:
+        """Refuse to be watched by what is not measured, before the first epoch instead of after it."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            metric = getattr(callback, "monitor", None)
+            if metric is not None and metric not in figures and not metric.startswith("train/"):
+                raise UserError(
+                    f"monitor.metric={metric}: no such figure is measured.\n{nearest(metric, figures)}"
+                )
 
     def _several_micro_batches(self) -> bool:
         trainer = self._trainer

@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForQuestionAnswering
 
 from finetune.metrics.squad import SquadScore
+from finetune.options import Count
 from finetune.pretrained import PretrainedModel
 from finetune.tasks.base import Batch, Task, cross_entropy, inputs
 from finetune.tuning import Tune
@@ -48,7 +49,7 @@ class QuestionAnswering(Task):
         head: dict[str, Any],
         version_2_with_negative: bool,
         n_best_size: int,
-        max_answer_length: int,
+        max_answer_length: Count,
         null_score_diff_threshold: float,
         tuning: Tune,
         optimizer: Callable[..., Optimizer],
