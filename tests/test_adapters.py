@@ -211,6 +211,27 @@ def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(
     assert "lacks 1 trained weights, the first is model.classifier.bias" in said
 
 
+def test_a_relative_path_to_the_pretrained_model_is_seen_from_where_the_run_was_started(
+    train_here: Callable[..., dict[str, float]],
+    reviews: Path,
+    tiny_bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    shutil.copytree(tiny_bert, tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    train_here(
+        "data=local", f"data.path={reviews}", "model.pretrained_model_name_or_path=base", "tuning=lora",
+        "trainer.max_steps=1",
+    )  # fmt: skip
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    cli.main(["predict", str(tmp_path / "run"), "--text", "good"])
+    assert '"label"' in capsys.readouterr().out
+
+
 def test_other_pretrained_weights_than_the_runs_are_refused(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
