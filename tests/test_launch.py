@@ -44,7 +44,11 @@ linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="read
 
 @linux
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.matrix)]
+    "number",
+    [
+        signal.SIGTERM,
+        *(pytest.param(each, marks=pytest.mark.matrix) for each in (signal.SIGINT, signal.SIGKILL)),
+    ],
 )
 def test_a_signal_to_the_parent_alone_ends_all_and_saves(
     start: START, tmp_path: Path, number: signal.Signals
@@ -99,6 +103,7 @@ def test_a_sweep_within_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch):
         launch.check_sweep(is_sweep=True)
 
 
+@pytest.mark.matrix
 def test_fewer_held_out_rows_than_devices(start: START, tmp_path: Path):
     metrics = []
     for devices in ("1", "2"):

@@ -129,14 +129,16 @@ def test_killed_and_resumed_is_as_never_stopped(
 @pytest.mark.parametrize(
     "settings",
     [
-        ("data.num_workers=2", "trainer.accumulate_grad_batches=3"),
-        tuple(SETTINGS["ranks"]["2"]),
-        ("tuning=lora", "model.pooling=null"),
-        ("tuning=gradual", "tuning.share=0.9"),
-        ("tuning=linear_probe_then_full", "tuning.share=0.6"),
-        ("tuning=linear_probe_then_full", "tuning.share=0.9"),
+        pytest.param(SETTINGS["ranks"]["2"], id="two ranks"),
+        pytest.param(["tuning=lora", "model.pooling=null"], id="adapters"),
+        pytest.param(["tuning=linear_probe_then_full", "tuning.share=0.9"], id="within a probe"),
+        pytest.param(
+            ["tuning=linear_probe_then_full", "tuning.share=0.6"],
+            id="after a probe",
+            marks=pytest.mark.matrix,
+        ),
+        pytest.param(["tuning=gradual", "tuning.share=0.9"], id="gradual", marks=pytest.mark.matrix),
     ],
-    ids=["workers and accumulation", "two ranks", "adapters", "gradual", "after a probe", "within a probe"],
 )
 def test_in_short_killed_and_resumed_is_as_never_stopped(
     start: START, reference: Any, tmp_path: Path, settings: tuple[str, ...]
