@@ -8,7 +8,7 @@ from finetune.errors import UserError
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 MOST = 100_000_000  # bytes of a header, as safetensors itself has it
-LFS = b"version https://git-lfs"
+LFS = b"version https://git-lfs"  # with which a pointer begins that stands for a file
 
 
 def check_weights(folder: Path) -> None:

@@ -73,7 +73,7 @@ class LastCheckpoint(Checkpoint):
             _end_at_once(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if _within_fit(trainer) and trainer.world_size == 1:  # devices may have different numbers of batches
+        if _within_fit(trainer) and trainer.world_size == 1:  # several would have to agree at each batch
             self._save_or_stop(trainer, validation_pending=True, only_if_asked=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,11 +98,9 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.should_stop = checkpoint.get("should_stop", False)
+            # where the run's folder was moved, what Lightning knows of its checkpoints goes with it
             before, now = checkpoint.get("folder", ""), str(self.path.parent)
-            if (
-                before != now
-            ):  # the run's folder was moved: what Lightning knows of its checkpoints goes with it
-                checkpoint["callbacks"] = _moved(checkpoint["callbacks"], before, now)
+            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], before, now)
 
     def _ask(self, number: int, _: Any) -> None:
         self._asked = number

@@ -272,7 +272,7 @@ class DataModule(LightningDataModule):
             dataset,
             batch_sampler=batches,
             collate_fn=collate_fn,
-            **(worker_settings(self.num_workers) if self.num_workers > 0 else {}),
+            **worker_settings(self.num_workers),
         )
 
     @property

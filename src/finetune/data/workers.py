@@ -7,11 +7,13 @@ from typing import Any
 
 
 def worker_settings(num_workers: int) -> dict[str, Any]:
-    """Return what a DataLoader is told of its workers.
+    """Return what a DataLoader is told of its workers; without any, the main process collates.
 
     They are forked from a process that has no threads. Training has some (of tokenizers, Arrow, a process group, a progress
     bar), and a fork of it now and then hangs in a lock that one of them held.
     """
+    if num_workers == 0:
+        return {"num_workers": 0}
     settings = {"num_workers": num_workers, "persistent_workers": True, "worker_init_fn": _end_with_training}
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return settings
