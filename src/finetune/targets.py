@@ -27,7 +27,7 @@ LOGGING = {"logging.FileHandler", "logging.StreamHandler", "ext://sys.stderr", "
 PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 """Where launchers and sweepers live: Hydra's own, and those that somebody has installed."""
 
-ENTRY_POINTS = ("finetune.cli.", "finetune.config.")
+ENTRY_POINTS = ("finetune.cli.", "finetune.commands.", "finetune.config.")
 """Of our own, what does as a person at the keyboard says: not for a configuration to call."""
 
 LOGGING_CALLS = {"()", "class", "queue", "listener"}

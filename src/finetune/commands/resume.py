@@ -1,0 +1,25 @@
+"""``finetune resume``: go on with a run that was stopped."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from finetune.commands import Commands
+from finetune.config import started_with
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("resume", help="go on with a run that was stopped, as if it had not been")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="such as trainer.max_epochs=5")
+    parser.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Start ``train.py`` again as the run was started, in this process's place: signals and exit code are its own."""
+    script = Path(__file__).parents[3] / "train.py"
+    overrides, cwd = started_with(arguments.run.resolve())
+    os.chdir(cwd if cwd.is_dir() else Path.cwd())
+    os.execv(sys.executable, [sys.executable, str(script), *overrides, *arguments.overrides])
