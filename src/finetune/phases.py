@@ -16,15 +16,20 @@ class Phases:
     Args:
         model: in place; whole until the run begins.
         frozen_at: returns what is frozen at a share, 0 to 1; never more than before.
-        probes: whether what is frozen at first stays so for long, and is worth computing once for each row.
+        probe_lr: what is frozen at first stays so for long, and is worth computing once for each row; the rest has
+            this learning rate until then, in place of the schedule's.
     """
 
     def __init__(
-        self, model: nn.Module, frozen_at: Callable[[float], list[nn.Parameter]], *, probes: bool
+        self,
+        model: nn.Module,
+        frozen_at: Callable[[float], list[nn.Parameter]],
+        *,
+        probe_lr: float | None = None,
     ) -> None:
         self.model = model
         self.frozen_at = frozen_at
-        self.probes = probes
+        self.probe_lr = probe_lr
         self._frozen: list[nn.Parameter] | None = None
         self._step = 0
         self._num_steps = 0  # that the run was started for: one that is prolonged freezes nothing again
@@ -41,6 +46,10 @@ class Phases:
             )
         self._num_steps = self._num_steps or num_steps
         self.go_to(self._step)
+
+    def learning_rate(self) -> float | None:
+        """Return the learning rate of the step that comes next where it is not the schedule's."""
+        return self.probe_lr if self._frozen else None
 
     def go_to(self, step: int) -> None:
         """Freeze and thaw for a step that comes next."""
@@ -79,19 +88,25 @@ def gradual(model: nn.Module, *, share: Share) -> Tuning:
         thawed = min(int(done / share * len(parts)), len(parts))
         return [parameter for part in parts[thawed:] for parameter in part]
 
-    return Tuning(phases=Phases(model, frozen_at, probes=False))
+    return Tuning(phases=Phases(model, frozen_at))
 
 
-def linear_probe_then_full(model: nn.Module, *, share: Share) -> Tuning:
+def linear_probe_then_full(model: nn.Module, *, share: Share, probe_lr: float) -> Tuning:
     """Move the head alone until it fits the pretrained features, then everything (Kumar et al., 2022, LP-FT).
 
     Args:
         model: in place.
         share: of all steps, for the head alone.
+        probe_lr: learning rate of the head alone; then comes the schedule, as far as it has gone.
+
+    Raises:
+        UserError: a share or a learning rate out of bounds.
     """
     _check_share(share)
+    if not probe_lr > 0:
+        raise UserError(f"tuning.probe_lr={probe_lr}: expected a learning rate above 0, such as 1e-3.")
     rest = body(model)
-    return Tuning(phases=Phases(model, lambda done: rest if done < share else [], probes=True))
+    return Tuning(phases=Phases(model, lambda done: rest if done < share else [], probe_lr=probe_lr))
 
 
 def _check_share(share: float) -> None:

@@ -95,7 +95,7 @@ class Task(LightningModule):
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
         self._phases = tuned.phases
-        self.encodes_rows = self.encodes_rows and (tuned.phases is None or tuned.phases.probes)
+        self.encodes_rows = self.encodes_rows and (tuned.phases is None or tuned.phases.probe_lr is not None)
         self._trained_only = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
@@ -124,6 +124,9 @@ class Task(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self._phases is not None:
             self._phases.go_to(self.global_step)
+            if (rate := self._phases.learning_rate()) is not None:
+                for group in self.trainer.optimizers[0].param_groups:
+                    group["lr"] = rate  # the schedule sets its own after each step
         rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
 
