@@ -91,7 +91,11 @@ def small(name: str, *, layers: int = 2) -> transformers.PreTrainedModel:
         "vocab_size": 80, "d_model": 32, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
         "decoder_start_token_id": 2,
     }  # fmt: skip
-    heads = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in (("layers", layers), ("attention_heads", 2))}
+    heads = {
+        f"{part}_{what}": n
+        for part in ("encoder", "decoder")
+        for what, n in (("layers", layers), ("attention_heads", 2))
+    }
     configs = {
         "bert": transformers.BertConfig(**encoder),
         "roberta": transformers.RobertaConfig(**encoder, pad_token_id=0),

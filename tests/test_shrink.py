@@ -24,7 +24,19 @@ def test_layers_are_taken_evenly_and_the_first_and_the_last_stay():
 
 @pytest.mark.parametrize(
     "name",
-    ["bert", "roberta", "distilbert", "deberta", "albert", "electra", "modernbert", "gpt2", "qwen", "t5", "bart"],
+    [
+        "bert",
+        "roberta",
+        "distilbert",
+        "deberta",
+        "albert",
+        "electra",
+        "modernbert",
+        "gpt2",
+        "qwen",
+        "t5",
+        "bart",
+    ],
 )
 def test_what_is_left_is_saved_and_loaded_as_any_model(tmp_path: Path, name: str):
     save_tokenizer(tmp_path)
@@ -67,7 +79,9 @@ def test_a_run_goes_on_with_fewer_of_its_layers(
         "optimizer.lr=0", "trainer.max_steps=1",
     )  # fmt: skip
     assert metrics["parameters/total"] < whole["parameters/total"]
-    weights, before = (Run(folder).best_checkpoint()["state_dict"] for folder in (tmp_path / "run", finished_run))
+    weights, before = (
+        Run(folder).best_checkpoint()["state_dict"] for folder in (tmp_path / "run", finished_run)
+    )
     assert not any(".layer.1." in name for name in weights)
     for name, tensor in weights.items():
         assert torch.equal(tensor, before[name]), name
