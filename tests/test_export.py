@@ -99,7 +99,7 @@ def small(name: str, *, layers: int = 2) -> transformers.PreTrainedModel:
     configs = {
         "bert": transformers.BertConfig(**encoder),
         "roberta": transformers.RobertaConfig(**encoder, pad_token_id=0),
-        "distilbert": transformers.DistilBertConfig(vocab_size=80, dim=32, n_layers=2, n_heads=2, hidden_dim=64),
+        "distilbert": transformers.DistilBertConfig(vocab_size=80, dim=32, n_layers=layers, n_heads=2, hidden_dim=64),
         "deberta": transformers.DebertaV2Config(**encoder, relative_attention=True, pos_att_type=["c2p", "p2c"]),
         "albert": transformers.AlbertConfig(**encoder, embedding_size=16),
         "electra": transformers.ElectraConfig(**encoder, embedding_size=16),

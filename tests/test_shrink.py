@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import save_tokenizer
 from test_export import small
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderModel
 
 from finetune import shrink
 from finetune.errors import UserError
@@ -63,6 +63,17 @@ def test_a_model_generates_with_the_layers_that_are_left():
     settings = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     cached, plain = (model.generate(prompt, use_cache=use_cache, **settings) for use_cache in (True, False))
     assert torch.equal(cached, plain)
+
+
+def test_both_halves_of_an_encoder_used_twice(tmp_path: Path):
+    encoder, config = small("bert", layers=4), small("bert", layers=4).config
+    config.is_decoder = config.add_cross_attention = True
+    model = EncoderDecoderModel(encoder=encoder, decoder=AutoModelForCausalLM.from_config(config))
+    shrink.keep_layers(model, 2)
+    model.save_pretrained(tmp_path)
+    again = EncoderDecoderModel.from_pretrained(tmp_path)
+    assert [part.config.num_hidden_layers for part in (again.encoder, again.decoder)] == [2, 2]
+    assert again.num_parameters() == model.num_parameters()
 
 
 def test_more_layers_than_there_are_is_refused():

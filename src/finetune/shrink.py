@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import EncoderDecoderModel, PreTrainedModel
 
 from finetune.errors import UserError
 
@@ -29,6 +29,10 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
     Raises:
         UserError: a stack has fewer layers than that, or the architecture is not made of equal ones.
     """
+    if isinstance(model, EncoderDecoderModel):
+        for part in (model.encoder, model.decoder):
+            keep_layers(part, num_layers)
+        return
     config: Any = model.config
     counts = {name: getattr(config, name) for name in COUNTS if isinstance(getattr(config, name, None), int)}
     if num_layers > min(counts.values(), default=0):
