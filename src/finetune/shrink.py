@@ -66,4 +66,4 @@ def _number(layers: nn.ModuleList) -> None:
     for index, layer in enumerate(layers):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
-                module.layer_idx = index
+                setattr(module, "layer_idx", index)  # noqa: B010 - to mypy a module holds modules and tensors
