@@ -71,11 +71,16 @@ def train(cfg: DictConfig) -> float:
     task_class.check(pretrained)
     pretrained.check_weights()
     tokenizer = pretrained.load_tokenizer()
+    teacher = instantiate(
+        cfg.distill, task_name=cfg.task_name, max_length=cfg.data.get("max_length"), tokenizer=tokenizer
+    )
 
     # 2. Prepare the data: read, split, tokenize
     preprocessor = instantiate(cfg.preprocessor, tokenizer=tokenizer, _convert_="all")
     data = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
     data.setup()
+    if teacher is not None:
+        teacher.check_labels(data.head)
 
     # 3. Fine-tune: θ becomes θ + Δθ
     task = instantiate(cfg.task, pretrained=pretrained, head=data.head, _convert_="all")
@@ -99,6 +104,7 @@ def train(cfg: DictConfig) -> float:
         precision=precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator),
         _convert_="all",
     )
+    task.teacher = teacher
     task.layerwise_lr_decay = cfg.layerwise_lr_decay
     task.num_training_steps = num_training_steps(
         trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)

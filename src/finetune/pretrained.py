@@ -21,8 +21,9 @@ from transformers import (
 from finetune import embedded, hub
 from finetune.checkpoint_io import not_plain
 from finetune.errors import UserError, did_you_mean
-from finetune.options import Share
+from finetune.options import Count, Share
 from finetune.run import Run
+from finetune.shrink import keep_layers
 from finetune.weights import check_weights
 
 NEW = re.compile("pooler|crossattention|qa_outputs|classif")
@@ -52,6 +53,7 @@ class PretrainedModel:
         pooling: ``mean`` or ``cls`` puts a plain head on the pooled hidden states in place of the model's own
             classification head.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
+        num_hidden_layers: keeps so many of the layers, see :func:`finetune.shrink.keep_layers`; None: all.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
 
     Raises:
@@ -67,6 +69,7 @@ class PretrainedModel:
         trust_remote_code: bool = False,
         pooling: Literal["mean", "cls"] | None = None,
         attention_dropout: Share | None = None,
+        num_hidden_layers: Count | None = None,
         load_weights: bool = True,
     ) -> None:
         self.run = Run(Path(from_run).expanduser()) if from_run is not None else None
@@ -84,6 +87,7 @@ class PretrainedModel:
             self._code["code_revision"] = revision  # of code that lies in another repository too
         self.pooling = pooling
         self.attention_dropout = attention_dropout
+        self.num_hidden_layers = num_hidden_layers
         self.load_weights = load_weights
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
@@ -203,6 +207,8 @@ class PretrainedModel:
             model, loaded = self._load(auto_class, **settings)
         not_loaded = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
         self._check_body(model, not_loaded)
+        if self.num_hidden_layers is not None:
+            keep_layers(model, self.num_hidden_layers)
         for name, parameter in model.named_parameters():
             if name in not_loaded:
                 setattr(parameter, "is_new", True)  # noqa: B010 - for tuning.head, whatever the model becomes a part of

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from finetune import cpu, packing
+from finetune.distill import Teacher
 from finetune.errors import UserError, nearest
 from finetune.optim import build
 from finetune.pretrained import PretrainedModel
@@ -58,6 +59,9 @@ class Task(LightningModule):
 
     layerwise_lr_decay: float | None = None
     """Each layer's learning rate as a share of that of the layer above it; set it before ``fit``."""
+
+    teacher: Teacher | None = None
+    """Whose answers are learned beside the labels; set it before ``fit``."""
 
     language_model: bool = False
     """Whether targets are tokens, whose loss is also told as perplexity."""
@@ -112,6 +116,10 @@ class Task(LightningModule):
         """Return the mean loss of a batch and the number of targets that it is the mean of."""
         raise NotImplementedError
 
+    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the logits of each target that the loss is the mean over, (targets, classes)."""
+        return logits[batch["labels"] != -100]
+
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         """Add a held-out batch to the metrics."""
         raise NotImplementedError
@@ -131,7 +139,10 @@ class Task(LightningModule):
         self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss, targets = self.loss(self(batch), batch)
+        logits = self(batch)
+        loss, targets = self.loss(logits, batch)
+        if self.teacher is not None:
+            loss = self.teacher.mixed(loss, logits, student=self, batch=batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
         if not self._several_micro_batches():
             return loss

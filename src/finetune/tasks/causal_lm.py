@@ -41,9 +41,10 @@ class CausalLM(Generation):
         return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        labels = batch["labels"].clone()
-        labels[:, 0] = -100
-        return super().loss(logits, {"labels": labels})
+        return super().loss(logits, _after_the_first(batch))
+
+    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
+        return super().at_targets(logits, _after_the_first(batch))
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Pad the prompts on the left: generation goes on at the right, where it needs room."""
@@ -63,6 +64,12 @@ class CausalLM(Generation):
             attended = prompt["attention_mask"]
             prompt["position_ids"] = attended.cumsum(dim=1) * attended + offset - 1
         return prompt
+
+
+def _after_the_first(batch: Batch) -> Batch:
+    labels = batch["labels"].clone()
+    labels[:, 0] = -100
+    return {"labels": labels}
 
 
 def _position_offset(model: Any) -> int | None:

@@ -87,9 +87,10 @@ class QuestionAnswering(Task):
             logits: (windows, length, 2).
             batch: with ``labels`` (windows, 2) of tokens.
         """
-        mask = batch["attention_mask"].unsqueeze(-1) == 0
-        logits = logits.float().masked_fill(mask, torch.finfo(torch.float32).min)
-        return cross_entropy(logits.transpose(1, 2), batch["labels"])
+        return cross_entropy(_by_place(logits, batch), batch["labels"])
+
+    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
+        return super().at_targets(_by_place(logits, batch), batch)
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         answers = [self._answer(candidates)["text"] for candidates in self._candidates(logits, batch)]
@@ -167,3 +168,9 @@ class QuestionAnswering(Task):
                     {"text": context[start:end], "start": start, "end": end, "logit": float(total[index])}
                 )
         return candidates
+
+
+def _by_place(logits: Tensor, batch: Batch) -> Tensor:
+    """Return (windows, 2, length): a start and an end are each one of the window's tokens, and none of the padding."""
+    mask = batch["attention_mask"].unsqueeze(-1) == 0
+    return logits.float().masked_fill(mask, torch.finfo(torch.float32).min).transpose(1, 2)

@@ -108,6 +108,9 @@ class TextClassification(Task):
         predictions = logits.squeeze(-1) if self.problem_type == "regression" else logits
         return self.criterion(predictions.float(), labels), len(labels)
 
+    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
+        return logits
+
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         labels = batch["labels"]
         if self.problem_type == "regression":
