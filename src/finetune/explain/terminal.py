@@ -1,0 +1,71 @@
+"""Explanations as coloured text."""
+
+from rich.color import Color
+from rich.style import Style
+from rich.text import Text
+
+from finetune.explain.explanation import Explanation, Word
+
+FOR, AGAINST = (110, 165, 255), (255, 130, 105)  # behind black letters, readable on any terminal
+FAINTEST = 0.1  # of the largest score: below that a word stays as it is
+NAMED = 10  # words with their scores
+
+
+def render(explanation: Explanation) -> Text:
+    """Return one explanation for rich to print: the text, its words coloured, and the strongest with their scores."""
+    most = max((abs(word.score or 0) for word in explanation.words), default=0.0) or 1.0
+    out = Text(explanation.label, style="bold")
+    if explanation.probability is not None:
+        out.append(f" {explanation.probability:.3f}", style="not bold")
+    for number, text in enumerate(explanation.texts):
+        line = Text("\n" + text, style="not bold")
+        for word in explanation.words:
+            if word.place.text == number:
+                line.stylize(_style(word, most), 1 + word.place.start, 1 + word.place.end)
+        out.append_text(line)
+    for line in (*strongest(explanation), *figures(explanation)):
+        out.append("\n" + line, style="not bold")
+    return out
+
+
+def strongest(explanation: Explanation) -> list[str]:
+    """Return up to two lines: the words that spoke most for the label, and those against it."""
+    words = explanation.strongest(count=NAMED)
+    sides = {
+        "for": [word for word in words if (word.score or 0) > 0],
+        "against": [word for word in words if (word.score or 0) < 0],
+    }
+    return [
+        f"{side + ':':8} " + ", ".join(f"{word.text} {word.score:+.2f}" for word in found)
+        for side, found in sides.items()
+        if found
+    ]
+
+
+def figures(explanation: Explanation) -> list[str]:
+    """Return lines that say what the scores add up to, and what to make of that."""
+    what = "value" if explanation.probability is None else "log-odds"
+    lines = [
+        f"{what} {explanation.output:+.2f}, with all words masked {explanation.baseline:+.2f} "
+        f"({explanation.steps} steps, delta {explanation.delta:+.3f})"
+    ]
+    if not explanation.converged:
+        lines.append(
+            "Not converged: delta is more than 5 % of what the words changed. Take the scores as a rough guide."
+        )
+    unread = sum(word.score is None for word in explanation.words)
+    if unread:
+        lines.append(f"{unread:,} word(s) without a score were not read, or not together with these.")
+    return lines
+
+
+def _style(word: Word, most: float) -> Style:
+    if word.score is None:
+        return Style(dim=True, italic=True)
+    share = abs(word.score) / most
+    box = Style(bold=True, reverse=False) if word.explained else Style()
+    if share < FAINTEST:
+        return box
+    deep = AGAINST if word.score < 0 else FOR
+    shade = Color.from_rgb(*(255 + (part - 255) * share for part in deep))
+    return box + Style(color="black", bgcolor=shade, underline=word.score < 0)
