@@ -5,6 +5,7 @@ from pathlib import Path
 
 from finetune.commands import Commands
 from finetune.commands.finished import load
+from finetune.commands.output import output
 from finetune.commands.texts import add_text, add_text_pair, given_texts
 from finetune.config import load_run_config
 from finetune.errors import UserError
@@ -57,8 +58,6 @@ def _run(arguments: argparse.Namespace) -> None:
                 console.print(render(explanation), highlight=False, end="\n\n")
         explanations += found
     if arguments.out is not None:
-        try:
-            arguments.out.write_text(page(explanations, title=f"Why: {arguments.run.name}"), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"Cannot write {arguments.out}: {error.strerror}.") from error
+        with output(arguments.out) as write:
+            write(page(explanations, title=f"Why: {arguments.run.name}"))
         print(arguments.out)

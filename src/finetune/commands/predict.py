@@ -2,13 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from finetune.commands import Commands
 from finetune.commands.finished import inference_trainer, load
+from finetune.commands.output import output
 from finetune.commands.texts import add_text, add_text_pair, given_texts
 from finetune.errors import UserError, nearest
 
@@ -40,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> None:
         preprocessor, batched=True, fn_kwargs={"training": False}, remove_columns=prepared.column_names
     )
     loader = DataLoader(features, batch_size=arguments.batch_size, collate_fn=preprocessor.collate)
-    with _output(arguments.out) as write:
+    with output(arguments.out) as write:
         index = 0
         for batch in inference_trainer(cfg).predict(task, loader) or []:
             for prediction in batch:
@@ -73,20 +72,3 @@ def _read_rows(arguments: argparse.Namespace, columns: list[str]) -> dict[str, l
             f"{arguments.file}: this run reads pairs of texts: give a table with {', '.join(columns)}."
         )
     return {columns[0]: read_lines(arguments.file)}
-
-
-@contextmanager
-def _output(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Write lines to the screen, or to a file that appears only when it is whole."""
-    if path is None:
-        yield print
-        return
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            yield lambda line: print(line, file=file)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetune.data.lengths import check_offsets
 from finetune.data.places import Place
+from finetune.data.preprocessor import Preprocessor
 from finetune.data.question_answering import QuestionAnsweringPreprocessor
 from finetune.data.text_classification import TextClassificationPreprocessor
 from finetune.data.token_classification import TokenClassificationPreprocessor
@@ -23,12 +24,6 @@ from finetune.explain.targets import Target
 from finetune.explain.units import units
 from finetune.tasks import Task
 from finetune.tasks.base import Batch, inputs
-
-Preprocessor: TypeAlias = (
-    TextClassificationPreprocessor | TokenClassificationPreprocessor | QuestionAnsweringPreprocessor
-)
-EXPLAINED = ("text_classification", "token_classification", "question_answering")
-"""The tasks that this works for."""
 
 
 class Word(NamedTuple):
@@ -99,6 +94,11 @@ def explain(
     Raises:
         UserError: there is nothing to read, no such label, or this model or task cannot be explained.
     """
+    if not isinstance(
+        preprocessor,
+        TextClassificationPreprocessor | TokenClassificationPreprocessor | QuestionAnsweringPreprocessor,
+    ):
+        raise UserError("Labels, entities and answers are explained, not texts of many tokens.")
     check_offsets(preprocessor.tokenizer)
     if getattr(task.model.config, "is_encoder_decoder", False):
         raise UserError("This model reads a text twice, as encoder and decoder: only encoders are explained.")

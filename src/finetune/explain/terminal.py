@@ -18,11 +18,11 @@ def render(explanation: Explanation) -> Text:
     if explanation.probability is not None:
         out.append(f" {explanation.probability:.3f}", style="not bold")
     for number, text in enumerate(explanation.texts):
-        line = Text("\n" + text, style="not bold")
+        coloured = Text("\n" + text, style="not bold")
         for word in explanation.words:
             if word.place.text == number:
-                line.stylize(_style(word, most), 1 + word.place.start, 1 + word.place.end)
-        out.append_text(line)
+                coloured.stylize(_style(word, most), 1 + word.place.start, 1 + word.place.end)
+        out.append_text(coloured)
     for line in (*strongest(explanation), *figures(explanation)):
         out.append("\n" + line, style="not bold")
     return out
