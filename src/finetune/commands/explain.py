@@ -55,7 +55,9 @@ def _run(arguments: argparse.Namespace) -> None:
             console.print(f"No entity: {texts[0]}", markup=False, highlight=False)
         for explanation in found:
             if arguments.out is None:
-                console.print(render(explanation), highlight=False, end="\n\n")
+                console.print(
+                    render(explanation), highlight=False, end="\n\n", soft_wrap=not console.is_terminal
+                )
         explanations += found
     if arguments.out is not None:
         with output(arguments.out) as write:

@@ -66,6 +66,12 @@ class Explanation:
     converged: bool
     """Whether ``delta`` is within 5 % of ``output - baseline``."""
 
+    @property
+    def labelled(self) -> str:
+        """The words that have the label, as they stand in the text; empty where it is of the whole text."""
+        mine = [word.place for word in self.words if word.explained]
+        return self.texts[mine[0].text][mine[0].start : mine[-1].end] if mine else ""
+
     def strongest(self, *, count: int) -> list[Word]:
         """Return the words with the largest scores, for or against, the largest first."""
         read = [word for word in self.words if word.score]

@@ -62,7 +62,7 @@ def integrated_gradients(
 
     def of_embeddings(embedded: Tensor) -> Tensor:
         rows = {name: tensor.expand(len(embedded), -1) for name, tensor in inputs.items()}
-        with _in_place_of_output(layer, embedded):
+        with _embedded_as(layer, rows["input_ids"], embedded):
             return output(rows)
 
     length = baseline_ids.shape[1]
@@ -90,8 +90,13 @@ def integrated_gradients(
 
 
 @contextmanager
-def _in_place_of_output(layer: nn.Module, embedded: Tensor) -> Iterator[None]:
-    hook = layer.register_forward_hook(lambda module, args, output: embedded)
+def _embedded_as(layer: nn.Module, ids: Tensor, embedded: Tensor) -> Iterator[None]:
+    """Have a layer embed these ids so; GPT-2's embeds segments too."""
+
+    def replace(module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+        return embedded if torch.equal(args[0], ids) else output
+
+    hook = layer.register_forward_hook(replace)
     try:
         yield
     finally:

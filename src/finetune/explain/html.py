@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 
 from finetune.explain.explanation import Explanation, Word
-from finetune.explain.terminal import figures, strongest
+from finetune.explain.terminal import beside_label, figures, strongest
 
 FOR, AGAINST = "30 110 235", "225 60 30"  # blue and red, which colour-blind people tell apart too
 DEEPEST = 0.55  # opacity: text on it is readable in black and in white
@@ -37,9 +37,8 @@ def fragment(explanation: Explanation) -> str:
     lines = "".join(
         f"<small>{escape(line)}</small>" for line in (*strongest(explanation), *figures(explanation))
     )
-    name = escape(explanation.label)
-    probability = "" if explanation.probability is None else f" {explanation.probability:.3f}"
-    return f'<div class="explanation"><b>{name}</b>{probability}{"".join(paragraphs)}{lines}</div>'
+    head = f"<b>{escape(explanation.label)}</b>{escape(beside_label(explanation))}"
+    return f'<div class="explanation">{head}{"".join(paragraphs)}{lines}</div>'
 
 
 def page(explanations: Iterable[Explanation], *, title: str) -> str:
@@ -83,7 +82,7 @@ def _word(word: Word, most: float) -> str:
         against = word.score < 0
         opacity = DEEPEST * abs(word.score) / most
         colour = f' style="background: rgb({AGAINST if against else FOR} / {opacity:.2f})"'
-        if against and opacity > DEEPEST / 20:
+        if against:
             classes.append("against")
     if word.explained:
         classes.append("explained")

@@ -1,5 +1,7 @@
 """Explanations as coloured text."""
 
+import re
+
 from rich.color import Color
 from rich.style import Style
 from rich.text import Text
@@ -9,16 +11,16 @@ from finetune.explain.explanation import Explanation, Word
 FOR, AGAINST = (110, 165, 255), (255, 130, 105)  # behind black letters, readable on any terminal
 FAINTEST = 0.1  # of the largest score: below that a word stays as it is
 NAMED = 10  # words with their scores
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def render(explanation: Explanation) -> Text:
     """Return one explanation for rich to print: the text, its words coloured, and the strongest with their scores."""
     most = max((abs(word.score or 0) for word in explanation.words), default=0.0) or 1.0
-    out = Text(explanation.label, style="bold")
-    if explanation.probability is not None:
-        out.append(f" {explanation.probability:.3f}", style="not bold")
+    out = Text(_shown(explanation.label), style="bold")
+    out.append(_shown(beside_label(explanation)), style="not bold")
     for number, text in enumerate(explanation.texts):
-        coloured = Text("\n" + text, style="not bold")
+        coloured = Text("\n" + _shown(text), style="not bold")
         for word in explanation.words:
             if word.place.text == number:
                 coloured.stylize(_style(word, most), 1 + word.place.start, 1 + word.place.end)
@@ -26,6 +28,13 @@ def render(explanation: Explanation) -> Text:
     for line in (*strongest(explanation), *figures(explanation)):
         out.append("\n" + line, style="not bold")
     return out
+
+
+def beside_label(explanation: Explanation) -> str:
+    """Return what stands after a label: its probability, and the words that have it where it is not of all."""
+    probability = "" if explanation.probability is None else f" {explanation.probability:.3f}"
+    is_answer = explanation.labelled in ("", explanation.label)
+    return probability if is_answer else f"{probability}: {explanation.labelled}"
 
 
 def strongest(explanation: Explanation) -> list[str]:
@@ -36,7 +45,7 @@ def strongest(explanation: Explanation) -> list[str]:
         "against": [word for word in words if (word.score or 0) < 0],
     }
     return [
-        f"{side + ':':8} " + ", ".join(f"{word.text} {word.score:+.2f}" for word in found)
+        f"{side + ':':8} " + " · ".join(f"{_shown(word.text)} {word.score:+.2f}" for word in found)
         for side, found in sides.items()
         if found
     ]
@@ -59,11 +68,16 @@ def figures(explanation: Explanation) -> list[str]:
     return lines
 
 
+def _shown(text: str) -> str:
+    """Return a text that leaves a terminal as it is, as long as it was."""
+    return CONTROL.sub("\ufffd", text)
+
+
 def _style(word: Word, most: float) -> Style:
     if word.score is None:
         return Style(dim=True, italic=True)
     share = abs(word.score) / most
-    box = Style(bold=True, reverse=False) if word.explained else Style()
+    box = Style(bold=True) if word.explained else Style()
     if share < FAINTEST:
         return box
     deep = AGAINST if word.score < 0 else FOR
