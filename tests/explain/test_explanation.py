@@ -147,7 +147,7 @@ def test_scores_are_integrated_gradients_by_definition(folder, family: str):
     assert [word.text for word in found.words] == WORDS
     encoded = preprocessor.tokenizer(TEXT, return_special_tokens_mask=True, return_tensors="pt")
     special = encoded["special_tokens_mask"]
-    baseline = encoded["input_ids"].where(special == 1, preprocessor.tokenizer.mask_token_id)
+    baseline = encoded["input_ids"].where(special == 1, preprocessor.tokenizer.pad_token_id)
     label = task.label_names.index(found.label)
     tokens = by_hand(task, encoded["input_ids"], baseline, label)
     words = torch.zeros(len(WORDS)).double()

@@ -69,7 +69,7 @@ LEGEND = (
     f'<span style="background: rgb({FOR} / {DEEPEST})">Blue</span> words spoke for the label, '
     f'<span style="background: rgb({AGAINST} / {DEEPEST}); text-decoration: underline dotted">red, underlined</span> '
     "ones against it; point at a word for its score. Integrated gradients (Sundararajan et al., 2017): "
-    "the scores add up to what the words changed, beside a text of masks."
+    "the scores add up to what the words changed, beside a text of padding."
 )
 
 

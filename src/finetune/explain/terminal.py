@@ -55,7 +55,7 @@ def figures(explanation: Explanation) -> list[str]:
     """Return lines that say what the scores add up to, and what to make of that."""
     what = "value" if explanation.probability is None else "log-odds"
     lines = [
-        f"{what} {explanation.output:+.2f}, with all words masked {explanation.baseline:+.2f} "
+        f"{what} {explanation.output:+.2f}, with padding in place of words {explanation.baseline:+.2f} "
         f"({explanation.steps} steps, delta {explanation.delta:+.3f})"
     ]
     if not explanation.converged:
