@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from captum.attr import LayerIntegratedGradients
 from conftest import save_tokenizer
 from torch import Tensor, nn
 from transformers import AutoTokenizer
@@ -161,6 +162,21 @@ def test_scores_are_integrated_gradients_by_definition(folder, family: str):
             words[at] += tokens[token]
     scores = torch.tensor([word.score for word in found.words]).double()
     torch.testing.assert_close(scores, words, rtol=0.02, atol=0.02 * float(words.abs().max()))
+
+
+def test_scores_are_those_of_captums_own_layer_method(folder):
+    task, preprocessor = classification(folder("bert"))
+    (found,) = explain(task, preprocessor, ["good film"])
+    ids = preprocessor.tokenizer("good film", return_tensors="pt")["input_ids"]
+    label = task.label_names.index(found.label)
+
+    def log_odds(ids: Tensor) -> Tensor:
+        logits = task.model.eval()(ids).logits
+        return logits[:, label] - logits[:, [i for i in range(3) if i != label]].logsumexp(1)
+
+    method = LayerIntegratedGradients(log_odds, task.model.get_input_embeddings())
+    scores = method.attribute(ids, baselines=torch.tensor([[2, 0, 0, 3]]), n_steps=found.steps)
+    assert scores.sum(-1)[0, 1:3].tolist() == pytest.approx([w.score for w in found.words], abs=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{"pooling": "mean"}, {"pooling": "cls"}, {"tuning": partial(

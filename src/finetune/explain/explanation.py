@@ -86,7 +86,7 @@ def explain(
     The baseline of integrated gradients is the text with padding in place of each of its tokens; [CLS], [SEP] and the like
     stay. It should say nothing (Sundararajan et al., 2017). On the quickstart's validation rows padding is judged neutral
     (log-odds of 0.1) while masks are taken for a bad review (-0.9), and the words that it finds matter more when they are
-    deleted; every tokenizer has it.
+    deleted; every tokenizer has it. Nothing else may use the model meanwhile, from another thread.
 
     Args:
         task: of a finished run, its weights in float32.

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 
 from finetune.explain.explanation import Explanation, Word
-from finetune.explain.terminal import beside_label, figures, strongest
+from finetune.explain.terminal import FAINTEST, beside_label, figures, strongest
 
 FOR, AGAINST = "30 110 235", "225 60 30"  # blue and red, which colour-blind people tell apart too
 DEEPEST = 0.55  # opacity: text on it is readable in black and in white
@@ -80,9 +80,9 @@ def _word(word: Word, most: float) -> str:
     else:
         title = f"{word.score:+.3f}"
         against = word.score < 0
-        opacity = DEEPEST * abs(word.score) / most
-        colour = f' style="background: rgb({AGAINST if against else FOR} / {opacity:.2f})"'
-        if against:
+        share = abs(word.score) / most
+        colour = f' style="background: rgb({AGAINST if against else FOR} / {DEEPEST * share:.2f})"'
+        if against and share >= FAINTEST:
             classes.append("against")
     if word.explained:
         classes.append("explained")

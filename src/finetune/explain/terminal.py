@@ -2,14 +2,14 @@
 
 import re
 
-from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
 from finetune.explain.explanation import Explanation, Word
 
-FOR, AGAINST = (110, 165, 255), (255, 130, 105)  # behind black letters, readable on any terminal
-FAINTEST = 0.1  # of the largest score: below that a word stays as it is
+FOR, AGAINST = "#4078f0", "#dc4b32"  # letters, readable on black and on white
+FILLED_FOR, FILLED_AGAINST = "#6ea5ff", "#ff8269"  # behind black letters
+FAINTEST, STRONG = 0.1, 0.4  # of the largest score: words from there on are coloured, and filled
 NAMED = 10  # words with their scores
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -77,9 +77,10 @@ def _style(word: Word, most: float) -> Style:
     if word.score is None:
         return Style(dim=True, italic=True)
     share = abs(word.score) / most
-    box = Style(bold=True) if word.explained else Style()
+    own = Style(bold=word.explained)
     if share < FAINTEST:
-        return box
-    deep = AGAINST if word.score < 0 else FOR
-    shade = Color.from_rgb(*(255 + (part - 255) * share for part in deep))
-    return box + Style(color="black", bgcolor=shade, underline=word.score < 0)
+        return own
+    against = word.score < 0
+    if share < STRONG:
+        return own + Style(color=AGAINST if against else FOR, underline=against)
+    return own + Style(color="#000000", bgcolor=FILLED_AGAINST if against else FILLED_FOR, underline=against)
