@@ -2,11 +2,16 @@
 
 import importlib.util
 import json
+import random
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import ROOT
+
+from finetune.data.places import Place
+from finetune.explain import Word, explain
+from finetune.rebuild import rebuild
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -51,3 +56,28 @@ def test_every_arm_has_a_name_in_the_plot(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("matplotlib")
     speed = load("speed", monkeypatch)
     assert {*speed.RIVALS, *speed.OURS} == set(load("plot", monkeypatch).NAMES)
+
+
+def test_deleting_what_matters_is_measured_beside_chance(finished_run: Path, monkeypatch: pytest.MonkeyPatch):
+    deletion = load("deletion", monkeypatch)
+    _, task, preprocessor = rebuild(finished_run)
+    explanations = [explain(task, preprocessor, [text])[0] for text in ("a superb film", "the plot is dire")]
+
+    def probability(texts: list[str], labels: list[str]) -> list[float]:
+        """Of a label whose one word is left."""
+        return [
+            float(("superb" if label == "positive" else "dire") in text)
+            for text, label in zip(texts, labels, strict=True)
+        ]
+
+    by_top, by_chance = deletion.measure(explanations, probability, share=0.1, rng=random.Random(0))
+    for one, top, chance in zip(explanations, by_top, by_chance, strict=True):
+        assert top == one.probability
+        assert one.probability - 1 <= chance < top
+
+
+def test_a_text_without_words_keeps_the_rest(monkeypatch: pytest.MonkeyPatch):
+    deletion = load("deletion", monkeypatch)
+    text = "so dull , so long"
+    words = [Word(Place(0, start, end), text[start:end], 0.0, False) for start, end in ((3, 7), (13, 17))]
+    assert deletion.without(text, words) == "so , so"

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from finetune.commands import Commands
 from finetune.commands.finished import inference_trainer, load
+from finetune.commands.output import output
+from finetune.commands.texts import add_text, add_text_pair, given_texts
 from finetune.errors import UserError, nearest
 
 
@@ -17,19 +17,11 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("predict", help="label texts; one JSON object a line")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--text", "--question", action="append", dest="text", help="a text; may be given several times"
-    )
+    add_text(source)
     source.add_argument(
         "--file", type=Path, help="CSV, TSV, JSON, JSONL or Parquet with the run's columns, or plain lines"
     )
-    parser.add_argument(
-        "--text-pair",
-        "--context",
-        action="append",
-        dest="text_pair",
-        help="the second text of each --text, for runs on pairs; the text that a --question is asked of",
-    )
+    add_text_pair(parser)
     parser.add_argument("--out", type=Path, help="write here instead of the screen")
     parser.add_argument("--batch-size", type=int, default=32, help="texts at a time (default: 32)")
     parser.set_defaults(command=_run)
@@ -47,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> None:
         preprocessor, batched=True, fn_kwargs={"training": False}, remove_columns=prepared.column_names
     )
     loader = DataLoader(features, batch_size=arguments.batch_size, collate_fn=preprocessor.collate)
-    with _output(arguments.out) as write:
+    with output(arguments.out) as write:
         index = 0
         for batch in inference_trainer(cfg).predict(task, loader) or []:
             for prediction in batch:
@@ -62,14 +54,7 @@ def _read_rows(arguments: argparse.Namespace, columns: list[str]) -> dict[str, l
     from finetune.data.text_files import read_lines
 
     if arguments.text:
-        texts = [arguments.text] + ([arguments.text_pair] if arguments.text_pair else [])
-        if len(texts) != len(columns) or len({len(column) for column in texts}) != 1:
-            wanted = "--text alone" if len(columns) == 1 else "a --text-pair for each --text"
-            raise UserError(f"This run reads the column(s) {', '.join(columns)}: give {wanted}.")
-        for text in [text for column in texts for text in column]:
-            if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise UserError(f"--text {text!r:.80}: not UTF-8. Write it in a file, and give --file.")
-        return dict(zip(columns, texts, strict=True))
+        return given_texts(arguments, columns)
     if not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")
     if table_format(arguments.file) is not None:
@@ -87,20 +72,3 @@ def _read_rows(arguments: argparse.Namespace, columns: list[str]) -> dict[str, l
             f"{arguments.file}: this run reads pairs of texts: give a table with {', '.join(columns)}."
         )
     return {columns[0]: read_lines(arguments.file)}
-
-
-@contextmanager
-def _output(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Write lines to the screen, or to a file that appears only when it is whole."""
-    if path is None:
-        yield print
-        return
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            yield lambda line: print(line, file=file)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

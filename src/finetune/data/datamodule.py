@@ -100,7 +100,8 @@ class DataModule(LightningDataModule):
         self.max_tokens_per_batch = max_tokens_per_batch
         self.num_workers = num_workers
         self.seed = seed
-        self.datasets: dict[str, Dataset] = {}
+        self.rows: dict[str, Dataset] = {}  # of each split, as the preprocessor's prepare returns them
+        self.datasets: dict[str, Dataset] = {}  # the same, tokenized
         self.trunk_states: dict[str, TrunkStates] = {}  # of splits whose frozen layers have run already
 
     @property
@@ -145,6 +146,7 @@ class DataModule(LightningDataModule):
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
                 rows = rows.select(splits.sample(len(rows), size, strata=strata, seed=self.split_seed))
+            self.rows[split] = rows
             self.datasets[split] = tokenize(
                 rows, self.preprocessor, training=split == "train", desc=f"Tokenizing {split}"
             )

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from finetune.data.answers import answer_tokens, read_answers
 from finetune.data.columns import check_columns, check_texts
 from finetune.data.lengths import check_length, check_offsets, check_stride, cut
 from finetune.data.padding import pad_inputs
+from finetune.data.places import Place, places
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
 
@@ -92,16 +93,7 @@ class QuestionAnsweringPreprocessor:
         In training each window is a row, its ``labels`` the first and last token of the answer. Otherwise a row keeps
         its windows as lists, with ``offsets``: for each token where it lies in the context, (-1, -1) outside.
         """
-        questions = [question.strip() for question in examples["question"]]
-        encoded = self.tokenizer(
-            cut(self.tokenizer, questions, tokens=self.max_query_length),  # the context needs its room
-            examples["context"],
-            truncation="only_second",
-            max_length=self.max_length,
-            stride=self.doc_stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
+        encoded = self._windows(examples["question"], examples["context"])
         owners = encoded.pop("overflow_to_sample_mapping")
         offsets = []
         for window, spans in enumerate(encoded.pop("offset_mapping")):
@@ -150,6 +142,24 @@ class QuestionAnsweringPreprocessor:
             told = {name: row[name] for name in ("context", "answers") if name in row}
             batch["rows"].append({"offsets": offsets} | told)
         return batch
+
+    def places(self, texts: Sequence[str]) -> list[list[Place | None]]:
+        """Say where the tokens of each window of one row lie in its question, which is stripped, and its context."""
+        question, context = texts
+        encoded = self._windows([question], [context])
+        return [places(encoded, window) for window in range(len(encoded["input_ids"]))]
+
+    def _windows(self, questions: list[str], contexts: list[str]) -> BatchEncoding:
+        questions = [question.strip() for question in questions]
+        return self.tokenizer(
+            cut(self.tokenizer, questions, tokens=self.max_query_length),  # the context needs its room
+            contexts,
+            truncation="only_second",
+            max_length=self.max_length,
+            stride=self.doc_stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
 
     def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
         inputs = [{k: v for k, v in window.items() if k not in {"labels", "length"}} for window in windows]

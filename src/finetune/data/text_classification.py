@@ -6,12 +6,13 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from finetune.data.columns import check_columns, check_filled, check_scalars, refuse_missing
 from finetune.data.labels import LARGEST, REGRESSION, SINGLE, Labels, decoded, infer, is_missing
 from finetune.data.lengths import check_length, cut, were_cut
 from finetune.data.padding import pad_inputs
+from finetune.data.places import Place, places
 from finetune.errors import UserError, listed
 
 NOT_INPUTS = {"labels", "length", "cut"}
@@ -93,9 +94,7 @@ class TextClassificationPreprocessor:
         """Tokenize a batch of rows; padding waits for :meth:`collate`."""
         texts = [[str(text) for text in examples[column]] for column in self.input_columns]
         if self.truncation == "head":
-            if len(texts) == 2 and self.tokenizer.is_fast:
-                texts = [self._shorter(column) for column in texts]
-            encoded = self.tokenizer(*texts, truncation=True, max_length=self.max_length)
+            encoded = self._cut_ends(texts)
             features = {**encoded, "cut": were_cut(encoded, max_length=self.max_length)}
         else:
             features = self._cut_inside(texts[0])
@@ -117,6 +116,20 @@ class TextClassificationPreprocessor:
             batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=dtype)
         return batch
 
+    def places(self, texts: Sequence[str]) -> list[list[Place | None]]:
+        """Say where the tokens of one row lie, for the one window that is read of it; the tokenizer is a fast one."""
+        columns = [[text] for text in texts]
+        if self.truncation == "head":
+            return [places(self._cut_ends(columns, return_offsets_mapping=True), 0)]
+        spans = self._cut_inside(columns[0], return_offsets_mapping=True)["offset_mapping"][0]
+        return [[Place(0, start, end) if start < end else None for start, end in spans]]
+
+    def _cut_ends(self, texts: list[list[str]], **asked: bool) -> BatchEncoding:
+        """Tokenize one or two columns, and leave out what is too much at the end of each text."""
+        if len(texts) == 2 and self.tokenizer.is_fast:
+            texts = [self._shorter(column) for column in texts]
+        return self.tokenizer(*texts, truncation=True, max_length=self.max_length, **asked)
+
     def _shorter(self, texts: list[str]) -> list[str]:
         """Cut what no pair has room for: of two long texts a tokenizer combines each rest with each, which takes hours.
 
@@ -131,9 +144,9 @@ class TextClassificationPreprocessor:
         )
         return [shorter.get(index, text) for index, text in enumerate(texts)]
 
-    def _cut_inside(self, texts: list[str]) -> dict[str, list[Any]]:
+    def _cut_inside(self, texts: list[str], **asked: bool) -> dict[str, list[Any]]:
         """Tokenize whole texts, and take what is too much out of their middle or their beginning."""
-        features = dict(self.tokenizer(texts, return_special_tokens_mask=True, verbose=False))
+        features = dict(self.tokenizer(texts, return_special_tokens_mask=True, verbose=False, **asked))
         special = features.pop("special_tokens_mask")
         for row, is_special in enumerate(special):
             excess = len(is_special) - self.max_length

@@ -1,18 +1,19 @@
 """Token classification: words with a tag each, such as named entities, become windows of token ids."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, List, Value
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from finetune.data.lengths import check_length, check_offsets, check_stride
 from finetune.data.padding import pad_inputs
+from finetune.data.places import Place, places
 from finetune.data.tag_columns import check_words, read_tags, tag_names
-from finetune.data.words import join, split
+from finetune.data.words import Words, join, split
 from finetune.tags import entity_types, label_names, to_bio
 
 log = logging.getLogger(__name__)
@@ -104,16 +105,8 @@ class TokenClassificationPreprocessor:
         lists, with ``words`` (for each token the word that it speaks for, else -1), ``text``, ``offsets`` of the
         words, ``joined`` (whether it was given as words), and ``tags`` where known.
         """
-        texts = [split(words) if isinstance(words, str) else join(words) for words in examples["words"]]
-        encoded = self.tokenizer(
-            [words.text for words in texts],
-            truncation=True,
-            max_length=self.max_length,
-            stride=self.doc_stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
+        texts = [_read(words) for words in examples["words"]]
+        encoded = self._windows([words.text for words in texts])
         owners = np.asarray(encoded.pop("overflow_to_sample_mapping"))
         offsets, special = encoded.pop("offset_mapping"), encoded.pop("special_tokens_mask")
         rows: list[dict[str, Any]] = []
@@ -164,6 +157,22 @@ class TokenClassificationPreprocessor:
         ]
         return batch
 
+    def places(self, texts: Sequence[str | list[str]]) -> list[list[Place | None]]:
+        """Say where the tokens of each window of one row lie in its text, which is given alone or as its words."""
+        encoded = self._windows([_read(words).text for words in texts])
+        return [places(encoded, window) for window in range(len(encoded["input_ids"]))]
+
+    def _windows(self, texts: list[str]) -> BatchEncoding:
+        return self.tokenizer(
+            texts,
+            truncation=True,
+            max_length=self.max_length,
+            stride=self.doc_stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+
     def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
         inputs = [{k: v for k, v in window.items() if k not in {"length", *PADDING}} for window in windows]
         batch = pad_inputs(self.tokenizer, inputs, most=self.max_length, few=few_widths)
@@ -188,3 +197,7 @@ class TokenClassificationPreprocessor:
                 f"{split}: {long:,} of {len(texts):,} texts have more than data.max_length={self.max_length} "
                 "tokens; they are read in windows, no word is cut off"
             )
+
+
+def _read(words: str | list[str]) -> Words:
+    return split(words) if isinstance(words, str) else join(words)
