@@ -56,7 +56,7 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     if int(os.environ.get("LOCAL_RANK", "0")):
         time.sleep(5)  # the first process most likely has the same to say, and its end ends this one
     print(f"error: {credentials.redact(message)}", file=sys.stderr)
-    sys.exit(1)
+    raise SystemExit(1) from UserError(message)
 
 
 def _explain(error: Exception, conf: Path | None) -> str:
