@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -54,7 +55,7 @@ class RayLauncher(Launcher):
             "config": self.config,
             "task_function": functools.partial(jobs.run, self.task_function, parent=None),
             "singletons": Singleton.get_state(),
-            "cwd": os.getcwd(),
+            "cwd": str(Path.cwd()),
             "variables": {name: text for name, text in os.environ.items() if name.startswith("FINETUNE_")},
         }
         try:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,11 @@ class SlurmLauncher(Launcher):
         os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # read when submitit is imported
         plugin = needed("hydra_plugins.hydra_submitit_launcher.submitit_launcher", launcher="submitit_slurm")
         submitit = needed("submitit.core.utils", launcher="submitit_slurm")
+        if not self.WITH_PARENT and shutil.which("srun") is None:
+            raise UserError(
+                "hydra/launcher=submitit_slurm needs SLURM's commands, and there is no srun on this machine.\n"
+                "Start the sweep on the cluster's login node; here, hydra/launcher=joblib runs several jobs at once."
+            )
         composed(self.hydra_context, self.config, job_overrides)
         launcher = getattr(plugin, self.NAME)(**self.options)
         parent = os.getpid() if self.WITH_PARENT else None
