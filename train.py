@@ -61,7 +61,7 @@ def fine_tune(cfg: DictConfig) -> float:
     if resumed:
         check_resumed(cfg, run.folder)
     devices = launch.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
-    if devices > 1 and not launch.is_rank():
+    if devices * cfg.trainer.num_nodes > 1 and not launch.is_rank():
         launch.run_ranks([__file__, *given(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes)
         return run.monitored()
     checkpoint = run.checkpoint_to_resume() if resumed else None
