@@ -1,7 +1,6 @@
 """Sweeps with several jobs at once: what each is given, how it fails, and how all end."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, TRAIN
+from conftest import TRAIN
 
 from finetune import launch
 
