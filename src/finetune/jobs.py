@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from finetune import launch
+from finetune import credentials, launch
 from finetune.errors import UserError
 
 
@@ -50,8 +50,8 @@ def run(job: Callable[[Any], float], cfg: Any, *, parent: int | None) -> float:
             os._exit(code)  # else the next job would begin here
         raise UserError(f"A process of this job ended with {code}. It has said why.") from None
     except Exception as error:
-        traceback.print_exc()
-        said = next(iter(str(error).splitlines()), "")[:300]
+        sys.stderr.write(credentials.redact(traceback.format_exc()))
+        said = credentials.redact(next(iter(str(error).splitlines()), ""))[:300]
         raise UserError(
             f"{type(error).__name__}: {said}\nIts traceback is in what this job has printed."
         ) from None

@@ -1,6 +1,7 @@
 """Sweeps with several jobs at once: what each is given, how it fails, and how all end."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -103,3 +104,46 @@ def test_a_signal_to_the_sweep_ends_its_jobs_which_save(start: START, tmp_path: 
     assert_none_left(tmp_path, within=launch.GRACE)
     assert list(tmp_path.glob("*/checkpoints/last.ckpt"))
     assert not (tmp_path / "2").exists()
+
+
+SBATCH = """#!/usr/bin/env python3
+import os, subprocess, sys
+script = open(sys.argv[-1]).read()
+tasks = script.partition("--ntasks-per-node=")[2].split()[0]
+job = {"SLURM_JOB_ID": "4100", "SLURM_ARRAY_JOB_ID": "4099", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_NAME": "train"}
+size = {"SLURM_NTASKS": tasks, "SLURM_NTASKS_PER_NODE": tasks, "SLURM_NNODES": "1", "SLURM_NODELIST": "localhost"}
+with open(os.devnull, "w") as nowhere:
+    subprocess.Popen(["bash", sys.argv[-1]], env={**os.environ, **job, **size}, stdout=nowhere, stderr=nowhere)
+print("Submitted batch job 4099")
+"""
+SRUN = """#!/bin/bash
+while [[ $1 == -* ]]; do if [[ $1 == --output || $1 == --error ]]; then shift; fi; shift; done
+for task in $(seq 0 $((SLURM_NTASKS - 1))); do
+  SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NODEID=0 "$@" &
+done
+wait
+"""
+SACCT = "#!/bin/bash\nprintf 'JobID|State|NodeList\\n4099_0|RUNNING|localhost\\n'\n"
+
+
+def test_a_job_of_slurm_with_two_tasks_is_one_run_in_the_folder_of_the_sweep(start: START, tmp_path: Path):
+    """SLURM's commands are stand-ins that run the job here, with the variables that SLURM sets."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    for name, text in {"sbatch": SBATCH, "srun": SRUN, "sacct": SACCT}.items():
+        file = tmp_path / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+    sweep = tmp_path / "sweep"
+    done = start(
+        None, *SHORT, "hydra/launcher=submitit_slurm", "hydra.launcher.tasks_per_node=2", f"hydra.sweep.dir={sweep}",
+        "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "+callbacks.note._target_=killer.Note",
+        launcher=SWEEP, cwd=tmp_path, PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (sweep / "0" / "metrics.json").is_file()
+    assert noted(sweep / "0")["ranks"] == 2
+    assert not (tmp_path / "outputs").exists()
+    [script] = sweep.glob(".submitit/**/*submission.sh")
+    assert "--signal=USR1@" in script.read_text()
+    assert "--gpus-per-node=1" in script.read_text()
