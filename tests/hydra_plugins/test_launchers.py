@@ -63,7 +63,7 @@ def test_jobs_run_at_once_each_on_its_share(start: START, tmp_path: Path, monkey
     ]
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", [pytest.param("joblib", marks=pytest.mark.matrix), "submitit_local"])
 def test_a_job_that_fails_says_why_and_lets_the_others_end(start: START, tmp_path: Path, launcher: str):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     done = start(
@@ -110,10 +110,10 @@ SBATCH = """#!/usr/bin/env python3
 import os, subprocess, sys
 script = open(sys.argv[-1]).read()
 tasks = script.partition("--ntasks-per-node=")[2].split()[0]
-job = {"SLURM_JOB_ID": "4100", "SLURM_ARRAY_JOB_ID": "4099", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_NAME": "train"}
+job = {"SLURM_JOB_ID": "4099", "SLURM_JOB_NAME": "train"}
 size = {"SLURM_NTASKS": tasks, "SLURM_NTASKS_PER_NODE": tasks, "SLURM_NNODES": "1", "SLURM_NODELIST": "localhost"}
 with open(os.devnull, "w") as nowhere:
-    subprocess.Popen(["bash", sys.argv[-1]], env={**os.environ, **job, **size}, stdout=nowhere, stderr=nowhere)
+    subprocess.Popen(["bash", "-c", script], env={**os.environ, **job, **size}, stdout=nowhere, stderr=nowhere)
 print("Submitted batch job 4099")
 """
 SRUN = """#!/bin/bash
@@ -122,8 +122,12 @@ for task in $(seq 0 $((SLURM_NTASKS - 1))); do
   SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NODEID=0 "$@" &
 done
 wait
+touch "$0.ended"
 """
-SACCT = "#!/bin/bash\nprintf 'JobID|State|NodeList\\n4099_0|RUNNING|localhost\\n'\n"
+SACCT = """#!/bin/bash
+[[ -e ${0%sacct}srun.ended ]] && state=COMPLETED || state=RUNNING
+printf "JobID|State|NodeList\\n4099|$state|localhost\\n"
+"""
 
 
 def test_a_job_of_slurm_with_two_tasks_is_one_run_in_the_folder_of_the_sweep(start: START, tmp_path: Path):
