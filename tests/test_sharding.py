@@ -9,7 +9,13 @@ import pytest
 
 from finetune import cli
 
-TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=4", "trainer.max_epochs=1")
+TWO = (
+    "trainer.accelerator=cpu",
+    "trainer.devices=2",
+    "data.batch_size=4",
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=4",
+)
 
 
 def test_sharded_training_is_that_of_whole_copies_and_its_checkpoint_is_read_like_any_other(
