@@ -174,8 +174,14 @@ class Task(LightningModule):
         self.log_dict(self.test.scalars())
 
     def configure_model(self) -> None:
-        if self.device_mesh is not None:
-            shard(self.model, self.device_mesh["data_parallel"])
+        if self.device_mesh is None:
+            return
+        if self._trained_only is not None:
+            raise UserError(
+                "tuning=lora and bitfit keep a part of the weights, trainer=fsdp shares out all of them.\n"
+                "Their gradients and optimizer state are small: trainer=ddp"
+            )
+        shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         optimizer = build(self._optimizer, self.model, layerwise_lr_decay=self.layerwise_lr_decay)
