@@ -10,7 +10,6 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
@@ -30,14 +29,17 @@ CONF = Path(__file__).parent.resolve() / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-@friendly_errors(CONF)
-@launch.as_it_was()
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
+    with friendly_errors(CONF), launch.as_it_was():
+        return fine_tune(cfg)
+
+
+def fine_tune(cfg: DictConfig) -> float:
+    """Load a pretrained model, prepare the data, fine-tune, evaluate."""
     check_pairing(cfg, data=HydraConfig.get().runtime.choices.get("data"))
     check_calls(cfg)
     check_checkpoints(cfg)
-    launch.check_sweep(is_sweep=HydraConfig.get().mode == RunMode.MULTIRUN)
     launch.end_with_parent()
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
@@ -59,7 +61,7 @@ def train(cfg: DictConfig) -> float:
     if resumed:
         check_resumed(cfg, run.folder)
     devices = launch.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
-    if devices > 1 and not launch.is_rank():
+    if devices * cfg.trainer.num_nodes > 1 and not launch.is_rank():
         launch.run_ranks([__file__, *given(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes)
         return run.monitored()
     checkpoint = run.checkpoint_to_resume() if resumed else None

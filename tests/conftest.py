@@ -236,7 +236,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> P
 
 
 KILLER = """
-import os, signal
+import json, os, signal
+import torch
 from lightning import Callback
 
 class Kill(Callback):
@@ -255,6 +256,18 @@ class Kill(Callback):
             if self.number == 0:
                 raise RuntimeError("planned")
             os.kill(os.getppid() if self.parent else os.getpid(), self.number)
+
+class Note(Callback):
+    '''Write down what this process was given.'''
+    def on_train_start(self, trainer, module):
+        given = {
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "threads": torch.get_num_threads(),
+            "secret": os.environ.get("FINETUNE_SECRET_NOTE__API_KEY"),
+            "ranks": trainer.world_size,
+        }
+        with open(os.path.join(trainer.default_root_dir, "note.json"), "w") as file:
+            json.dump(given, file)
 """
 
 

@@ -47,7 +47,7 @@ def test_pins_are_inside_the_ranges(group: str):
     for line in PROJECT["optional-dependencies"][group] if group else PROJECT["dependencies"]:
         required = Requirement(line)
         name = canonicalize_name(required.name)
-        if name in PINNED or group != "loggers":  # of the loggers only those that the tests use are pinned
+        if name in PINNED or group not in ("loggers", "ray"):  # of these only what the tests use is pinned
             assert required.specifier.contains(PINNED[name]), line
 
 

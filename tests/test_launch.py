@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,50 @@ def test_torchrun_makes_one_folder(start: START, tmp_path: Path):
     [folder] = (tmp_path / "outputs" / "local-minilm").iterdir()
     assert (folder / "metrics.json").is_file()
     assert (folder / ".hydra" / "config.yaml").is_file()
+
+
+def two_machines(start: START, folder: Path, kind: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run as on two machines with a device each, both this one."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    agent = [
+        "-m",
+        "torch.distributed.run",
+        "--nnodes",
+        "2",
+        "--nproc-per-node",
+        "1",
+        "--rdzv-backend",
+        "c10d",
+    ]
+    agent += ["--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "two"]
+    slurm = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "2"}
+    slurm |= {"SLURM_NODELIST": "localhost", "SLURM_LOCALID": "0", "MASTER_PORT": port}
+
+    def machine(number: int) -> subprocess.CompletedProcess[str]:
+        srun = {**slurm, "SLURM_PROCID": str(number), "SLURM_NODEID": str(number)} if kind == "srun" else {}
+        launcher = [TRAIN] if srun else [*agent, TRAIN]
+        asked = (*TWO, *SHORT, "trainer.devices=1", "trainer.num_nodes=2")
+        return start(None, *asked, launcher=launcher, cwd=folder, **srun)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(machine, range(2)))
+
+
+@pytest.mark.parametrize("kind", ["torchrun", pytest.param("srun", marks=pytest.mark.matrix)])
+def test_two_machines_train_together_into_one_folder(start: START, tmp_path: Path, kind: str):
+    machines = two_machines(start, tmp_path, kind)
+    assert [done.returncode for done in machines] == [0, 0], [done.stderr for done in machines]
+    [folder] = (tmp_path / "outputs" / "local-minilm").iterdir()
+    assert (folder / "metrics.json").is_file()
+    assert sum(done.stdout.count("\nrun: ") for done in machines) == 1
+
+
+def test_several_machines_without_what_starts_their_processes_are_refused(start: START, tmp_path: Path):
+    done = start(tmp_path / "run", "trainer.num_nodes=2")
+    assert done.returncode == 1
+    assert "torchrun --nnodes 2 --nproc-per-node 1" in done.stderr
 
 
 def test_a_sweep_within_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch):

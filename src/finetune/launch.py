@@ -14,7 +14,7 @@ from typing import Any
 from finetune.errors import UserError
 
 CHILD = "FINETUNE_PARENT"
-"""Names the process that started this one by :func:`run_ranks`."""
+"""Names the process with which this one ends."""
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 GRACE = 30  # seconds for saving, after a signal
@@ -72,6 +72,7 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
             f"torchrun --nnodes {num_nodes} --nproc-per-node {num_ranks} --rdzv-backend c10d --rdzv-endpoint HOST:29500 train.py …\n"
             "or, under SLURM, srun python train.py … with a task a device."
         )
+    import torch
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -90,7 +91,7 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
     )
     sys.stdout.flush()
     os.environ[CHILD] = str(os.getpid())
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_ranks)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num_ranks)))
     logging.getLogger("torch.distributed.elastic").setLevel(
         logging.CRITICAL
     )  # the process has said why it failed
@@ -105,19 +106,27 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
 
 
 def end_with_parent() -> None:
-    """In a process that :func:`run_ranks` started: where its parent is killed, save and stop."""
+    """In a process that :func:`run_ranks` or a launcher has started: where that is killed, save and stop."""
     if CHILD not in os.environ:
         return
-    parent = int(os.environ[CHILD])
+    parent, direct = int(os.environ[CHILD]), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == direct and _exists(parent):
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE)
         os._exit(128 + signal.SIGTERM)  # it waits for another process, which has ended
 
     threading.Thread(target=watch, daemon=True, name="end_with_parent").start()
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextmanager

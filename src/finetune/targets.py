@@ -16,7 +16,6 @@ LIBRARIES = {
     "lightning.pytorch.loggers.MLFlowLogger",
     "lightning.pytorch.loggers.TensorBoardLogger",
     "lightning.pytorch.loggers.WandbLogger",
-    "lightning.pytorch.strategies.FSDPStrategy",
     "torch.optim.AdamW",
 }
 """What the shipped configurations name outside this package."""

@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from finetune import precision
+from finetune.config import check_composed
+from finetune.config.guard import CheckedLoader
 
 CONF = ROOT / "conf"
 OPTIONS = [
@@ -70,9 +76,18 @@ def test_trainers_for_this_machine_are_made(option: str, tmp_path: Path):
     assert trainer.max_epochs >= 1
 
 
-def test_fsdp_keeps_checkpoints_readable(tmp_path: Path):
+@pytest.mark.parametrize("name", [file.stem for file in sorted((CONF / "hydra" / "launcher").glob("*.yaml"))])
+def test_launchers_are_made_and_pass_the_guard(name: str):
+    cfg = composed(f"hydra/launcher={name}")
+    check_composed(cfg)
+    context = HydraContext(config_loader=CheckedLoader(ConfigSearchPathImpl()), callbacks=Callbacks())
+    launcher = Plugins.instance().instantiate_launcher(context, lambda _: 0.0, cfg)
+    assert type(launcher).__module__.startswith("hydra_plugins.finetune_launchers.")
+
+
+def test_fsdp_keeps_checkpoints_readable():
     strategy = instantiate(composed("trainer=fsdp").trainer.strategy, _convert_="all")
-    assert strategy._state_dict_type == "full"
+    assert not strategy._save_distributed_checkpoint
 
 
 @pytest.mark.parametrize("name", LOGGERS)

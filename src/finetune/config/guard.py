@@ -3,15 +3,18 @@
 import copy
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hydra._internal import hydra as hydra_main
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from finetune import credentials, names
+from finetune import credentials, launch, names
 from finetune.errors import UserError
 from finetune.targets import check_hydra_targets
 
@@ -24,7 +27,7 @@ def guarded_command_line() -> Iterator[None]:
     """Check each configuration that Hydra composes before Hydra acts on it.
 
     Hydra makes folders, writes the configuration there, sets up logging and instantiates its own callbacks, launcher
-    and sweeper before the decorated function is called, for which it has no hook: what composes is wrapped.
+    and sweeper before the decorated function is called, for which it has no hook: what composes is replaced.
     Secrets among the command line's overrides go to the environment.
 
     Raises:
@@ -36,14 +39,7 @@ def guarded_command_line() -> Iterator[None]:
             "--experimental-rerun is refused: it reads a pickle, which may run anything.\n"
             "Name the options of that run again; they are in its .hydra/overrides.yaml."
         )
-    load_configuration = ConfigLoaderImpl.load_configuration
-
-    def checked(loader: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> DictConfig:
-        cfg = load_configuration(loader, *args, **kwargs)
-        check_composed(cfg)
-        return cfg
-
-    ConfigLoaderImpl.load_configuration = checked  # type: ignore[method-assign,assignment]
+    hydra_main.ConfigLoaderImpl = CheckedLoader  # type: ignore[attr-defined]
     try:
         yield
     except (OSError, ValueError) as error:
@@ -57,14 +53,39 @@ def guarded_command_line() -> Iterator[None]:
             "Name a folder that can be written: hydra.run.dir=DIR, or of a sweep hydra.sweep.dir=DIR"
         ) from error
     finally:
-        ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]
+        hydra_main.ConfigLoaderImpl = ConfigLoaderImpl  # type: ignore[attr-defined]
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Hydra's, with a check of what it composes; launchers send it to the processes that they start."""
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        with warnings.catch_warnings():
+            # launchers of conf/ bear the names of plugins, whose options are theirs, too, as far as one is installed
+            warnings.filterwarnings(
+                "ignore", r"\n'hydra/launcher/\w+' is validated against ConfigStore schema"
+            )
+            cfg = super().load_configuration(
+                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+            )
+        is_asked = not validate_sweep_overrides  # what the mode is: composed as a sweep is
+        launch.check_sweep(is_sweep=run_mode == RunMode.MULTIRUN and not is_asked)
+        check_composed(cfg)
+        return cfg
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
     """Say whether Hydra itself failed, not the job that it has started."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = [name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names]
-    return bool(ours) and ours[-1].startswith("hydra.")
+    return bool(ours) and ours[-1].startswith(("hydra.", "hydra_plugins."))
 
 
 def check_composed(cfg: DictConfig) -> None:

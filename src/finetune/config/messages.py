@@ -55,8 +55,9 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
         return
     if int(os.environ.get("LOCAL_RANK", "0")):
         time.sleep(5)  # the first process most likely has the same to say, and its end ends this one
-    print(f"error: {credentials.redact(message)}", file=sys.stderr)
-    sys.exit(1)
+    message = credentials.redact(message)
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1) from UserError(message)  # for a launcher, which tells the process that sweeps
 
 
 def _explain(error: Exception, conf: Path | None) -> str:

@@ -16,6 +16,7 @@ from finetune.distill import Teacher
 from finetune.errors import UserError, nearest
 from finetune.optim import build
 from finetune.pretrained import PretrainedModel
+from finetune.sharding import shard
 from finetune.tasks.held_out import HeldOut
 from finetune.trained_only import TrainedOnly
 from finetune.tuning import Tune, check_something_moves
@@ -185,6 +186,16 @@ class Task(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.test.scalars())
+
+    def configure_model(self) -> None:
+        if self.device_mesh is None:
+            return
+        if self._trained_only is not None:
+            raise UserError(
+                "tuning=lora and bitfit keep a part of the weights, trainer=fsdp shares out all of them.\n"
+                "Their gradients and optimizer state are small: trainer=ddp"
+            )
+        shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         optimizer = build(self._optimizer, self.model, layerwise_lr_decay=self.layerwise_lr_decay)
