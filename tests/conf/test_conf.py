@@ -24,7 +24,7 @@ OPTIONS = [
     if file.parent.name != "experiment"
 ]
 EXPERIMENTS = [f"experiment={file.stem}" for file in sorted((CONF / "experiment").glob("*.yaml"))]
-LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "sqlalchemy"}
+LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 
 
 def composed(*overrides: str) -> DictConfig:
