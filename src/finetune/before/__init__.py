@@ -62,7 +62,9 @@ def _plan(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
         one = cfg.copy()
         one.tuning = tuning
         try:
-            costs[name] = alone("finetune.before.cost:measure", _plain(one), asked_at=time.time(), quietly=name != asked)
+            costs[name] = alone(
+                "finetune.before.cost:measure", _plain(one), asked_at=time.time(), quietly=name != asked
+            )
         except UserError as error:
             if name == asked:
                 raise

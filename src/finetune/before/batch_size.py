@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CPU_SHARE = 0.6  # of what is free: memory grows by a third over a long run, and none may be left to be killed for
+CPU_SHARE = (
+    0.6  # of what is free: memory grows by a third over a long run, and none may be left to be killed for
+)
 GPU_SHARE = 0.95
 MOST = 8192  # rows
 CGROUP = Path("/sys/fs/cgroup")
@@ -56,7 +58,9 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
 
     def step(rows: int) -> int | None:
         data.datasets["train"] = whole
-        data.choose("train", [order[:rows].tolist()] * 4)  # two steps of two micro-batches: all that a step may hold
+        data.choose(
+            "train", [order[:rows].tolist()] * 4
+        )  # two steps of two micro-batches: all that a step may hold
         made = parts.callbacks(cfg, without=(FrozenOnce, Trouble))
         trainer = parts.trainer(cfg, callbacks=made, accumulate_grad_batches=2)
         try:
@@ -152,7 +156,11 @@ def free_bytes(*, on_gpu: bool) -> int:
 
 def _expected(trials: list[Trial], rows: int) -> int | None:
     """Return what the largest two that were measured let expect of more rows."""
-    known = sorted((trial.rows, trial.memory_bytes) for trial in trials if trial.memory_bytes is not None and trial.measured)
+    known = sorted(
+        (trial.rows, trial.memory_bytes)
+        for trial in trials
+        if trial.memory_bytes is not None and trial.measured
+    )
     if len(known) < 2:
         return None
     (fewer, less), (more, much) = known[-2:]

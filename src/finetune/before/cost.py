@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import psutil
 import torch
 from lightning import Callback, LightningModule, Trainer
 
@@ -17,6 +18,7 @@ from finetune.build import make_trainer
 from finetune.callbacks import Throughput
 from finetune.callbacks.frozen_once import SPLITS, states_file
 from finetune.callbacks.throughput import peak_memory_bytes
+from finetune.data.trunk_states import STATES
 from finetune.optim import num_training_steps
 from finetune.tasks.base import inputs
 from finetune.trunk import Trunk
@@ -24,6 +26,9 @@ from finetune.trunk import Trunk
 TIMED, HELD_OUT = 6, 4  # batches, from the shortest to the longest
 MOST_PASSES = 12
 ENOUGH_SECONDS = 12.0
+HEAP_GROWS = 1.35
+"""How much more of a CPU's memory than in the timed steps training holds in the end: batches of many widths leave holes."""
+
 SANITY = 2  # validation batches that Lightning tries before training
 
 
@@ -70,7 +75,9 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
     rows, known = held_out["validation"]
     if known is not None:
         some = workload.spread(known.work(hidden_size=size), HELD_OUT)
-        data.choose("validation", [rows[index] for index in some[:1] + some])  # the first is slow: it goes twice
+        data.choose(
+            "validation", [rows[index] for index in some[:1] + some]
+        )  # the first is slow: it goes twice
         known_held_out = known.work(hidden_size=size)[some]
 
     timer = Timer(num_batches=len(chosen), enough_seconds=ENOUGH_SECONDS)
@@ -82,10 +89,13 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
     )
     task.num_training_steps = parts.FOREVER  # what changes while a run goes on stays as it is at first
     setup_seconds = time.time() - asked_at
+    held = psutil.Process().memory_info().rss
     with tempfile.TemporaryDirectory() as folder:
         datasets.config.HF_DATASETS_CACHE, once.cache = Path(folder), datasets.config.HF_DATASETS_CACHE
         trainer.fit(task, data)
         peak = peak_memory_bytes()
+        if few_widths:
+            peak = int(held + HEAP_GROWS * max(0, peak - held))
         validating = timer.validation[1:]
         if once.is_used:  # the best checkpoint is measured by the whole model
             timer.validation = []
@@ -100,7 +110,9 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
     ends = [known_work[number] for number in sorted(timer.flops)]
     counted = np.array([timer.flops[number] for number in sorted(timer.flops)], dtype=float)
     flops = float(interpolated(work, known=np.array(ends), seconds=counted).sum())
-    once_seconds = 0.0 if once.is_kept else once.seconds(held_out["validation"], run, per_epoch[0], size, known_work)
+    once_seconds = (
+        0.0 if once.is_kept else once.seconds(held_out["validation"], run, per_epoch[0], size, known_work)
+    )
     train_seconds = float(seconds.sum()) + steps * timer.optimizer + timer.extra
 
     def evaluating(split: str, times: list[float]) -> float:
@@ -174,17 +186,18 @@ class Once(Callback):
         self.is_kept = all(file.path.exists() for file in files)
         self.num_bytes = sum(file.num_bytes for file in files)  # mapped into memory, row by row
         batches = [batch for batch, _ in zip(data.train_dataloader(), range(self.chosen), strict=False)]
+        batches = [trainer.strategy.batch_to_device(batch) for batch in batches]
+        for batch in batches:
+            batch.pop(STATES)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             for again in (False, True):
                 for batch in batches:
                     begun = time.perf_counter()
-                    trunk.states(task.model, inputs(trainer.strategy.batch_to_device(batch)))
+                    trunk.states(task.model, inputs(batch))
                     if again:
                         self.times.append(time.perf_counter() - begun)
 
-    def seconds(
-        self, validation: Any, run: Any, batches: int, hidden_size: int, known: np.ndarray
-    ) -> float:
+    def seconds(self, validation: Any, run: Any, batches: int, hidden_size: int, known: np.ndarray) -> float:
         """Return what the layers take for all rows of train and validation."""
         if not self.is_used:
             return 0.0

@@ -20,7 +20,9 @@ def check_plotting() -> None:
         UserError: it is not installed.
     """
     if find_spec("matplotlib") is None:
-        raise UserError("find=lr draws its plot with matplotlib, which is not installed: pip install matplotlib")
+        raise UserError(
+            "find=lr draws its plot with matplotlib, which is not installed: pip install matplotlib"
+        )
 
 
 def test_range(config: dict[str, Any], folder: Path) -> dict[str, Any]:

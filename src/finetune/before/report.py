@@ -36,24 +36,26 @@ def mix_phases(costs: dict[str, dict[str, float]]) -> None:
             cost[name] = share * before + (1 - share) * full[name]
             if name.endswith("seconds") and not name.startswith("epoch"):
                 cost["run/seconds"] += cost[name] - before
-        cost["train/peak_memory_bytes"] = max(cost["train/peak_memory_bytes"], full["train/peak_memory_bytes"])
+        cost["train/peak_memory_bytes"] = max(
+            cost["train/peak_memory_bytes"], full["train/peak_memory_bytes"]
+        )
 
 
 def print_plan(costs: Mapping[str, Mapping[str, float]], *, asked: str, folder: Path) -> None:
     """Print the costs of each tuning side by side."""
-    table = Table("", *[f"tuning={name}" for name in costs])
+    table = Table("tuning", *costs)
     rows = {
-        "trainable parameters": lambda c: f"{c['parameters/trainable']:,} of {c['parameters/total']:,}",
-        "steps": lambda c: f"{c['train/steps']:,} in {c['train/epochs']:.3g} epochs",
+        "parameters that move": lambda c: f"{c['parameters/trainable'] / 1e6:.2f}M",
+        "steps": lambda c: f"{c['train/steps']:,}",
         "tokens": lambda c: f"{c['train/tokens']:,.0f}",
         "padding efficiency": lambda c: f"{c['train/padding_efficiency']:.3f}",
-        "floating-point operations": lambda c: f"{c['train/flops']:.2e}",
-        "memory at its peak": lambda c: f"{c['train/peak_memory_bytes'] / 1e9:.2f} GB",
+        "FLOPs": lambda c: f"{c['train/flops']:.2e}",
+        "peak memory": lambda c: f"{c['train/peak_memory_bytes'] / 1e9:.2f} GB",
         "frozen layers, once": lambda c: time_of(c["frozen_once/seconds"]),
         "an epoch": lambda c: time_of(c["epoch/seconds"]),
         "training": lambda c: time_of(c["train/seconds"]),
-        "validation and checkpoints": lambda c: time_of(c["validation/seconds"] + c["checkpoints/seconds"]),
-        "evaluation at the end": lambda c: time_of(c["evaluation/seconds"]),
+        "validation, saving": lambda c: time_of(c["validation/seconds"] + c["checkpoints/seconds"]),
+        "final evaluation": lambda c: time_of(c["evaluation/seconds"]),
         "start to end": lambda c: time_of(c["run/seconds"]),
     }
     for name, told in rows.items():
@@ -78,7 +80,9 @@ def print_batch_size(found: Mapping[str, Any], *, command: str) -> None:
         memory = f"{trial['memory_bytes'] / 1e9:.2f} GB" if trial["memory_bytes"] else "out of memory"
         how = "measured" if trial["measured"] else "expected, not tried"
         fits = "fits" if trial["fits"] else "does not fit"
-        console.print(f"{trial['rows']:6} rows of {found['longest']} tokens: {memory} ({how}), {fits}", **PLAIN)
+        console.print(
+            f"{trial['rows']:6} rows of {found['longest']} tokens: {memory} ({how}), {fits}", **PLAIN
+        )
     console.print(
         f"{found['largest']} rows fit into {found['limit_bytes'] / 1e9:.2f} GB; an effective batch of {found['effective']} "
         f"is kept\nnext: {command}",

@@ -69,7 +69,11 @@ class FrozenOnce(Callback):
         found: dict[str, TrunkStates] = {}
         for split in SPLITS:
             file, loader = states_file(
-                data, split, trunk=trunk, precision=str(trainer.precision), width=task.model.config.hidden_size
+                data,
+                split,
+                trunk=trunk,
+                precision=str(trainer.precision),
+                width=task.model.config.hidden_size,
             )
             folder = file.path.parent
             with FileLock(file.path.with_suffix(".lock")):
