@@ -102,13 +102,9 @@ class DataModule(LightningDataModule):
         self.max_tokens_per_batch = max_tokens_per_batch
         self.num_workers = num_workers
         self.seed = seed
-<<<<<<< HEAD
         self.rows: dict[str, Dataset] = {}  # of each split, as the preprocessor's prepare returns them
         self.datasets: dict[str, Dataset] = {}  # the same, tokenized
-=======
-        self.datasets: dict[str, Dataset] = {}
         self.chosen: dict[str, list[Batch]] = {}  # of splits that are not gone through whole
->>>>>>> 1b28309 (plan=true, find=lr and find=batch_size: what a user chooses with before training (first shape))
         self.trunk_states: dict[str, TrunkStates] = {}  # of splits whose frozen layers have run already
 
     @property
