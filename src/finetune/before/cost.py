@@ -49,14 +49,13 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
         UserError: the run could not be trained either.
     """
     cfg, (_, data, task) = parts.load(config, quietly=quietly)
-    datasets.disable_progress_bars()
     real = make_trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     few_widths = real.strategy.root_device.type == "cpu"
     epochs = list(workload.training_rows(data, real))
     steps = num_training_steps(real, batches_per_epoch=data.batches_per_epoch(world_size=real.world_size))
     per_epoch = [len(rows) for rows in epochs]
     run = workload.batches(data, "train", [rows for epoch in epochs for rows in epoch], few_widths=few_widths)
-    held_out = {}
+    held_out: dict[str, tuple[list[list[int]], workload.Batches | None]] = {}
     for split, limit in (("validation", real.limit_val_batches), ("test", real.limit_test_batches)):
         rows = data.held_out_batches(split, rank=0, world_size=real.world_size)
         rows = rows[: workload.limited(len(rows), limit)]

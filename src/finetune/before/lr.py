@@ -49,7 +49,7 @@ def test_range(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     task.num_training_steps = parts.FOREVER
     trainer.fit(task, data)
     smooth = smoothed(test.losses)
-    found = {"lr": test.rates[: len(smooth)], "loss": test.losses, "smoothed_loss": smooth}
+    found: dict[str, Any] = {"lr": test.rates[: len(smooth)], "loss": test.losses, "smoothed_loss": smooth}
     steepest, least = suggested(found["lr"], smooth)
     found |= {"suggestion": found["lr"][steepest], "least_at": found["lr"][least]}
     _plot(found, folder / "lr_find.png")
@@ -63,7 +63,8 @@ def rate_at(step: int) -> float:
 
 def smoothed(losses: list[float]) -> list[float]:
     """Return the exponential mean of the losses so far, corrected for its start at 0."""
-    mean, found = 0.0, []
+    mean = 0.0
+    found: list[float] = []
     for step, loss in enumerate(losses, start=1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         found.append(mean / (1 - SMOOTHING**step))

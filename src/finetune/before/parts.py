@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any
 
+import datasets
 import lightning
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
@@ -45,6 +46,7 @@ def load(config: dict[str, Any], *, quietly: bool = False) -> tuple[DictConfig, 
         cpu.speed_up()
         lightning.seed_everything(cfg.seed, workers=True, verbose=False)
         parts = build(cfg)
+        datasets.disable_progress_bars()  # the rows that are chosen come by without one
     except InstantiationException as error:  # it does not reach another process whole
         raise error.__cause__ if isinstance(error.__cause__, UserError) else UserError(str(error)) from error
     return cfg, parts

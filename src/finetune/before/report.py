@@ -1,7 +1,7 @@
 """What a person reads of a plan, a learning-rate range test or a batch-size finder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def mix_phases(costs: dict[str, dict[str, float]]) -> None:
 def print_plan(costs: Mapping[str, Mapping[str, float]], *, asked: str, folder: Path) -> None:
     """Print the costs of each tuning side by side."""
     table = Table("tuning", *costs)
-    rows = {
+    rows: dict[str, Callable[[Mapping[str, float]], str]] = {
         "parameters that move": lambda c: f"{c['parameters/trainable'] / 1e6:.2f}M",
         "steps": lambda c: f"{c['train/steps']:,}",
         "tokens": lambda c: f"{c['train/tokens']:,.0f}",
