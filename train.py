@@ -107,7 +107,7 @@ def fine_tune(cfg: DictConfig) -> float:
         run.write_metrics({**metrics, "monitored": metrics[cfg.monitor.metric]})
         matrix = task.confusion_matrix()
         if matrix is not None:
-            run.write_confusion_matrix(matrix, task.label_names)
+            run.write_confusion_matrix(matrix, list(task.label_names))
         if signatures := task.signatures():
             run.write_signatures(signatures)
         print_results(

@@ -143,13 +143,14 @@ def free_bytes(*, on_gpu: bool) -> int:
     if on_gpu:
         free, _ = torch.cuda.mem_get_info()
         return int(GPU_SHARE * (free + torch.cuda.memory_reserved()))
-    held = psutil.Process().memory_info().rss
+    held: int = psutil.Process().memory_info().rss
     free = psutil.virtual_memory().available
     try:
-        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        if limit != "max":
-            free = min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no control groups of version 2
+        limit = (CGROUP / "memory.max").read_text().strip()
+        lines = (CGROUP / "memory.stat").read_text().splitlines()
+        if limit != "max":  # files that are cached make room
+            free = min(free, int(limit) - int(dict(line.split() for line in lines)["anon"]))
+    except (OSError, ValueError, KeyError):  # no control groups of version 2
         pass
     return held + int(CPU_SHARE * max(0, free))
 

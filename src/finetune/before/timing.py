@@ -59,7 +59,7 @@ class Timer(Callback):
         turn, number = divmod(batch_idx, self.num_batches)
         if turn == 1 and number in (0, self.num_batches - 1):
             self._counter = FlopCounterMode(display=False)
-            self._counter.__enter__()
+            self._counter.__enter__()  # type: ignore[no-untyped-call]
         if turn == 1 and self._until is None:
             self._until = time.perf_counter() + self.enough_seconds
         self._began = _now()
@@ -100,7 +100,7 @@ class Timer(Callback):
         if turn == 0:
             self.first.append(seconds)
         elif self._counter is not None:
-            self._counter.__exit__(None, None, None)
+            self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self.flops[number] = self._counter.get_total_flops()
             self._counter = None
         else:

@@ -30,14 +30,16 @@ class Batches:
 
     @property
     def computed_tokens(self) -> np.ndarray:
-        return self.rows * self.columns
+        computed: np.ndarray = self.rows * self.columns
+        return computed
 
     def work(self, *, hidden_size: int) -> np.ndarray:
         """Return what each costs, in no unit: tokens, and the attention that each pays to its row.
 
         A transformer layer multiplies by 12 h² weights for a token, and by 2 h for each token that it looks at.
         """
-        return self.rows * self.longest * (1 + self.longest / (6 * hidden_size))
+        work: np.ndarray = self.rows * self.longest * (1 + self.longest / (6 * hidden_size))
+        return work
 
 
 def batches(
