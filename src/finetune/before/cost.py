@@ -13,7 +13,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from finetune.before import parts, workload
-from finetune.before.timing import Timer, interpolated
+from finetune.before.timing import Timer, interpolated, undisturbed
 from finetune.build import make_trainer
 from finetune.callbacks import Throughput
 from finetune.callbacks.frozen_once import SPLITS, states_file
@@ -166,7 +166,7 @@ class Once(Callback):
         self.is_used = False
         self.is_kept = False
         self.num_bytes = 0
-        self.times: list[float] = []
+        self.times: list[list[float]] = [[] for _ in range(chosen)]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         task: Any = pl_module
@@ -189,17 +189,17 @@ class Once(Callback):
         for batch in batches:
             batch.pop(STATES)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            for again in (False, True):
-                for batch in batches:
+            for again in range(4):
+                for number, batch in enumerate(batches):
                     begun = time.perf_counter()
                     trunk.states(task.model, inputs(batch))
                     if again:
-                        self.times.append(time.perf_counter() - begun)
+                        self.times[number].append(time.perf_counter() - begun)
 
     def seconds(self, validation: Any, run: Any, batches: int, hidden_size: int, known: np.ndarray) -> float:
         """Return what the layers take for all rows of train and validation."""
         if not self.is_used:
             return 0.0
         works = [run.work(hidden_size=hidden_size)[:batches], validation[1].work(hidden_size=hidden_size)]
-        times = np.array(self.times)
+        times = np.array([undisturbed(several) for several in self.times])
         return sum(float(interpolated(work, known=known, seconds=times).sum()) for work in works)
