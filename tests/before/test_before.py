@@ -156,13 +156,16 @@ def test_an_optimizer_step_keeps_its_rows(found: dict[str, object], options: lis
     assert batch_size.overrides({**known, **found}) == options
 
 
-def test_the_steepest_fall_is_suggested():
+def test_what_is_suggested_lies_where_the_loss_falls_and_well_before_it_rises():
     rates = [lr.rate_at(step) for step in range(lr.STEPS)]
-    losses = [1.0] * 40 + [1.0 - 0.02 * step for step in range(20)] + [0.6 + 0.1 * step for step in range(40)]
-    steepest, least = lr.suggested(rates, losses)
-    assert 40 <= steepest <= 59 and least in (59, 60)
+    rising = [0.6 + 0.1 * step for step in range(40)]
+    evenly = [1.0] * 40 + [1.0 - 0.02 * step for step in range(20)] + rising
+    suggestion, least_at = lr.suggested(rates, evenly)
+    assert rates[40] <= suggestion <= least_at / 3 and least_at in rates[59:61]
+    early = [1.0] * 40 + [0.7, 0.65] + [0.65 - 0.001 * step for step in range(18)] + rising
+    assert lr.suggested(rates, early)[0] in rates[39:41]
     with pytest.raises(UserError, match="falls at no rate"):
-        lr.suggested(rates, sorted(losses))
+        lr.suggested(rates, sorted(evenly))
 
 
 def test_one_question_at_a_time(train_here: Callable[..., object], reviews: Path, tmp_path: Path):

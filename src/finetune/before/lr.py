@@ -10,6 +10,7 @@ from finetune.errors import UserError
 STEPS = 100
 LEAST, MOST = 1e-7, 1e-1
 SMOOTHING = 0.9
+MARGIN = 3.0
 DIVERGED = 2.0  # times the first loss
 
 
@@ -50,8 +51,7 @@ def test_range(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     trainer.fit(task, data)
     smooth = smoothed(test.losses)
     found: dict[str, Any] = {"lr": test.rates[: len(smooth)], "loss": test.losses, "smoothed_loss": smooth}
-    steepest, least = suggested(found["lr"], smooth)
-    found |= {"suggestion": found["lr"][steepest], "least_at": found["lr"][least]}
+    found["suggestion"], found["least_at"] = suggested(found["lr"], smooth)
     _plot(found, folder / "lr_find.png")
     return found
 
@@ -71,8 +71,11 @@ def smoothed(losses: list[float]) -> list[float]:
     return found
 
 
-def suggested(rates: list[float], losses: list[float]) -> tuple[int, int]:
-    """Return where losses fall fastest against the rate's logarithm, before they are least, and where that is.
+def suggested(rates: list[float], losses: list[float]) -> tuple[float, float]:
+    """Return the rate to train with, and the one at which losses are least.
+
+    It is the one at which they fall fastest against its logarithm; but a third of where they are least where that is
+    lower, for a pretrained model's loss may fall fastest a step before it diverges.
 
     Raises:
         UserError: they fall nowhere.
@@ -86,7 +89,8 @@ def suggested(rates: list[float], losses: list[float]) -> tuple[int, int]:
             "Look at the labels and at what is frozen; more rows or a larger data.batch_size make the loss steadier."
         )
     slopes = np.gradient(np.array(losses), np.log(rates))
-    return int(np.argmin(slopes[: least + 1])), least
+    steepest = int(np.argmin(slopes[: least + 1]))
+    return min(rates[steepest], rates[least] / MARGIN), rates[least]
 
 
 def _range_test() -> Any:
@@ -136,7 +140,7 @@ def _plot(found: dict[str, Any], file: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     axes.plot(found["lr"], found["loss"], ".", color="0.75", label="a step's loss")
     axes.plot(found["lr"], found["smoothed_loss"], color="C0", label="smoothed")
-    axes.axvline(found["suggestion"], color="C1", label=f"falls fastest: {found['suggestion']:.1e}")
+    axes.axvline(found["suggestion"], color="C1", label=f"suggested: {found['suggestion']:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     axes.legend()
     figure.savefig(file, dpi=120)

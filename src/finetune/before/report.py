@@ -67,8 +67,8 @@ def print_plan(costs: Mapping[str, Mapping[str, float]], *, asked: str, folder: 
 def print_lr(found: Mapping[str, Any], *, folder: Path, command: str) -> None:
     """Print the suggestion, and the command to go on with."""
     console.print(
-        f"loss falls fastest at a learning rate of {found['suggestion']:.1e}, and is least at {found['least_at']:.1e}, "
-        f"in {len(found['lr'])} steps; nothing was kept of them\n"
+        f"suggested learning rate: {found['suggestion']:.1e}; the loss is least at {found['least_at']:.1e}, "
+        f"in {len(found['lr'])} steps of which nothing was kept\n"
         f"plot: {folder / 'lr_find.png'}\nnext: {command}",
         **PLAIN,
     )
