@@ -6,14 +6,13 @@ python train.py --help                   groups, options, examples
 """
 
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from finetune import launch
+from finetune import before, launch
 from finetune.config import (
     check_calls,
     check_checkpoints,
@@ -41,13 +40,15 @@ def fine_tune(cfg: DictConfig) -> float:
     check_calls(cfg)
     check_checkpoints(cfg)
     launch.end_with_parent()
+    if cfg.plan or cfg.find is not None:
+        return before.answer(cfg, conf=CONF)
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning
 
-    from finetune import cpu, precision
+    from finetune import cpu
+    from finetune.build import build, make_trainer
     from finetune.callbacks import MetricsCSV, Profile, StepSeed, Throughput
-    from finetune.checkpoint_io import CheckpointIO
     from finetune.optim import num_training_steps
     from finetune.quiet import quiet
     from finetune.results import print_results
@@ -67,25 +68,10 @@ def fine_tune(cfg: DictConfig) -> float:
     checkpoint = run.checkpoint_to_resume() if resumed else None
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
 
-    # 1. Load a pretrained model: its tokenizer now, its weights θ once the data has said what head they need
-    pretrained = instantiate(cfg.model, _convert_="all")
-    task_class: Any = get_class(cfg.task._target_)
-    task_class.check(pretrained)
-    pretrained.check_weights()
-    tokenizer = pretrained.load_tokenizer()
-    teacher = instantiate(
-        cfg.distill, task_name=cfg.task_name, max_length=cfg.data.get("max_length"), tokenizer=tokenizer
-    )
-
-    # 2. Prepare the data: read, split, tokenize
-    preprocessor = instantiate(cfg.preprocessor, tokenizer=tokenizer, _convert_="all")
-    data = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
-    data.setup()
-    if teacher is not None:
-        teacher.check_labels(data.head)
+    # 1. Load a pretrained model: its tokenizer, its weights θ. 2. Prepare the data: read, split, tokenize
+    tokenizer, data, task = build(cfg)
 
     # 3. Fine-tune: θ becomes θ + Δθ
-    task = instantiate(cfg.task, pretrained=pretrained, head=data.head, _convert_="all")
     if cfg.monitor.metric is None:
         cfg.monitor.metric, cfg.monitor.mode = task.monitor
     throughput = Throughput()
@@ -98,16 +84,7 @@ def fine_tune(cfg: DictConfig) -> float:
     if cfg.profile:
         callbacks.append(Profile(run.folder / "profile"))
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
-    trainer = instantiate(
-        cfg.trainer,
-        callbacks=callbacks,
-        logger=loggers,
-        plugins=[CheckpointIO()],
-        precision=precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator),
-        _convert_="all",
-    )
-    task.teacher = teacher
-    task.layerwise_lr_decay = cfg.layerwise_lr_decay
+    trainer = make_trainer(cfg, callbacks=callbacks, logger=loggers)
     task.num_training_steps = num_training_steps(
         trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)
     )
@@ -130,7 +107,7 @@ def fine_tune(cfg: DictConfig) -> float:
         run.write_metrics({**metrics, "monitored": metrics[cfg.monitor.metric]})
         matrix = task.confusion_matrix()
         if matrix is not None:
-            run.write_confusion_matrix(matrix, task.label_names)
+            run.write_confusion_matrix(matrix, list(task.label_names))
         if signatures := task.signatures():
             run.write_signatures(signatures)
         print_results(

@@ -32,6 +32,8 @@ Seed = Annotated[int, Between(0, 2**32 - 1)]
 
 FRAME: dict[str, Any] = {
     "layerwise_lr_decay": Share | None,
+    "plan": bool,
+    "find": Literal["lr", "batch_size"] | None,
     "profile": bool,
     "resume": str | None,
     "monitor.metric": str | None,

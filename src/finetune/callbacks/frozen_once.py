@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -65,17 +66,17 @@ class FrozenOnce(Callback):
         batch = trainer.strategy.batch_to_device(next(iter(data.every_row("validation")[1])))
         if not trunk.can_be_left_out(task.model, inputs(batch)):
             return f"{type(task.model).__name__} does not let them be left out"
-        folder = Path(datasets.config.HF_DATASETS_CACHE) / "trunk"
-        folder.mkdir(parents=True, exist_ok=True)
-        key = [trunk.digest(), str(trainer.precision), torch.__version__, transformers.__version__]
         found: dict[str, TrunkStates] = {}
         for split in SPLITS:
-            order, loader = data.every_row(split)
-            rows = data.datasets[split]
-            name = sha256("\n".join([*key, rows._fingerprint]).encode() + order.tobytes()).hexdigest()
-            width = task.model.config.hidden_size
-            file = TrunkStates(folder / name, lengths=data.lengths(split), order=order, width=width)
-            with FileLock(folder / f"{name}.lock"):
+            file, loader = states_file(
+                data,
+                split,
+                trunk=trunk,
+                precision=str(trainer.precision),
+                width=task.model.config.hidden_size,
+            )
+            folder = file.path.parent
+            with FileLock(file.path.with_suffix(".lock")):
                 if not file.path.exists():
                     free = shutil.disk_usage(folder).free
                     if free < file.num_bytes:
@@ -88,3 +89,16 @@ class FrozenOnce(Callback):
         data.trunk_states = found
         self._until_teardown.enter_context(trunk.replaced(task.model))
         return None
+
+
+def states_file(
+    data: Any, split: str, *, trunk: Trunk, precision: str, width: int
+) -> tuple[TrunkStates, Iterable[dict[str, Any]]]:
+    """Return where the states of a split's rows are kept, there or not yet, and the rows in the file's order."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "trunk"
+    folder.mkdir(parents=True, exist_ok=True)
+    order, loader = data.every_row(split)
+    rows = data.datasets[split]
+    key = [trunk.digest(), precision, torch.__version__, transformers.__version__, rows._fingerprint]
+    name = sha256("\n".join(key).encode() + order.tobytes()).hexdigest()
+    return TrunkStates(folder / name, lengths=data.lengths(split), order=order, width=width), loader

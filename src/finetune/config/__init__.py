@@ -1,6 +1,7 @@
 """What the entry points share of Hydra: errors that help, checks before anything heavy, a run's configuration."""
 
 from finetune.config.checks import check_calls, check_checkpoints, check_made, check_pairing, check_resumed
+from finetune.config.commands import command, tuning_asked
 from finetune.config.folders import given, hydra_folder, run_folder, started_with
 from finetune.config.guard import check_composed, guarded_command_line
 from finetune.config.messages import friendly_errors
@@ -13,6 +14,7 @@ __all__ = [
     "check_made",
     "check_pairing",
     "check_resumed",
+    "command",
     "friendly_errors",
     "given",
     "guarded_command_line",
@@ -20,4 +22,5 @@ __all__ = [
     "load_run_config",
     "run_folder",
     "started_with",
+    "tuning_asked",
 ]

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from datasets import Dataset
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -15,6 +16,7 @@ from finetune.data.padding import rounded
 from finetune.data.preprocessor import Preprocessor
 from finetune.data.readers import read
 from finetune.data.sampler import (
+    Batch,
     HeldOutRows,
     LengthGroupedBatches,
     SeededRows,
@@ -102,6 +104,7 @@ class DataModule(LightningDataModule):
         self.seed = seed
         self.rows: dict[str, Dataset] = {}  # of each split, as the preprocessor's prepare returns them
         self.datasets: dict[str, Dataset] = {}  # the same, tokenized
+        self.chosen: dict[str, list[Batch]] = {}  # of splits that are not gone through whole
         self.trunk_states: dict[str, TrunkStates] = {}  # of splits whose frozen layers have run already
 
     @property
@@ -189,11 +192,12 @@ class DataModule(LightningDataModule):
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices sees in an epoch."""
-        return len(self._train_batches(rank=0, world_size=world_size))
+        return len(self.train_batches(rank=0, world_size=world_size))
 
-    def _train_batches(
+    def train_batches(
         self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0
     ) -> LengthGroupedBatches:
+        """Return the training rows of an epoch as one device gets them, in batches."""
         return LengthGroupedBatches(
             lengths=self._lengths_to_batch("train"),
             batch_size=self.batch_size,
@@ -208,10 +212,20 @@ class DataModule(LightningDataModule):
     def rows_of_batch(self, batch_idx: int, *, epoch: int) -> list[int]:
         """Return which training rows, after splits and subsets, this device has in a batch of an epoch."""
         rank, world_size = self._rank()
-        batches = self._train_batches(rank=rank, world_size=world_size, epoch=epoch)
+        batches = self.train_batches(rank=rank, world_size=world_size, epoch=epoch)
         return next(islice(batches, batch_idx, None))
 
+    def choose(self, split: str, batches: Sequence[list[int]]) -> None:
+        """Go through these batches of rows of a split and no others; its other rows are let go."""
+        rows = np.unique(np.concatenate(batches))
+        self.datasets[split] = self.datasets[split].select(rows).flatten_indices(keep_in_memory=True)
+        self.chosen[split] = [
+            Batch(np.searchsorted(rows, batch).tolist(), seed=getattr(batch, "seed", 0)) for batch in batches
+        ]
+
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        if "train" in self.chosen:
+            return self._loader("train", self.chosen["train"])
         rank, world_size = self._rank()
         epoch = start = 0
         if self.trainer is not None and self.trainer.fit_loop.restarting:
@@ -219,7 +233,7 @@ class DataModule(LightningDataModule):
             progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
             start = progress.processed
         return self._loader(
-            "train", self._train_batches(rank=rank, world_size=world_size, epoch=epoch, start=start)
+            "train", self.train_batches(rank=rank, world_size=world_size, epoch=epoch, start=start)
         )
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -231,20 +245,22 @@ class DataModule(LightningDataModule):
     def _held_out_loader(self, split: str) -> DataLoader[dict[str, Any]]:
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
         rank, world_size = self._rank()
-        batches = held_out_batches(
+        batches = self.chosen.get(split) or self.held_out_batches(split, rank=rank, world_size=world_size)
+        return self._loader(split, batches)
+
+    def held_out_batches(self, split: str, *, rank: int, world_size: int) -> list[list[int]]:
+        """Return the rows of a split as one device gets them, in batches."""
+        return held_out_batches(
             self._lengths_to_batch(split),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             rank=rank,
             world_size=world_size,
         )
-        return self._loader(split, batches)
 
     def every_row(self, split: str) -> tuple[np.ndarray, DataLoader[dict[str, Any]]]:
         """Return the rows of a split, the shortest first, and a loader of them all for one process."""
-        batches = held_out_batches(
-            self._lengths_to_batch(split), batch_size=self.batch_size, max_tokens=self.max_tokens_per_batch
-        )
+        batches = self.held_out_batches(split, rank=0, world_size=1)
         return np.concatenate(batches), self._loader(split, batches)
 
     def lengths(self, split: str) -> np.ndarray:
@@ -252,20 +268,25 @@ class DataModule(LightningDataModule):
         lengths: np.ndarray = self.datasets[split].data.column("length").to_numpy()
         return lengths
 
+    def widths(self, split: str) -> np.ndarray:
+        """Return how many columns each row needs of a batch's ``input_ids``; of rows with windows, nothing useful."""
+        table = self.datasets[split].data
+        return np.asarray(pc.list_value_length(table.column("input_ids")))
+
     def _lengths_to_batch(self, split: str) -> np.ndarray:
         """Return the lengths that batches are made by; a budget counts padding, so theirs are widths, on any device."""
         lengths = self.lengths(split)
         return lengths if self.max_tokens_per_batch is None else rounded(lengths)
 
     def _loader(
-        self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches
+        self, split: str, batches: Sequence[list[int]] | Sequence[Batch] | LengthGroupedBatches
     ) -> DataLoader[dict[str, Any]]:
         dataset: Any = self.datasets[split]
         collate_fn: Any = partial(self.preprocessor.collate, few_widths=self._few_widths)
         if split in self.trunk_states:
             dataset = WithTrunkStates(dataset, self.trunk_states[split])
             collate_fn = partial(collate, inner=collate_fn)
-        if isinstance(batches, LengthGroupedBatches):
+        if isinstance(batches, LengthGroupedBatches) or batches is self.chosen.get("train"):
             dataset = SeededRows(dataset)
         else:
             dataset = HeldOutRows(dataset)

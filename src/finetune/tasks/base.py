@@ -225,6 +225,10 @@ class Task(LightningModule):
             "parameters/trainable": sum(p.numel() for p in parameters if p.requires_grad),
         }
 
+    def share_unthawed(self) -> float:
+        """Return how much of what is frozen at first stays so, on average over a run; see :class:`Phases`."""
+        return 1.0 if self._phases is None else self._phases.share_unthawed()
+
     def confusion_matrix(self) -> list[list[int]] | None:
         """Return the counts of the last test, rows true and columns predicted, where rows have one label each."""
         return None
