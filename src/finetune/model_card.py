@@ -125,7 +125,7 @@ def model_card(
     return ModelCard(f"---\n{front}\n---\n\n" + "\n\n".join(parts) + "\n")
 
 
-def size_table(comparison: "Comparison") -> list[tuple[str, str, str]]:
+def compared(comparison: "Comparison") -> list[tuple[str, str, str]]:
     """Return the rows of the table that compares float32 with int8."""
     before, after = comparison.float32, comparison.int8
     return [
@@ -142,7 +142,7 @@ def size_table(comparison: "Comparison") -> list[tuple[str, str, str]]:
 def _comparison(comparison: "Comparison") -> str:
     return (
         "## What int8 costs\n\n"
-        + _table(("", "float32", "int8"), size_table(comparison))
+        + _table(("", "float32", "int8"), compared(comparison))
         + f"\n\nOn {comparison.rows:,} rows of test, by onnxruntime on {platform.machine()}, batches computed in turn: "
         f"{comparison.times_as_fast:.2f} times as fast, a file of {1 / comparison.times_as_small:.0%} of the size."
     )
