@@ -90,7 +90,10 @@ def model_card(
         datasets=[dataset] if dataset else None,
         library_name="peft" if "lora" in tags else None if "onnx" in tags else "transformers",
         license=license_name,
-        metrics=list(dict.fromkeys(HUB_METRICS.get(metric, metric) for _, metric, _ in scores if metric != "loss")) or None,
+        metrics=list(
+            dict.fromkeys(HUB_METRICS.get(metric, metric) for _, metric, _ in scores if metric != "loss")
+        )
+        or None,
         model_name=name,
         pipeline_tag=pipeline,
         tags=list(tags) or None,

@@ -87,7 +87,9 @@ def export_onnx(task: Task, preprocessor: Preprocessor, *, file: Path) -> float:
         ) from error
     assert program is not None
     program.save(file)
-    return check_parity(graph, file, [_batch(preprocessor, words) for words in (WORDS, WORDS[1:2], WORDS[3:])])
+    return check_parity(
+        graph, file, [_batch(preprocessor, words) for words in (WORDS, WORDS[1:2], WORDS[3:])]
+    )
 
 
 def check_parity(graph: nn.Module, file: Path, batches: list[Batch]) -> float:

@@ -77,7 +77,12 @@ def compare(task: Task, batches: Iterable[Batch], *, float32: Path, int8: Path) 
     for batch in batches:
         times: dict[str, list[float]] = {name: [] for name in files}
         logits = {}
-        for name in ("float32", "int8", "int8", "float32"):  # the quicker of two: the first meets this width anew
+        for name in (
+            "float32",
+            "int8",
+            "int8",
+            "float32",
+        ):  # the quicker of two: the first meets this width anew
             began = time.perf_counter()
             outputs = run(sessions[name], batch)
             times[name].append(time.perf_counter() - began)

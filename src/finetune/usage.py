@@ -63,7 +63,9 @@ def usage(
     inputs = f"inputs = {_inputs(preprocessor, task_name=task_name, tensors='np' if onnx else 'pt')}"
     answering = task_name == "question_answering"
     logits = "start_logits, end_logits" if answering else "logits"
-    read_off = LABELS[task.model.config.problem_type] if task_name == "text_classification" else READ_OFF[task_name]
+    read_off = (
+        LABELS[task.model.config.problem_type] if task_name == "text_classification" else READ_OFF[task_name]
+    )
     if onnx:
         return "\n".join(
             [
@@ -110,7 +112,9 @@ def _inputs(preprocessor: Any, *, task_name: str, tensors: str) -> str:
     tokenizer, cut = preprocessor.tokenizer, f"truncation=True, max_length={preprocessor.max_length}"
     end = f'padding=True, return_tensors="{tensors}")'
     if task_name == "question_answering":
-        return f'tokenizer("Who came?", "Ann came home.", {cut.replace("True", repr("only_second"))}, {end}'.replace("'", '"')
+        return f'tokenizer("Who came?", "Ann came home.", {cut.replace("True", repr("only_second"))}, {end}'.replace(
+            "'", '"'
+        )
     if task_name == "masked_lm":
         return f'tokenizer([f"A {{tokenizer.mask_token}} text."], {cut}, {end}'
     if task_name in ("translation", "summarization"):
@@ -121,10 +125,7 @@ def _inputs(preprocessor: Any, *, task_name: str, tensors: str) -> str:
     if tokenizer.chat_template is not None:
         message = '[{"role": "user", "content": "How are you?"}]'
         return f"tokenizer.apply_chat_template({message}, add_generation_prompt=True, return_dict=True, {end.removeprefix('padding=True, ')}"
-    first, after = (
-        tokenizer.decode(ids)
-        for ids in (preprocessor.prompt([]), [end_token_id(tokenizer)])
-    )
+    first, after = (tokenizer.decode(ids) for ids in (preprocessor.prompt([]), [end_token_id(tokenizer)]))
     text = f"{first}How are you?{after}"
     return f"tokenizer([{text!r}], add_special_tokens=False, return_token_type_ids=False, {end}"
 

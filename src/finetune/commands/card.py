@@ -19,8 +19,20 @@ if TYPE_CHECKING:
     from finetune.tasks import Task
 
 OPTIONS = (
-    *("model.pooling", "model.attention_dropout", "data.batch_size", "data.max_tokens_per_batch", "data.max_length"),
-    *("data.truncation", "data.max_train_samples", "trainer.max_epochs", "trainer.max_steps", "trainer.precision"),
+    *(
+        "model.pooling",
+        "model.attention_dropout",
+        "data.batch_size",
+        "data.max_tokens_per_batch",
+        "data.max_length",
+    ),
+    *(
+        "data.truncation",
+        "data.max_train_samples",
+        "trainer.max_epochs",
+        "trainer.max_steps",
+        "trainer.precision",
+    ),
     *("trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "layerwise_lr_decay", "seed"),
 )
 GROUPS = ("tuning.", "optimizer.", "scheduler.")
@@ -48,7 +60,9 @@ def write_card(
     values = {
         name: value
         for name, value in flat(plain)
-        if value is not None and (name in OPTIONS or name.startswith(GROUPS)) and not name.endswith("_partial_")
+        if value is not None
+        and (name in OPTIONS or name.startswith(GROUPS))
+        and not name.endswith("_partial_")
     }
     metrics = run / "metrics.json"
     command = overrides_of(run)
@@ -69,7 +83,7 @@ def write_card(
             preprocessor,
             task_name=plain["task_name"],
             onnx=onnx,
-            adapter_of=(base_model or base) if adapter else None,
+            adapter_of=(base_model or plain["model"]["pretrained_model_name_or_path"]) if adapter else None,
         ),
         holds=_holds(onnx=onnx, adapter=adapter, int8=comparison is not None),
         limits=_limits(plain, task),
@@ -119,9 +133,17 @@ def _limits(plain: dict[str, Any], task: "Task") -> list[str]:
     length = plain["data"].get("max_length")
     if length is not None:
         cut = plain["data"].get("truncation")
-        which = "" if cut in (None, "head") else f" (in training data.truncation={cut} chose what stays; the lines above keep the head)"
+        which = (
+            ""
+            if cut in (None, "head")
+            else f" (in training data.truncation={cut} chose what stays; the lines above keep the head)"
+        )
         limits.append(f"It was trained and measured on at most {length} tokens at a time{which}.")
     if task.label_names:
-        limits.append(f"It knows these labels and no others: {', '.join(f'`{name}`' for name in task.label_names)}.")
-    limits.append("What its pretrained model has learned of prejudice and error it may repeat; that was not measured.")
+        limits.append(
+            f"It knows these labels and no others: {', '.join(f'`{name}`' for name in task.label_names)}."
+        )
+    limits.append(
+        "What its pretrained model has learned of prejudice and error it may repeat; that was not measured."
+    )
     return limits

@@ -27,9 +27,13 @@ def add(commands: Commands) -> None:
         default="hf",
         help="hf: for transformers (default); onnx: a graph for onnxruntime",
     )
-    parser.add_argument("--quantize", choices=["int8"], help="smaller and quicker, measured beside float32; of onnx")
     parser.add_argument(
-        "--push-to-hub", metavar="NAME", help="upload it too; a new repository is private; the token is HF_TOKEN"
+        "--quantize", choices=["int8"], help="smaller and quicker, measured beside float32; of onnx"
+    )
+    parser.add_argument(
+        "--push-to-hub",
+        metavar="NAME",
+        help="upload it too; a new repository is private; the token is HF_TOKEN",
     )
     parser.set_defaults(command=_run)
 
