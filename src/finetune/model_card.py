@@ -94,7 +94,7 @@ def model_card(
             dict.fromkeys(HUB_METRICS.get(metric, metric) for _, metric, _ in scores if metric != "loss")
         )
         or None,
-        model_name=name,
+        model_name=name if scores else None,
         pipeline_tag=pipeline,
         tags=list(tags) or None,
         eval_results=[
