@@ -27,7 +27,7 @@ ROWS = {
         "answers": {"text": ["good"], "answer_start": [15]},
     },
 }  # fmt: skip
-OTHERS = {"pooled": "dull", "pairs": 1.25, "several": ["fine"]}
+OTHERS = {"pooled": "dull", "pairs": 1.25, "several": ["fine"]}  # of every second row, on another text
 OPTIONS = {
     "pooled": ["model.pooling=mean"],
     "pairs": ["model.pooling=null", "data.text_columns=[text,beside]", "tuning=lora"],
@@ -41,7 +41,10 @@ OPTIONS = {
 
 def train(train_here: Callable[..., dict[str, float]], tmp_path: Path, kind: str) -> Path:
     data = tmp_path / "rows.jsonl"
-    rows = [ROWS[kind] | ({"label": OTHERS[kind]} if kind in OTHERS and i % 2 else {}) for i in range(40)]
+    rows = [
+        ROWS[kind] | ({"text": "a bad story", "label": OTHERS[kind]} if kind in OTHERS and i % 2 else {})
+        for i in range(40)
+    ]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train_here("data=local", f"data.path={data}", *OPTIONS[kind], "trainer.max_epochs=1", "optimizer.lr=1e-3")
     return tmp_path / "run"
