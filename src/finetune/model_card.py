@@ -128,7 +128,7 @@ def model_card(
     return ModelCard(f"---\n{front}\n---\n\n" + "\n\n".join(parts) + "\n")
 
 
-def compared(comparison: "Comparison") -> list[tuple[str, str, str]]:
+def compared(comparison: "Comparison") -> list[tuple[str, ...]]:
     """Return the rows of the table that compares float32 with int8."""
     before, after = comparison.float32, comparison.int8
     return [
