@@ -1,6 +1,7 @@
 """What is exported computes in plain transformers, and in peft, what the run computes."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def test_another_process_needs_only_transformers_or_peft(
     assert config["id2label"] == {"0": "negative", "1": "positive"}
     assert (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size < 40_000
     assert (tmp_path / "merged" / "model.safetensors").is_file()
+
+
+def use_as_the_card_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(folder)
+    exec(compile(script.group(1), "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("way", ["full", "bitfit"])
@@ -141,6 +148,7 @@ def small(name: str, *, layers: int = 2) -> transformers.PreTrainedModel:
 def test_every_architecture_and_task(
     train_here: Callable[..., dict[str, float]],
     exported,
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     name: str,
     task: str,
@@ -181,6 +189,7 @@ def test_every_architecture_and_task(
     load = getattr(transformers, f"AutoModelFor{auto_class}").from_pretrained
     merged = load(exported())
     torch.testing.assert_close(logits(merged, inputs), wanted, rtol=0, atol=TOLERANCE)
+    use_as_the_card_says(tmp_path / "merged", monkeypatch)
     if not adapter:
         return
     head = {"num_labels": merged.config.num_labels} if "Classification" in auto_class else {}
@@ -203,7 +212,8 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(
     finished_run: Path, train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, capsys
 ):
     out = tmp_path / "out"
-    assert "model.pooling=null" in refused(capsys, str(finished_run), "--out", str(out))
+    said = refused(capsys, str(finished_run), "--out", str(out))
+    assert "model.pooling=null" in said and "--format onnx" in said
     train_here("data=local", f"data.path={reviews}", "model.pooling=null", "trainer.max_steps=1")
     run = str(tmp_path / "run")
     assert "it was not trained with tuning=lora" in refused(capsys, run, "--out", str(out), "--adapter")

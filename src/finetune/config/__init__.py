@@ -2,7 +2,7 @@
 
 from finetune.config.checks import check_calls, check_checkpoints, check_made, check_pairing, check_resumed
 from finetune.config.commands import command, tuning_asked
-from finetune.config.folders import given, hydra_folder, run_folder, started_with
+from finetune.config.folders import given, hydra_folder, overrides_of, run_folder, started_with
 from finetune.config.guard import check_composed, guarded_command_line
 from finetune.config.messages import friendly_errors
 from finetune.config.saved import load_run_config
@@ -20,6 +20,7 @@ __all__ = [
     "guarded_command_line",
     "hydra_folder",
     "load_run_config",
+    "overrides_of",
     "run_folder",
     "started_with",
     "tuning_asked",

@@ -72,13 +72,22 @@ def started_with(folder: Path) -> tuple[list[str], Path]:
     saved, hydra = folder / ".hydra" / "overrides.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
         raise not_a_run(folder, saved)
-    overrides = [str(one) for one in OmegaConf.to_container(OmegaConf.load(saved)) or []]
+    overrides = overrides_of(folder) or []
     for one in overrides:
         if one.startswith("-") or one.lstrip("+~").startswith("hydra"):
             raise UserError(f"{saved}: {one!r} is not a setting of a run. Nothing was run.")
     cwd = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
     resume = [one.replace("hydra.run.dir", "resume") for one in _in_folder(folder)]
-    return [*(one for one in overrides if not one.startswith("resume=")), *_in_folder(folder), *resume], cwd
+    return [*overrides, *_in_folder(folder), *resume], cwd
+
+
+def overrides_of(folder: Path) -> list[str] | None:
+    """Return what a run was given on the command line, without what only resumed it; None where nothing says so."""
+    saved = folder / ".hydra" / "overrides.yaml"
+    if not saved.is_file():
+        return None
+    overrides = [str(one) for one in OmegaConf.to_container(OmegaConf.load(saved)) or []]
+    return [one for one in overrides if not one.startswith("resume=")]
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:
