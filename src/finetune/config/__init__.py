@@ -5,6 +5,8 @@ from finetune.config.folders import given, hydra_folder, run_folder, started_wit
 from finetune.config.guard import check_composed, guarded_command_line
 from finetune.config.messages import friendly_errors
 from finetune.config.saved import load_run_config
+from finetune.config.sweeps import sweep_started_with
+from finetune.config.trials import record
 
 __all__ = [
     "check_calls",
@@ -18,6 +20,8 @@ __all__ = [
     "guarded_command_line",
     "hydra_folder",
     "load_run_config",
+    "record",
     "run_folder",
     "started_with",
+    "sweep_started_with",
 ]

@@ -15,7 +15,16 @@ from finetune.errors import UserError, listed
 from finetune.options import check_options
 from finetune.targets import check_targets
 
-MAY_CHANGE = ("trainer.", "callbacks.", "logger.", "profile", "resume", "run_dir", "data.num_workers")
+MAY_CHANGE = (
+    "trainer.",
+    "callbacks.",
+    "logger.",
+    "profile",
+    "resume",
+    "run_dir",
+    "data.num_workers",
+    "sweep.n_",
+)
 
 
 def check_calls(cfg: DictConfig) -> None:
