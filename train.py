@@ -22,6 +22,7 @@ from finetune.config import (
     friendly_errors,
     given,
     guarded_command_line,
+    record,
 )
 
 CONF = Path(__file__).parent.resolve() / "conf"
@@ -30,8 +31,8 @@ CONF = Path(__file__).parent.resolve() / "conf"
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
-    with friendly_errors(CONF), launch.as_it_was():
-        return fine_tune(cfg)
+    with friendly_errors(CONF):
+        return record(fine_tune, cfg)
 
 
 def fine_tune(cfg: DictConfig) -> float:

@@ -6,6 +6,8 @@ import shlex
 import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 
 from finetune import cli
 
@@ -15,11 +17,19 @@ LINES = [line for block in BLOCKS for line in block.strip().splitlines()]
 COMMANDS = [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", line) for line in LINES]  # variables before a command left out
 
 
+def first_of(override: Override) -> str:
+    if not override.is_sweep_override():
+        return override.input_line
+    value = override.value()
+    first = value.start if isinstance(value, IntervalSweep) else next(override.sweep_string_iterator())
+    return f"{override.get_key_element()}={first}"
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python train.py")])
 def test_training_commands_compose(command: str):
     overrides = [word for word in shlex.split(command)[2:] if word != "-m"]
     if " -m " in command:  # the first job of the sweep
-        overrides = [word.split(",")[0] for word in overrides]
+        overrides = [first_of(one) for one in OverridesParser.create().parse_overrides(overrides)]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert compose("train", overrides).model.pretrained_model_name_or_path
 

@@ -3,10 +3,10 @@
 import argparse
 import logging
 
-from finetune.commands import evaluate, explain, export, predict, resume
+from finetune.commands import evaluate, explain, export, leaderboard, predict, resume
 from finetune.config import friendly_errors
 
-COMMANDS = (resume, evaluate, predict, explain, export)
+COMMANDS = (resume, evaluate, predict, explain, export, leaderboard)
 
 
 def main(argv: list[str] | None = None) -> None:

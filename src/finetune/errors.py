@@ -9,6 +9,22 @@ class UserError(Exception):
     """What went wrong, what was expected, and how to fix it. Entry points print it as it is."""
 
 
+class NotFiniteError(UserError):
+    """A loss was infinite or not a number."""
+
+
+class PrunedError(Exception):
+    """A sweep has stopped this trial: others were better by now. No failure.
+
+    Args:
+        value: what was measured last.
+    """
+
+    def __init__(self, value: float) -> None:
+        super().__init__(f"pruned at {value}")
+        self.value = value
+
+
 @contextmanager
 def about(what: object) -> Iterator[None]:
     """Put before what is said of rows the file or data set that they are of."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from finetune.errors import UserError
+from finetune.errors import PrunedError, UserError
 
 CHILD = "FINETUNE_PARENT"
 """Names the process with which this one ends."""
@@ -137,7 +137,7 @@ def as_it_was() -> Iterator[None]:
     try:
         yield
         _leave_group()
-    except SystemExit:
+    except (SystemExit, PrunedError):
         _leave_group()
         raise
     finally:

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from finetune import trained_only
 from finetune.checkpoint_io import newest_loadable, read_checkpoint
 from finetune.errors import UserError
+from finetune.sweeps.trial import is_trial
 
 if TYPE_CHECKING:
     from finetune.tasks import Task
@@ -58,7 +59,7 @@ class Run:
         return self.folder / "metrics.json"
 
     def is_resumed(self, *, asked: bool) -> bool:
-        """Say whether training goes on here: where a person asks, or where SLURM has queued the job again.
+        """Say whether training goes on here: where a person asks, SLURM has queued the job again, or a sweep its trial.
 
         Raises:
             UserError: nobody asks, but a run has left checkpoints here, which would be written over.
@@ -67,7 +68,7 @@ class Run:
             return True
         if not self.checkpoints:
             return False
-        if int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
+        if int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0 or is_trial(self.folder):
             return True
         raise UserError(
             f"{self.folder} holds a run already.\n"

@@ -24,7 +24,7 @@ OPTIONS = [
     if file.parent.name != "experiment"
 ]
 EXPERIMENTS = [f"experiment={file.stem}" for file in sorted((CONF / "experiment").glob("*.yaml"))]
-LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+LOGGERS = {"tensorboard": ["tensorboard"], "wandb": ["wandb"], "mlflow": ["mlflow", "sqlalchemy"]}
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -92,13 +92,21 @@ def test_fsdp_keeps_checkpoints_readable():
 
 @pytest.mark.parametrize("name", LOGGERS)
 def test_loggers_are_made(name: str, tmp_path: Path):
-    pytest.importorskip(LOGGERS[name])
+    for package in LOGGERS[name]:
+        pytest.importorskip(package)
     overrides = {
         "wandb": ["logger.wandb.offline=true"],
         "mlflow": [f"logger.mlflow.tracking_uri=sqlite:///{tmp_path}/m.db"],
     }
     cfg = composed(f"logger={name}", f"run_dir={tmp_path}", *overrides.get(name, []))
     assert set(instantiate(cfg.logger, _convert_="all")) == {name}
+
+
+@pytest.mark.parametrize("name", ["optuna", "random"])
+def test_searches_are_made(name: str):
+    search = instantiate(composed(f"sweep={name}", "sweep.n_trials=3").sweep)
+    assert (search.n_trials, search.storage) == (3, None)
+    assert search.sampler == ("tpe" if name == "optuna" else "random")
 
 
 def test_the_best_checkpoint_is_chosen_on_validation():

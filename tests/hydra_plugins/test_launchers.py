@@ -71,7 +71,7 @@ def test_a_job_that_fails_says_why_and_lets_the_others_end(start: START, tmp_pat
         "+note.api_key=hunter2-given", launcher=SWEEP, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "no column 'words'" in done.stderr.splitlines()[-1]
+    assert "no column 'words'" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "0" / "metrics.json").is_file()
     assert not [f for f in tmp_path.rglob("*") if f.is_file() and b"hunter2" in f.read_bytes()]

@@ -6,6 +6,7 @@ from finetune.callbacks.last_checkpoint import LastCheckpoint
 from finetune.callbacks.metrics_csv import MetricsCSV
 from finetune.callbacks.profile import Profile
 from finetune.callbacks.progress import ProgressBar
+from finetune.callbacks.pruning import Pruning
 from finetune.callbacks.step_seed import StepSeed
 from finetune.callbacks.throughput import Throughput
 from finetune.callbacks.trouble import Trouble
@@ -17,6 +18,7 @@ __all__ = [
     "MetricsCSV",
     "Profile",
     "ProgressBar",
+    "Pruning",
     "StepSeed",
     "Throughput",
     "Trouble",

@@ -7,7 +7,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from finetune.errors import UserError
+from finetune.errors import NotFiniteError, UserError
 
 NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 SHOWN = 8  # rows of a batch
@@ -66,7 +66,7 @@ class Trouble(Callback):
         rows = trainer.datamodule.rows_of_batch(batch_idx, epoch=epoch)  # type: ignore[attr-defined]
         shown = ", ".join(str(row + 1) for row in rows[:SHOWN]) + (", …" if len(rows) > SHOWN else "")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        raise UserError(
+        raise NotFiniteError(
             f"The loss was {loss.item()} at step {step}, epoch {epoch + 1}, learning rate {rate:.3g}. Training rows: {shown}.\n"
             f"The run has ended; its best checkpoint so far is as it was. A lower learning rate often helps:\n"
             f"optimizer.lr={rate / 3:.1g}, or a longer scheduler.warmup_ratio, or trainer.precision=32-true"

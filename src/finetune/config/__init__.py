@@ -6,6 +6,8 @@ from finetune.config.folders import given, hydra_folder, overrides_of, run_folde
 from finetune.config.guard import check_composed, guarded_command_line
 from finetune.config.messages import friendly_errors
 from finetune.config.saved import load_run_config
+from finetune.config.sweeps import sweep_started_with
+from finetune.config.trials import record
 
 __all__ = [
     "check_calls",
@@ -21,7 +23,9 @@ __all__ = [
     "hydra_folder",
     "load_run_config",
     "overrides_of",
+    "record",
     "run_folder",
     "started_with",
+    "sweep_started_with",
     "tuning_asked",
 ]

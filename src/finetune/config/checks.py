@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "resume",
     "run_dir",
     "data.num_workers",
+    "sweep.n_",
 )
 
 

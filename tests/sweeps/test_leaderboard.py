@@ -1,0 +1,107 @@
+"""A leaderboard is read from folders alone, chooses on validation, and escapes what they hold."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from finetune.cli import main
+from finetune.sweeps.leaderboard import read_leaderboard
+from finetune.sweeps.trial import Trial
+
+
+def trial(sweep: Path, number: int, *overrides: str, state: str = "finished", test: float = 0.5, **kept):
+    found = Trial(
+        folder=sweep / str(number),
+        number=number,
+        overrides=["data=imdb", "sweep=optuna", "sweep.n_trials=8", *overrides],
+        swept=["optimizer.lr", "seed"],
+        state=state,
+        metric="val/accuracy",
+        mode="max",
+        **kept,
+    )
+    found.write()
+    (sweep / "sweep.id").touch()
+    if state == "finished":
+        (found.folder / "metrics.json").write_text(json.dumps({"test/accuracy": test}))
+    return found
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    folder = tmp_path / "a sweep"
+    trial(folder, 0, "optimizer.lr=1e-3", "seed=0", value=0.7, test=0.99)
+    trial(folder, 1, "optimizer.lr=1e-3", "seed=1", value=0.8, test=0.97)
+    trial(folder, 2, "optimizer.lr=2e-3", "seed=0", value=0.8, test=0.6)
+    trial(folder, 3, "optimizer.lr=2e-3", "seed=1", value=0.9, test=0.7)
+    trial(folder, 4, "optimizer.lr=3e-3", "seed=0", state="failed", message="<b>no</b> | \x1b[31m [red]x")
+    trial(folder, 5, "optimizer.lr=3e-3", "seed=1", state="nan", message="The loss was nan")
+    trial(folder, 6, "optimizer.lr=4e-3", "seed=0", state="pruned", value=0.2)
+    trial(folder, 7, "optimizer.lr=4e-3", "seed=1", state="running")
+    return folder
+
+
+def test_the_best_is_chosen_on_validation_over_seeds(sweep: Path):
+    board = read_leaderboard(sweep)
+    first, second = board.rows
+    assert first.values == {"optimizer.lr": "2e-3"}
+    assert (first.val.mean, first.val.n) == (pytest.approx(0.85), 2)
+    assert first.val.std == pytest.approx(0.1 / 2**0.5)
+    assert first.test.mean == pytest.approx(0.65)
+    assert second.test.mean == pytest.approx(0.98)
+    assert [one.shown_state for one in board.others] == ["failed", "nan", "pruned", "killed"]
+    assert board.command == "python train.py data=imdb optimizer.lr=2e-3 seed=1"
+
+
+def test_a_loss_is_best_where_it_is_least(tmp_path: Path):
+    for number, value in enumerate((0.5, 0.3)):
+        one = trial(tmp_path, number, f"optimizer.lr={number}", value=value)
+        one.metric, one.mode = "val/loss", "min"
+        one.write()
+    assert [row.val.mean for row in read_leaderboard(tmp_path).rows] == [0.3, 0.5]
+
+
+def test_the_command_is_quoted_for_a_shell(tmp_path: Path):
+    trial(tmp_path, 0, "data.path='it is; rm -rf $HOME'", value=0.5)
+    command = read_leaderboard(tmp_path).command
+    assert command is not None
+    assert shlex.split(command) == ["python", "train.py", "data=imdb", "data.path='it is; rm -rf $HOME'"]
+
+
+def test_it_is_printed_and_written(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    main(["leaderboard", str(sweep)])
+    printed = capsys.readouterr().out
+    assert "0.8500 ± 0.0707" in printed
+    assert "again: python train.py data=imdb optimizer.lr=2e-3 seed=1\n" in printed
+    assert "\x1b[31m" not in printed
+    assert "[red]" in printed
+    for name in ("board.csv", "board.md", "board.html"):
+        main(["leaderboard", str(sweep), "--out", str(tmp_path / name)])
+    rows = list(csv.DictReader((tmp_path / "board.csv").open()))
+    assert [row["state"] for row in rows] == ["finished", "finished", "failed", "nan", "pruned", "killed"]
+    assert float(rows[0]["val/accuracy mean"]) == pytest.approx(0.85)
+    page = (tmp_path / "board.html").read_text()
+    assert page.count("<circle") == 4
+    assert "prefers-color-scheme: dark" in page
+    assert "http" not in page.replace("http-equiv", "")
+    for written in (page, (tmp_path / "board.md").read_text()):
+        assert "<b>" not in written
+        assert "python train.py data=imdb optimizer.lr=2e-3 seed=1" in written
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["leaderboard", *arguments])
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_what_is_no_sweep_is_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "empty").mkdir()
+    assert "is not the folder of a sweep" in refused(capsys, str(tmp_path / "empty"))
+    assert "ends with .csv, .md, .html" in refused(capsys, str(sweep), "--out", "board.xlsx")
+    (sweep / "0" / "trial.json").write_text('{"number": 0}')
+    assert f"{sweep / '0' / 'trial.json'} cannot be read" in refused(capsys, str(sweep))

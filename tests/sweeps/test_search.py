@@ -1,0 +1,179 @@
+"""A search with Optuna outlives its processes, and several may share it. Training is stood in for: it ends at once."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+optuna = pytest.importorskip("optuna")
+
+QUICK = f"""
+import json, os, sys, time
+from pathlib import Path
+import hydra
+from finetune.config import friendly_errors, guarded_command_line, record
+from finetune.errors import PrunedError
+
+@hydra.main(version_base="1.3", config_path={str(ROOT / "conf")!r}, config_name="train")
+def train(cfg):
+    with friendly_errors():
+        return record(quick, cfg)
+
+def quick(cfg):
+    folder = Path(cfg.run_dir)
+    what = json.loads(os.environ.get("BREAK", "{{}}")).get(folder.name)
+    if what == "kill":
+        os.kill(os.getpid(), 9)
+    if what == "fail":
+        raise RuntimeError("planned")
+    if what == "pruned":
+        raise PrunedError(0.1)
+    if what == "stop":
+        raise SystemExit(143)
+    if what == "late":
+        (folder / "metrics.json").write_text(json.dumps({{"val/accuracy": 0.5, "monitored": 0.5}}))
+        os.kill(os.getpid(), 9)
+    time.sleep(float(os.environ.get("SLEEP", 0)))
+    cfg.monitor.metric, cfg.monitor.mode = "val/accuracy", "max"
+    with (folder.parent / "ended").open("a") as file:
+        file.write(folder.name + "\\n")
+    return float("nan") if what == "nan" else 1 - cfg.optimizer.lr
+
+if __name__ == "__main__":
+    with friendly_errors(), guarded_command_line():
+        train()
+"""
+LR = "optimizer.lr=tag(log,interval(1e-4,1e-2))"
+EIGHT = ("sweep.n_trials=8",)
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Start a sweep in a folder, of a training that takes no time."""
+    (tmp_path / "quick.py").write_text(QUICK)
+
+    def begin(sweep: str, *overrides: str, sleep: float = 0, **broken: str) -> "subprocess.Popen[str]":
+        what = json.dumps({number.strip("_"): what for number, what in broken.items()})
+        return subprocess.Popen(
+            [sys.executable, "quick.py", "-m", f"hydra.sweep.dir={sweep}", *overrides],
+            cwd=tmp_path,
+            env={**os.environ, "BREAK": what, "SLEEP": str(sleep)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return begin
+
+
+def end(*started: "subprocess.Popen[str]", code: int = 0) -> str:
+    said = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [code] * len(started), said
+    return "\n".join(said)
+
+
+def states(sweep: Path) -> list[str]:
+    found = [json.loads(file.read_text()) for file in sweep.glob("*/trial.json")]
+    return [one["state"] for one in sorted(found, key=lambda one: one["number"])]
+
+
+def study(storage: Path, name: str = "study") -> optuna.Study:
+    from finetune.sweeps.search import open_storage
+
+    where = f"sqlite:///{storage}" if storage.suffix == ".db" else str(storage)
+    return optuna.load_study(study_name=name, storage=open_storage(where, sweep=storage.parent))
+
+
+def test_a_search_killed_in_its_fifth_trial_goes_on(start: Start, tmp_path: Path):
+    given = ("sweep=optuna", *EIGHT, LR, "data.batch_size=interval(1,64)", "tuning=full,frozen")
+    end(start("search", *given, _1="fail", _2="nan", _3="pruned", _4="kill"), code=-9)
+    sweep = tmp_path / "search"
+    assert states(sweep) == ["finished", "failed", "nan", "pruned", "running"]
+    before = [(sweep / str(number) / "trial.json").read_text() for number in range(5)]
+
+    said = end(start("search", *given, "trainer.max_epochs=1"), code=1)
+    assert "fixed was" in said
+    assert "trainer.max_epochs=1" in said
+
+    end(start("search", *given, _6="stop"), code=143)
+    said = end(start("search", *given), code=1)
+    assert "2 of 8 trials failed: 1 (failed: RuntimeError: planned), 2 (nan: val/accuracy is nan)" in said
+    assert states(sweep) == ["finished", "failed", "nan", "pruned", *["finished"] * 4]
+    after = [(sweep / str(number) / "trial.json").read_text() for number in range(5)]
+    assert after[:4] == before[:4]
+    assert json.loads(after[4])["overrides"] == json.loads(before[4])["overrides"]
+    assert (sweep / "ended").read_text().split() == ["0", "2", "4", "5", "6", "7"]
+    told = study(sweep / "study.journal").trials
+    assert [one.state.name for one in told] == ["COMPLETE", "FAIL", "FAIL", "PRUNED", *["COMPLETE"] * 4]
+    assert told[7].value == pytest.approx(1 - told[7].params["optimizer.lr"])
+    assert all(isinstance(one.params["data.batch_size"], int) for one in told)
+
+
+def test_two_processes_share_a_study_in_one_folder(start: Start, tmp_path: Path):
+    end(*(start("search", "sweep=optuna", *EIGHT, LR, sleep=0.3) for _ in range(2)))
+    assert states(tmp_path / "search") == ["finished"] * 8
+    assert sorted((tmp_path / "search" / "ended").read_text().split()) == list("01234567")
+    told = study(tmp_path / "search" / "study.journal").trials
+    assert [one.state.name for one in told] == ["COMPLETE"] * 8
+
+
+def test_two_machines_share_a_study_in_a_database(start: Start, tmp_path: Path):
+    shared = (
+        "sweep=random",
+        *EIGHT,
+        "sweep.study_name=shared",
+        f"sweep.storage=sqlite:///{tmp_path}/study.db",
+        LR,
+    )
+    first = start("one", *shared, sleep=0.3, _0="kill", _1="kill")
+    second = start("two", *shared, sleep=0.3)
+    first.communicate(timeout=60)
+    second.communicate(timeout=60)
+    waiting = [one for one in study(tmp_path / "study.db", "shared").trials if one.state.name == "RUNNING"]
+    assert len(waiting) <= 1  # that of the one that was killed, which nobody else takes
+    end(start("one", *shared), start("two", *shared))
+    told = study(tmp_path / "study.db", "shared").trials
+    assert [one.state.name for one in told] == ["COMPLETE"] * len(told)
+    assert 8 <= len(told) <= 9  # folders apart, two may ask for the last at once
+    ended = [name for file in tmp_path.glob("*/ended") for name in file.read_text().split()]
+    assert sorted(ended, key=int) == [str(number) for number in range(len(told))]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "hint"),
+    [
+        (("sweep=optuna", *EIGHT, "sweep.sampler=tpee", LR), "sweep.sampler=tpee: Did you mean 'tpe'"),
+        (("sweep=optuna", *EIGHT, "model=bret,minilm"), "Did you mean 'bert'"),
+        (("sweep=optuna", *EIGHT, "model=minilm"), "has nothing to vary"),
+        (("sweep=optuna", *EIGHT, LR, "sweep.storage=study"), "expected FILE.journal, or a URL"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_tried(
+    overrides: tuple[str, ...], hint: str, start: Start, tmp_path: Path
+):
+    said = end(start("search", *overrides), code=1)
+    assert hint in said
+    assert len(said.splitlines()) <= 5
+    assert not list(tmp_path.glob("search/*/trial.json"))
+
+
+def test_a_grid_grows_and_needs_no_optuna(start: Start, tmp_path: Path):
+    (tmp_path / "optuna.py").write_text("raise ImportError('not here')")  # found before the installed one
+    end(start("grid", "optimizer.lr=1e-3", "seed=0,1", _1="late"), code=-9)
+    end(start("grid", "optimizer.lr=1e-3", "seed=2,1,0"))
+    assert states(tmp_path / "grid") == ["finished"] * 3
+    assert (tmp_path / "grid" / "ended").read_text().split() == ["0", "2"]
+    assert json.loads((tmp_path / "grid" / "2" / "trial.json").read_text())["overrides"][-1] == "seed=2"
+    assert "needs Optuna" in end(start("search", "sweep=optuna", LR), code=1)
+
+
+def test_two_processes_share_a_grid(start: Start, tmp_path: Path):
+    end(*(start("grid", "optimizer.lr=1e-3,2e-3", "seed=0,1,2", sleep=0.3) for _ in range(2)))
+    assert states(tmp_path / "grid") == ["finished"] * 6
+    assert sorted((tmp_path / "grid" / "ended").read_text().split()) == list("012345")
