@@ -183,7 +183,7 @@ def _subdir(name: Path) -> str:
 def _tell(sweep: Path) -> None:
     trials = read_trials(sweep)
     failed = [
-        f"{trial.number} ({trial.state}: {shorten(trial.message, 100, placeholder='…')})"
+        f"{trial.number} ({trial.state}: {shorten(trial.message, 200, placeholder='…')})"
         for trial in trials
         if trial.state in FAILED
     ]

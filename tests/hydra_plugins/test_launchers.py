@@ -103,7 +103,7 @@ def test_a_signal_to_the_sweep_ends_its_jobs_which_save(start: START, tmp_path: 
     assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr
     assert_none_left(tmp_path, within=launch.GRACE)
     assert list(tmp_path.glob("*/checkpoints/last.ckpt"))
-    assert not (tmp_path / "2").exists()
+    assert not (tmp_path / "2" / ".hydra").exists()
 
 
 SBATCH = """#!/usr/bin/env python3
