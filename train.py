@@ -23,6 +23,7 @@ from finetune.config import (
     given,
     guarded_command_line,
     record,
+    shown,
 )
 
 CONF = Path(__file__).parent.resolve() / "conf"
@@ -47,11 +48,12 @@ def fine_tune(cfg: DictConfig) -> float:
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning
 
-    from finetune import cpu
+    from finetune import cpu, environment
     from finetune.build import build, make_trainer
     from finetune.callbacks import MetricsCSV, Profile, StepSeed, Throughput
     from finetune.optim import num_training_steps
     from finetune.quiet import quiet
+    from finetune.report import report_finished
     from finetune.results import print_results
     from finetune.run import Run
 
@@ -92,6 +94,7 @@ def fine_tune(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
         run.save_head(data.head)
+        run.save_environment(environment.describe(CONF.parent))
     trainer.fit(task, data, ckpt_path=checkpoint)
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if not best:  # stopped within its first epoch
@@ -104,6 +107,7 @@ def fine_tune(cfg: DictConfig) -> float:
     metrics = {**throughput.summary(trainer), **task.num_parameters()}
     for evaluate in (trainer.validate, trainer.test):
         metrics.update(evaluate(task, data, ckpt_path=str(run.best), weights_only=True, verbose=False)[0])
+    rows = task.all_test_rows()
     if trainer.is_global_zero:
         run.write_metrics({**metrics, "monitored": metrics[cfg.monitor.metric]})
         matrix = task.confusion_matrix()
@@ -111,6 +115,7 @@ def fine_tune(cfg: DictConfig) -> float:
             run.write_confusion_matrix(matrix, list(task.label_names))
         if signatures := task.signatures():
             run.write_signatures(signatures)
+        report_finished(run, rows, data=data, config=shown, page=cfg.report)
         print_results(
             metrics, folder=run.folder, label_names=task.label_names, matrix=matrix, asked=task.asked
         )

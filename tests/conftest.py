@@ -140,6 +140,7 @@ def train_here(
                     "data.max_length=32",
                     "trainer.accelerator=cpu",
                     "trainer.precision=32-true",  # so that toys learn alike on every machine
+                    "report=false",  # its seconds, for the tests of it
                     *overrides,
                 ],
                 return_hydra_config=True,
@@ -299,6 +300,7 @@ def start(
             "trainer.precision=32-true",
             "trainer.max_epochs=2",
             "trainer.log_every_n_steps=1",
+            "report=false",
             *([f"hydra.run.dir='{run_dir}'"] if run_dir else []),
             *overrides,
         ]

@@ -95,6 +95,8 @@ def test_torchrun_makes_one_folder(start: START, tmp_path: Path):
     [folder] = (tmp_path / "outputs" / "local-minilm").iterdir()
     assert (folder / "metrics.json").is_file()
     assert (folder / ".hydra" / "config.yaml").is_file()
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in predictions] == list(range(18))  # of both devices, each once
 
 
 def two_machines(start: START, folder: Path, kind: str) -> list[subprocess.CompletedProcess[str]]:

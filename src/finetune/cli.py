@@ -3,10 +3,10 @@
 import argparse
 import logging
 
-from finetune.commands import evaluate, explain, export, leaderboard, predict, resume
+from finetune.commands import evaluate, explain, export, leaderboard, predict, report, resume
 from finetune.config import friendly_errors
 
-COMMANDS = (resume, evaluate, predict, explain, export, leaderboard)
+COMMANDS = (resume, evaluate, predict, explain, export, leaderboard, report)
 
 
 def main(argv: list[str] | None = None) -> None:

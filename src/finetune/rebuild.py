@@ -10,6 +10,7 @@ from torch import Tensor
 
 from finetune import trained_only
 from finetune.config import load_run_config
+from finetune.data import DataModule
 from finetune.data.preprocessor import Preprocessor
 from finetune.errors import UserError
 from finetune.run import Run
@@ -43,6 +44,26 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     run.load_weights(task, checkpoint)
     preprocessor = instantiate(cfg.preprocessor, tokenizer=saved.load_tokenizer(), _convert_="all")
     return cfg, task, preprocessor
+
+
+def rebuild_data(folder: Path) -> DataModule:
+    """Read a run's data again, split and tokenized as it was, without its weights.
+
+    Raises:
+        UserError: this is not a run folder, or the data is not where it was.
+    """
+    cfg = load_run_config(folder)
+    saved = instantiate(
+        cfg.model,
+        pretrained_model_name_or_path=str(Run(folder).model),
+        from_run=None,
+        load_weights=False,
+        _convert_="all",
+    )
+    preprocessor = instantiate(cfg.preprocessor, tokenizer=saved.load_tokenizer(), _convert_="all")
+    data: DataModule = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
+    data.setup()
+    return data
 
 
 def merged_weights(folder: Path) -> dict[str, Tensor]:

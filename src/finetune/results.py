@@ -63,6 +63,8 @@ def print_results(
         highlight=False,
     )
     console.print(f"run: {folder}", highlight=False, markup=False, soft_wrap=True)
+    if (report := folder / "report.html").is_file():
+        console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f'next: finetune predict "{folder}" {asked}\n      finetune evaluate "{folder}"',
         highlight=False,

@@ -32,7 +32,8 @@ class Run:
     ``.hydra/`` its configuration; ``model/`` tokenizer and model configuration, so that the pretrained
     model's own folder is not needed again; ``checkpoints/best.ckpt`` and ``last.ckpt``; ``metrics.csv`` by
     step and epoch; ``metrics.json`` the final figures of the best checkpoint; ``confusion_matrix.csv``
-    of the test rows; ``signatures.json`` of metrics that have several ways; ``train.log``.
+    of the test rows; ``signatures.json`` of metrics that have several ways; ``train.log``; ``environment.json``;
+    ``predictions.jsonl`` of the test rows; ``report.html``.
     """
 
     folder: Path
@@ -57,6 +58,14 @@ class Run:
     @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
 
     def is_resumed(self, *, asked: bool) -> bool:
         """Say whether training goes on here: where a person asks, SLURM has queued the job again, or a sweep its trial.
@@ -114,6 +123,11 @@ class Run:
         model.config.save_pretrained(self.model)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(self.model)
+
+    def save_environment(self, environment: Mapping[str, str]) -> None:
+        """Write ``environment.json``: where the run ran."""
+        text = json.dumps(environment, indent=2) + "\n"
+        (self.folder / "environment.json").write_text(text, encoding="utf-8")
 
     def save_head(self, head: Mapping[str, Any]) -> None:
         """Keep what the data said of the model's head, for :meth:`head`."""

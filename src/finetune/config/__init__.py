@@ -2,7 +2,7 @@
 
 from finetune.config.checks import check_calls, check_checkpoints, check_made, check_pairing, check_resumed
 from finetune.config.commands import command, tuning_asked
-from finetune.config.folders import given, hydra_folder, overrides_of, run_folder, started_with
+from finetune.config.folders import given, hydra_folder, overrides_of, run_folder, shown, started_with
 from finetune.config.guard import check_composed, guarded_command_line
 from finetune.config.messages import friendly_errors
 from finetune.config.saved import load_run_config
@@ -25,6 +25,7 @@ __all__ = [
     "overrides_of",
     "record",
     "run_folder",
+    "shown",
     "started_with",
     "sweep_started_with",
     "tuning_asked",

@@ -1,13 +1,16 @@
 """Which folder a run has, and how it is started again there."""
 
 import os
+import shlex
 import sys
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from finetune.config.flat import flat
 from finetune.errors import UserError
 
 
@@ -88,6 +91,22 @@ def overrides_of(folder: Path) -> list[str] | None:
         return None
     overrides = [str(one) for one in OmegaConf.to_container(OmegaConf.load(saved)) or []]
     return [one for one in overrides if not one.startswith("resume=")]
+
+
+def shown(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return a run's settings by their whole names, and the command that repeats it, for a person to read.
+
+    What refers to another setting is left out; what refers to the environment, such as a password, is not looked up.
+    """
+    saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
+    settings = {
+        name: value
+        for name, value in flat(saved)
+        if not str(value).startswith("${") or "oc.env" in str(value)
+    }
+    overrides = folder / ".hydra" / "overrides.yaml"
+    given = OmegaConf.to_container(OmegaConf.load(overrides)) if overrides.is_file() else []
+    return settings, shlex.join(["python", "train.py", *map(str, given or [])])
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:

@@ -105,6 +105,7 @@ class DataModule(LightningDataModule):
         self.rows: dict[str, Dataset] = {}  # of each split, as the preprocessor's prepare returns them
         self.datasets: dict[str, Dataset] = {}  # the same, tokenized
         self.chosen: dict[str, list[Batch]] = {}  # of splits that are not gone through whole
+        self.told: list[str] = []  # what a person should know of the data
         self.trunk_states: dict[str, TrunkStates] = {}  # of splits whose frozen layers have run already
 
     @property
@@ -144,7 +145,9 @@ class DataModule(LightningDataModule):
             prepared["train"] = health.without(leaked, prepared["train"], why="held out too", path=self.path)
         strata_of = {split: self.preprocessor.strata(rows) for split, rows in prepared.items()}
         with about(self._source("train")):
-            health.tell(prepared, strata=strata_of, names=list(self.head.get("id2label", {}).values()))
+            self.told = health.tell(
+                prepared, strata=strata_of, names=list(self.head.get("id2label", {}).values())
+            )
         for split, rows in prepared.items():
             if (size := self.max_samples[split]) is not None:
                 strata = self.preprocessor.strata(rows)
@@ -155,7 +158,7 @@ class DataModule(LightningDataModule):
             )
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
-        health.tell_cut(self.datasets, max_length=getattr(self.preprocessor, "max_length", 0))
+        self.told += health.tell_cut(self.datasets, max_length=getattr(self.preprocessor, "max_length", 0))
 
     def _prepare(self, raw: dict[str, Dataset]) -> dict[str, Dataset]:
         """Pick the splits that the data set has, checked."""

@@ -49,8 +49,10 @@ def without(mask: np.ndarray, train: Dataset, *, why: str, path: object) -> Data
     return train.select(np.flatnonzero(~mask))
 
 
-def tell(rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], names: Sequence[str]) -> None:
-    """Log a line for each thing that a person should know before they believe a figure.
+def tell(
+    rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], names: Sequence[str]
+) -> list[str]:
+    """Log a line for each thing that a person should know before they believe a figure, and return them.
 
     Args:
         rows: each split, as it goes to the tokenizer.
@@ -60,6 +62,7 @@ def tell(rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], n
     Raises:
         UserError: all training rows are of one class, or hold the same.
     """
+    told: list[str] = []
     hashed = {split: fingerprints(one) for split, one in rows.items()}
     count = int(repeated(hashed["train"]).sum())
     if strata["train"] is not None and 0 < count == len(hashed["train"]) - 1:
@@ -68,13 +71,13 @@ def tell(rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], n
             "Was the wrong column named, or the file cut?"
         )
     if count:
-        rank_zero_only(log.warning)(
+        told.append(
             f"train: {count:,} of {len(hashed['train']):,} rows repeat another; data.drop_duplicates=true leaves them out"
         )
     for split in ("validation", "test"):
         count = int(np.isin(hashed[split], hashed["train"]).sum())
         if count:
-            rank_zero_only(log.warning)(
+            told.append(
                 f"{split}: {count:,} of {len(hashed[split]):,} rows are also in train, so figures come out too good; "
                 "data.drop_leaked=true takes them out of train"
             )
@@ -88,25 +91,28 @@ def tell(rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], n
         if counts.min() * UNEVEN <= counts.max():
             order = np.argsort(-counts)
             most = ", ".join(f"{names[i]} {counts[i]:,}" for i in order[: min(2, len(names) - 1)])
-            rank_zero_only(log.warning)(
+            told.append(
                 f"train: classes are uneven: {most} … {names[order[-1]]} {counts[order[-1]]:,}; look at f1, not at accuracy"
             )
         for split in ("validation", "test"):
             classes = np.asarray(strata[split])
             unseen = classes[counts[classes] == 0]
             if len(unseen):
-                rank_zero_only(log.warning)(
+                told.append(
                     f"{split}: {len(unseen):,} of {len(classes):,} rows have a label that no training row has: "
                     f"{listed(names[i] for i in np.unique(unseen))}"
                 )
         if MANY < len(strata["train"]) < 2 * len(names):
-            rank_zero_only(log.warning)(
+            told.append(
                 f"train: {len(names):,} labels for {len(strata['train']):,} rows: is data.label_column the right column?"
             )
+    for line in told:
+        rank_zero_only(log.warning)(line)
+    return told
 
 
-def tell_cut(rows: dict[str, Dataset], *, max_length: int) -> None:
-    """Log a line with how many texts of each split were longer than the model was to read.
+def tell_cut(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
+    """Log a line with how many texts of each split were longer than the model was to read, and return it, if any.
 
     Args:
         rows: each split, tokenized, with ``cut`` where its task cuts texts.
@@ -117,7 +123,8 @@ def tell_cut(rows: dict[str, Dataset], *, max_length: int) -> None:
         count = int(np.count_nonzero(one["cut"])) if "cut" in one.column_names else 0
         if count:
             told.append(f"{split} {count:,} of {len(one):,} ({count / len(one):.0%})")
-    if told:
-        rank_zero_only(log.info)(
-            f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(told)}"
-        )
+    if not told:
+        return []
+    line = f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(told)}"
+    rank_zero_only(log.info)(line)
+    return [line]

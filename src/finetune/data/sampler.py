@@ -133,12 +133,21 @@ class SeededRows(Dataset[dict[str, Any]]):
         return rows
 
 
-class Borrowed(list[Any]):
-    """A row of another device, or what was read of it: computed, so that all devices make as many steps, and not counted."""
+class Borrowed(list[int]):
+    """The number of another device's row: computed, so that all devices make as many steps, and not counted."""
+
+
+class ReadRows(list[Any]):
+    """What was read of held-out rows, with what :func:`collate_held_out` tells of them."""
+
+    def __init__(self, rows: list[Any], *, numbers: list[int], borrowed: bool) -> None:
+        super().__init__(rows)
+        self.numbers = numbers
+        self.borrowed = borrowed
 
 
 class HeldOutRows(Dataset[dict[str, Any]]):
-    """Rows of which :func:`collate_held_out` knows whether they are borrowed."""
+    """Rows of which :func:`collate_held_out` knows their numbers and whether they are borrowed."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -148,15 +157,15 @@ class HeldOutRows(Dataset[dict[str, Any]]):
 
     def __getitems__(self, batch: list[int]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.dataset.__getitems__(list(batch))
-        return Borrowed(rows) if isinstance(batch, Borrowed) else rows
+        return ReadRows(rows, numbers=list(batch), borrowed=isinstance(batch, Borrowed))
 
 
 def collate_held_out(
-    features: list[dict[str, Any]], *, inner: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    features: ReadRows, *, inner: Callable[[list[dict[str, Any]]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Collate rows; a batch that only keeps step says ``borrowed``."""
-    batch = inner(features)
-    return batch | {"borrowed": True} if isinstance(features, Borrowed) else batch
+    """Collate rows; ``row_numbers`` are theirs in the split, and a batch that only keeps step says ``borrowed``."""
+    batch = inner(features) | {"row_numbers": features.numbers}
+    return batch | {"borrowed": True} if features.borrowed else batch
 
 
 def held_out_batches(

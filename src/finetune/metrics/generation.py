@@ -34,7 +34,7 @@ class SacreBLEU(Metric):
     def __init__(self, *, score: Literal["bleu", "chrf"], lowercase: bool = False) -> None:
         super().__init__()
         self.scorer: Any = (BLEU if score == "bleu" else CHRF)(lowercase=lowercase)
-        size = len(self._count("", [""]))
+        size = len(self.row_counts("", [""]))
         self.add_state("counts", torch.zeros(size, dtype=torch.long), dist_reduce_fx="sum")
         # the fewest and the most references that a text had, for the signature; min as max of the negative
         self.add_state("reference_counts", torch.full((2,), -(2**31)), dist_reduce_fx="max")
@@ -42,7 +42,7 @@ class SacreBLEU(Metric):
     def update(self, predictions: list[str], references: list[list[str]]) -> None:
         """Add texts, each with its references."""
         for prediction, wanted in zip(predictions, references, strict=True):
-            self.counts += torch.tensor(self._count(prediction, wanted), device=self.device)
+            self.counts += torch.tensor(self.row_counts(prediction, wanted), device=self.device)
             seen = torch.tensor([-len(wanted), len(wanted)], device=self.device)
             self.reference_counts = torch.maximum(self.reference_counts, seen)
 
@@ -56,7 +56,8 @@ class SacreBLEU(Metric):
         self.scorer.num_refs = fewest if fewest == most else -1
         return str(self.scorer.get_signature().format())
 
-    def _count(self, prediction: str, references: list[str]) -> list[int]:
+    def row_counts(self, prediction: str, references: list[str]) -> list[int]:
+        """Return the statistics of a text, which add up to those of a corpus."""
         streams = [[reference] for reference in references]
         counts: list[int] = self.scorer._extract_corpus_statistics([prediction], streams)[0]
         return counts
@@ -86,13 +87,17 @@ class ROUGE(Metric):
     def update(self, predictions: list[str], references: list[list[str]]) -> None:
         """Add texts, each with its references."""
         for prediction, wanted in zip(predictions, references, strict=True):
-            scores = self.scorer.score_multi([_lines(text) for text in wanted], _lines(prediction))
-            self.total += torch.tensor([scores[name].fmeasure for name in self.names], device=self.device)
+            self.total += torch.tensor(self.row_counts(prediction, wanted), device=self.device)
             self.count += 1
 
     def compute(self) -> dict[str, Tensor]:
         means = (self.total / self.count.clamp(min=1)).float()
         return dict(zip(self.names, means, strict=True))
+
+    def row_counts(self, prediction: str, references: list[str]) -> list[float]:
+        """Return the F-measures of a text, in the order of ``names``."""
+        scores = self.scorer.score_multi([_lines(text) for text in references], _lines(prediction))
+        return [scores[name].fmeasure for name in self.names]
 
 
 class Distinct(Metric):

@@ -17,6 +17,28 @@ def normalize(answer: str) -> str:
     return " ".join(ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION)).split())
 
 
+def kind_of_error(prediction: str, answers: list[str]) -> str:
+    """Say in words how an answer and the right ones differ.
+
+    Args:
+        prediction: empty for none.
+        answers: none, or empty, where the question has no answer.
+    """
+    found, wanted = normalize(prediction), [text for text in map(normalize, answers) if text]
+    if not wanted:
+        return "right: there is no answer" if not found else "answered what has no answer"
+    if found in wanted:
+        return "right"
+    if not found:
+        return "left without an answer"
+    if any(f" {text} " in f" {found} " for text in wanted):
+        return "too long: holds the answer"
+    if any(f" {found} " in f" {text} " for text in wanted):
+        return "too short: a part of the answer"
+    words = set(found.split())
+    return "overlaps the answer" if any(words & set(text.split()) for text in wanted) else "another place"
+
+
 class SquadScore(Metric):
     """Exact match and F1 of words, 0 to 1, each question by the best of its answers.
 

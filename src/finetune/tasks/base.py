@@ -21,6 +21,9 @@ from finetune.tasks.held_out import HeldOut
 from finetune.trained_only import TrainedOnly
 from finetune.tuning import Tune, check_something_moves
 
+Row = dict[str, Any]
+"""What was predicted for a held-out row, and how good that was; numbers, strings and lists, as JSON has them."""
+
 Batch = dict[str, Any]
 """The model's inputs as tensors, ``labels``, and ``rows``: for each row what metrics and predictions need of it."""
 
@@ -77,6 +80,9 @@ class Task(LightningModule):
     label_names: tuple[str, ...] | list[str] = ()
     """What precision and recall are given for, one by one."""
 
+    test_rows: list[Row]
+    """What the last test found for each row that this device had, see :meth:`row_results`."""
+
     examples: tuple[Example, ...] | list[Example] = ()
     """A few generated texts of the last evaluation, to look at."""
 
@@ -98,6 +104,7 @@ class Task(LightningModule):
         self._scheduler = scheduler
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
+        self.test_rows = []
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
         self._phases = tuned.phases
         self.encodes_rows = self.encodes_rows and (tuned.phases is None or tuned.phases.probe_lr is not None)
@@ -124,6 +131,14 @@ class Task(LightningModule):
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         """Add a held-out batch to the metrics."""
         raise NotImplementedError
+
+    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+        """Return what a report says of each row of a held-out batch, which :meth:`update` has just been given.
+
+        Each has ``loss``, its mean over the row's ``targets``, and what the task's figures are computed from; a task
+        without figures of rows returns an empty list.
+        """
+        return []
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of a batch."""
@@ -177,6 +192,7 @@ class Task(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         self.test.reset()
+        self.test_rows = []
 
     def on_validation_epoch_end(self) -> None:
         figures = self.val.scalars()
@@ -216,6 +232,14 @@ class Task(LightningModule):
             self._phases.load(checkpoint)
         if self._trained_only is not None:
             self._trained_only.check(checkpoint)
+
+    def all_test_rows(self) -> list[Row]:
+        """Return :attr:`test_rows` of all devices, in the order of their split; every device must call this."""
+        rows = [list(self.test_rows)]
+        if self.trainer.world_size > 1:
+            rows = [[]] * self.trainer.world_size
+            torch.distributed.all_gather_object(rows, list(self.test_rows))
+        return sorted((row for some in rows for row in some), key=lambda row: row["row"])
 
     def num_parameters(self) -> dict[str, int]:
         """Count the model's parameters, all and trainable."""
@@ -257,11 +281,19 @@ class Task(LightningModule):
         loss, targets = self.loss(logits, batch)
         held_out.loss.update(loss, weight=targets)
         self.update(held_out.metrics, logits, batch)
+        if held_out is self.test and "row_numbers" in batch:
+            results = self.row_results(logits, batch)
+            numbered = zip(batch["row_numbers"], results, strict=True) if results else ()
+            self.test_rows += [{"row": number} | row for number, row in numbered]
 
 
 def inputs(batch: Batch) -> dict[str, Tensor]:
     """Return what of a batch the model reads."""
-    return {name: tensor for name, tensor in batch.items() if name not in {"labels", "rows", "borrowed"}}
+    return {
+        name: tensor
+        for name, tensor in batch.items()
+        if name not in {"labels", "rows", "row_numbers", "borrowed"}
+    }
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -274,3 +306,22 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     count = (labels != -100).sum()
     total = F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction="sum")
     return total / count.clamp(min=1), count
+
+
+def row_losses(logits: Tensor, labels: Tensor, sizes: list[int] | None = None) -> list[Row]:
+    """Return ``loss`` and ``targets`` of each row: the mean cross-entropy over its targets, and their number.
+
+    Args:
+        logits: (samples, …, classes).
+        labels: (samples, …) of class indices, -100 where there is no target.
+        sizes: how many samples, such as windows of a long text, each row has; one where None.
+    """
+    losses = F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction="none")
+    totals = losses.view(len(labels), -1).sum(dim=1).tolist()
+    counts = (labels != -100).view(len(labels), -1).sum(dim=1).tolist()
+    found, sample = [], 0
+    for size in sizes or [1] * len(labels):
+        total, count = sum(totals[sample : sample + size]), sum(counts[sample : sample + size])
+        sample += size
+        found.append({"loss": total / max(count, 1), "targets": count})
+    return found

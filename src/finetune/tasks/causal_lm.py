@@ -46,6 +46,10 @@ class CausalLM(Generation):
     def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
         return super().at_targets(logits, _after_the_first(batch))
 
+    def targets(self, batch: Batch) -> Tensor:
+        labels: Tensor = _after_the_first(batch)["labels"]
+        return labels
+
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Pad the prompts on the left: generation goes on at the right, where it needs room."""
         positions = getattr(self.model.config, "max_position_embeddings", None) or 10**9

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from finetune.errors import UserError, nearest
 from finetune.metrics.generation import ROUGE, Distinct, SacreBLEU
 from finetune.pretrained import PretrainedModel
-from finetune.tasks.base import Batch, Example, Task, cross_entropy
+from finetune.tasks.base import Batch, Example, Row, Task, cross_entropy, row_losses
 from finetune.tuning import Tune
 
 METRICS: dict[str, Callable[[bool], Metric]] = {
@@ -70,6 +70,8 @@ class Generation(Task):
             scheduler=scheduler,
         )
         self.tokenizer = tokenizer
+        # predictions and references of the last held-out batch
+        self._judged: tuple[list[str], list[list[str]]] = [], []
         self.monitor = (monitor[0], monitor[1])
         unknown = [name for name in generation if not hasattr(model.generation_config, name)]
         if unknown:
@@ -86,6 +88,11 @@ class Generation(Task):
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Return what ``generate`` starts from."""
         raise NotImplementedError
+
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the labels (batch, length), -100 where nothing is to be learnt."""
+        labels: Tensor = batch["labels"]
+        return labels
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean loss over target tokens and their number.
@@ -106,6 +113,23 @@ class Generation(Task):
             predictions = [self.written_as(text) for text in predictions]
             references = [[self.written_as(text) for text in texts] for texts in references]
         metrics.update(predictions, references)
+        self._judged = predictions, references
+
+    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+        """Return the ``predicted`` text of each row, as it was judged, and its ``counts`` for each metric.
+
+        ``counts`` are sacrebleu's statistics for BLEU and chrF, which add up to a corpus's, and ROUGE's F-measures.
+        """
+        results = []
+        losses = row_losses(logits, self.targets(batch))
+        for loss, prediction, references in zip(losses, *self._judged, strict=True):
+            counts = {
+                name: metric.row_counts(prediction, references)
+                for name, metric in self.test.metrics.items(keep_base=True)
+                if isinstance(metric, SacreBLEU | ROUGE)
+            }
+            results.append(loss | {"predicted": prediction, "counts": counts})
+        return results
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()

@@ -11,10 +11,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from transformers import AutoModelForQuestionAnswering
 
-from finetune.metrics.squad import SquadScore
+from finetune.metrics.squad import SquadScore, kind_of_error
 from finetune.options import Count
 from finetune.pretrained import PretrainedModel
-from finetune.tasks.base import Batch, Task, cross_entropy, inputs
+from finetune.tasks.base import Batch, Row, Task, cross_entropy, inputs, row_losses
 from finetune.tuning import Tune
 
 Candidate = dict[str, Any]
@@ -66,6 +66,7 @@ class QuestionAnswering(Task):
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
         self.null_score_diff_threshold = null_score_diff_threshold
+        self._found: list[list[Candidate]] = []  # in the last held-out batch
 
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
@@ -93,8 +94,27 @@ class QuestionAnswering(Task):
         return super().at_targets(_by_place(logits, batch), batch)
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
-        answers = [self._answer(candidates)["text"] for candidates in self._candidates(logits, batch)]
+        self._found = self._candidates(logits, batch)
+        answers = [self._answer(candidates)["text"] for candidates in self._found]
         metrics.update(answers, [row["answers"] for row in batch["rows"]])
+
+    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+        """Return the ``predicted`` answer of each row, its ``start``, ``score``, ``exact_match``, ``f1``, kind of ``error``."""
+        sizes = [len(row["offsets"]) for row in batch["rows"]]
+        losses = row_losses(_by_place(logits, batch), batch["labels"], sizes)
+        results = []
+        for loss, row, candidates in zip(losses, batch["rows"], self._found, strict=True):
+            best = self._answer(candidates)
+            score = next(s for s, c in zip(_scores(candidates), candidates, strict=True) if c is best)
+            judge = SquadScore(version_2_with_negative=self.version_2_with_negative)
+            judge.update([best["text"]], [row["answers"]])
+            results.append(
+                loss
+                | {"predicted": best["text"], "start": best["start"], "score": score}
+                | {"exact_match": judge.exact_match.sum().item(), "f1": judge.f1.sum().item()}
+                | {"error": kind_of_error(best["text"], row["answers"])}
+            )
+        return results
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return a dictionary a row: ``answer``, ``score``, ``start``, ``end``, and ``n_best`` of the same.
@@ -105,11 +125,9 @@ class QuestionAnswering(Task):
         predictions = []
         for candidates in self._candidates(self(batch).float(), batch):
             best = self._answer(candidates)
-            logits = np.array([candidate["logit"] for candidate in candidates])
-            scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
             n_best = [
-                {"answer": c["text"], "score": float(score), "start": c["start"], "end": c["end"]}
-                for c, score in zip(candidates, scores, strict=True)
+                {"answer": c["text"], "score": score, "start": c["start"], "end": c["end"]}
+                for c, score in zip(candidates, _scores(candidates), strict=True)
             ]
             chosen = next(n for n, c in zip(n_best, candidates, strict=True) if c is best)
             predictions.append(chosen | {"n_best": n_best})
@@ -174,3 +192,11 @@ def _by_place(logits: Tensor, batch: Batch) -> Tensor:
     """Return (windows, 2, length): a start and an end are each one of the window's tokens, and none of the padding."""
     mask = batch["attention_mask"].unsqueeze(-1) == 0
     return logits.float().masked_fill(mask, torch.finfo(torch.float32).min).transpose(1, 2)
+
+
+def _scores(candidates: list[Candidate]) -> list[float]:
+    """Return a softmax over candidates."""
+    logits = np.array([candidate["logit"] for candidate in candidates])
+    exponents = np.exp(logits - logits.max())
+    scores: list[float] = (exponents / exponents.sum()).tolist()
+    return scores

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -30,7 +31,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from finetune.pooling import PooledClassifier
 from finetune.pretrained import PretrainedModel
-from finetune.tasks.base import Batch, Task
+from finetune.tasks.base import Batch, Row, Task, row_losses
 from finetune.tuning import Tune
 
 
@@ -117,6 +118,30 @@ class TextClassification(Task):
             metrics.update(logits.squeeze(-1), labels)
         else:
             metrics.update(logits, labels.long())
+
+    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+        """Return ``true`` and ``predicted`` of each row, and ``probabilities`` in the order of the labels.
+
+        One of many labels is its index, several at once are lists of 0 and 1, a regression's are numbers.
+        """
+        labels = batch["labels"]
+        if self.problem_type == "single_label_classification":
+            losses, probabilities = row_losses(logits, labels), logits.softmax(dim=-1)
+            predicted = logits.argmax(dim=-1)
+        elif self.problem_type == "multi_label_classification":
+            means = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=-1)
+            losses = [{"loss": loss, "targets": 1} for loss in means.tolist()]
+            probabilities, labels = logits.sigmoid(), labels.long()
+            predicted = (probabilities > 0.5).long()  # as torchmetrics has it
+        else:
+            squares = (logits.squeeze(-1) - labels).square().tolist()
+            values = zip(squares, labels.tolist(), logits.squeeze(-1).tolist(), strict=True)
+            return [{"loss": loss, "targets": 1, "true": true, "predicted": p} for loss, true, p in values]
+        rows = zip(losses, labels.tolist(), predicted.tolist(), probabilities.tolist(), strict=True)
+        return [
+            loss | {"true": true, "predicted": chosen, "probabilities": [round(p, 6) for p in row]}
+            for loss, true, chosen, row in rows
+        ]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return a dictionary a row: ``label``, ``score`` and ``probabilities`` by label name.

@@ -12,7 +12,7 @@ from transformers import AutoModelForTokenClassification
 from finetune.metrics.entities import EntityScore
 from finetune.pretrained import PretrainedModel
 from finetune.tags import entity_types, spans
-from finetune.tasks.base import Batch, Task, cross_entropy
+from finetune.tasks.base import Batch, Row, Task, cross_entropy, row_losses
 from finetune.tuning import Tune
 
 
@@ -74,6 +74,18 @@ class TokenClassification(Task):
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         predicted = [tags for tags, _ in self._by_word(logits, batch)]
         metrics.update(predicted, [row["tags"] for row in batch["rows"]])
+
+    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+        """Return ``true`` and ``predicted`` entities of each row, ``[type, first word, word after the last]``.
+
+        ``score`` is the lowest probability among the tags of its words.
+        """
+        losses = row_losses(logits, batch["labels"], [len(row["words"]) for row in batch["rows"]])
+        found = zip(losses, batch["rows"], self._by_word(logits, batch), strict=True)
+        return [
+            loss | {"true": spans(row["tags"]), "predicted": spans(tags), "score": min(scores, default=1.0)}
+            for loss, row, (tags, scores) in found
+        ]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return a dictionary a row: ``entities``, each with ``text``, ``type``, ``start``, ``end``, ``score``.

@@ -1,0 +1,40 @@
+"""The page: sections in a template that escapes what they hold."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+
+from finetune.report import by_task, general
+from finetune.report.blocks import Section
+from finetune.report.compare import compare
+from finetune.report.material import Material
+
+SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
+    general.scores,
+    by_task.details,
+    by_task.calibration,
+    general.by_length,
+    by_task.worst,
+    general.learning_curves,
+    general.health,
+    general.how,
+)
+
+
+def write_page(path: Path, runs: Sequence[Material]) -> None:
+    """Write the report of a run, or the comparison of several, whole or not at all.
+
+    Raises:
+        UserError: the runs cannot be compared.
+    """
+    if len(runs) > 1:
+        title, sections = f"{len(runs)} runs compared", compare(runs)
+    else:
+        title = runs[0].name
+        sections = [section for make in SECTIONS if (section := make(runs[0])) is not None]
+    environment = Environment(loader=PackageLoader("finetune.report", "."), autoescape=True, trim_blocks=True)
+    page = environment.get_template("page.html").render(title=title, sections=sections)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
