@@ -115,7 +115,7 @@ def fine_tune(cfg: DictConfig) -> float:
             run.write_confusion_matrix(matrix, list(task.label_names))
         if signatures := task.signatures():
             run.write_signatures(signatures)
-        report_finished(run, rows, data=data, config=shown, page=cfg.report)
+        report_finished(run, rows, data=data, task=task, config=shown, page=cfg.report)
         print_results(
             metrics, folder=run.folder, label_names=task.label_names, matrix=matrix, asked=task.asked
         )

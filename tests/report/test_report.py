@@ -58,6 +58,7 @@ def test_text_classification(train_here, tmp_path: Path, caplog: pytest.LogCaptu
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()]
     assert [row["row"] for row in rows] == list(range(31))
     accuracy = sum(row["true"] == row["predicted"] for row in rows) / len(rows)
+    assert ("Why it went wrong" in page) == (accuracy < 1)
     assert accuracy == pytest.approx(metrics["test/accuracy"])
     assert "alert" not in (tmp_path / "run" / "predictions.jsonl").read_text()  # it holds no texts
     # shown whatever was predicted: make that row the surest error
@@ -182,6 +183,6 @@ def test_other_rows_are_told_apart(finished_run: Path):
     from finetune.report.compare import compare
     from finetune.report.material import read_material
 
-    one = read_material(finished_run, config={}, command="", data=None)
+    one = read_material(finished_run, config={}, command="", data=None, task=None)
     with pytest.raises(UserError, match=r"not measured on the same rows: 60 and 59 test rows, .* in common"):
         compare([one, replace(one, rows=one.rows[1:])])

@@ -11,7 +11,10 @@ from finetune.config import load_run_config, shown
 from finetune.errors import UserError
 
 if TYPE_CHECKING:
+    from lightning import Trainer
+
     from finetune.data import DataModule
+    from finetune.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +49,13 @@ def _run(arguments: argparse.Namespace) -> None:
     found = []
     for folder in runs:
         data = _data(folder)
-        if not (folder / "predictions.jsonl").is_file() and data is not None:
-            _predict(folder, data)
+        task = None
+        if data is not None and (len(runs) == 1 or not (folder / "predictions.jsonl").is_file()):
+            cfg, task, _ = load(folder)
+            if not (folder / "predictions.jsonl").is_file():
+                _predict(folder, data, task, inference_trainer(cfg))
         config, command = shown(folder)
-        found.append(read_material(folder, config=config, command=command, data=data))
+        found.append(read_material(folder, config=config, command=command, data=data, task=task))
         if len(runs) > 1 and not found[-1].rows:
             raise UserError(
                 f"{folder} holds no predictions.jsonl, which a comparison needs.\nHave its data at hand, and its task one that has rows: not masked_lm."
@@ -69,13 +75,12 @@ def _data(folder: Path) -> "DataModule | None":
         return None
 
 
-def _predict(folder: Path, data: "DataModule") -> None:
+def _predict(folder: Path, data: "DataModule", task: "Task", trainer: "Trainer") -> None:
     """Measure the best checkpoint again, of a run from before predictions were kept."""
     from finetune.report.rows import write_rows
     from finetune.run import Run
 
-    cfg, task, _ = load(folder)
-    inference_trainer(cfg).test(task, data, verbose=False)
+    trainer.test(task, data, verbose=False)
     write_rows(
         Run(folder).predictions, task.all_test_rows(), rows=data.rows["test"], lengths=data.lengths("test")
     )

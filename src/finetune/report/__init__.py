@@ -8,6 +8,7 @@ from typing import Any
 from finetune.data import DataModule
 from finetune.report.rows import Row, write_rows
 from finetune.run import Run
+from finetune.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ Config = tuple[dict[str, Any], str]
 
 
 def report_finished(
-    run: Run, rows: list[Row], *, data: DataModule, config: Callable[[Path], Config], page: bool
+    run: Run, rows: list[Row], *, data: DataModule, task: Task, config: Callable[[Path], Config], page: bool
 ) -> None:
     """Write ``predictions.jsonl`` and ``report.html`` at the end of training; where that fails, warn and go on.
 
@@ -24,20 +25,22 @@ def report_finished(
         run: that has written its figures.
         rows: as the task's ``all_test_rows`` returns them.
         data: of the run.
+        task: that was measured.
         config: reads the settings from a run's folder.
         page: whether ``report.html`` is wanted.
     """
     try:
         write_rows(run.predictions, rows, rows=data.rows["test"], lengths=data.lengths("test"))
         if page:
-            write_report(run, data=data, config=config(run.folder))
+            alone = task.trainer.world_size == 1  # the others would wait, or hold a share of the weights
+            write_report(run, data=data, task=task if alone else None, config=config(run.folder))
     except Exception as error:  # a finished run is worth more than its report
         log.warning(
             f"No report was written ({type(error).__name__}: {error}). Try: finetune report {run.folder}"
         )
 
 
-def write_report(run: Run, *, data: DataModule | None, config: Config) -> None:
+def write_report(run: Run, *, data: DataModule | None, task: Task | None, config: Config) -> None:
     """Write a run's ``report.html``.
 
     Raises:
@@ -47,4 +50,6 @@ def write_report(run: Run, *, data: DataModule | None, config: Config) -> None:
     from finetune.report.page import write_page
 
     settings, command = config
-    write_page(run.report, [read_material(run.folder, config=settings, command=command, data=data)])
+    write_page(
+        run.report, [read_material(run.folder, config=settings, command=command, data=data, task=task)]
+    )

@@ -72,18 +72,21 @@ def worst(material: Material) -> Section | None:
         furthest = sorted(rows, key=lambda row: -row["loss"])[:SHOWN]
         return Section("Rows to look at", [Text("Furthest from their label:"), _shown(material, furthest)])
     wrong = [row for row, is_right in zip(rows, correct, strict=True) if not is_right]
-    surest = sorted(
-        wrong, key=lambda row: -_confidence(row) if kind in ("classes", "answers") else -row["loss"]
-    )
     unsure = sorted(rows, key=_margin)[:SHOWN]
     how = "Wrong, and most sure of it" if kind in ("classes", "answers") else "Wrong, with the highest loss"
     blocks = [
         Text(f"{how} ({len(wrong):,} of {len(rows):,} rows are wrong):"),
-        _shown(material, surest[:SHOWN]),
+        _shown(material, most_sure(wrong)[:SHOWN]),
     ]
     return Section(
         "Rows to look at", [*blocks, Text("Least sure, right or wrong:"), _shown(material, unsure)]
     )
+
+
+def most_sure(wrong: list[Row]) -> list[Row]:
+    """Return rows that are wrong, those first that are most sure of it; entities and several labels by their loss."""
+    by_confidence = bool(wrong) and kind_of(wrong) in ("classes", "answers")
+    return sorted(wrong, key=lambda row: -_confidence(row) if by_confidence else -row["loss"])
 
 
 def _shown(material: Material, rows: list[Row]) -> Block:

@@ -14,6 +14,7 @@ from finetune.run import Run
 
 if TYPE_CHECKING:
     from finetune.data import DataModule
+    from finetune.tasks import Task
 
 LONGEST = 600  # characters shown of a text
 ANSWERS = ("answers", "references", "target", "reply")
@@ -33,6 +34,7 @@ class Material:
         rows: of ``predictions.jsonl``.
         label_names: of the head, in the order of their indices.
         data: the run's data, or None.
+        task: its model with the best weights, or None.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Material:
     rows: list[Row]
     label_names: list[str]
     data: "DataModule | None"
+    task: "Task | None"
 
     @property
     def name(self) -> str:
@@ -54,22 +57,24 @@ class Material:
         """Return the figures of its rows."""
         return summarize(self.rows, perplexity="test/perplexity" in self.metrics)
 
+    def prepared(self, row: Row) -> dict[str, Any] | None:
+        """Return a row as the preprocessor prepares it; None where the data is not at hand, or is another."""
+        if self.data is None or row["row"] >= len(self.data.rows["test"]):
+            return None
+        found = self.data.rows["test"].select([row["row"]])
+        return dict(found[0]) if identify(found) == [row["id"]] else None
+
     def texts(self, row: Row) -> list[tuple[str, str]]:
         """Return a row's texts by the names of their columns, the longest cut; none where the data is not at hand."""
-        if self.data is None or row["row"] >= len(self.data.rows["test"]):
-            return []
-        found = self.data.rows["test"].select([row["row"]])
-        if identify(found) != [row["id"]]:
-            return []
         return [
             (name, _readable(value))
-            for name, value in found[0].items()
+            for name, value in (self.prepared(row) or {}).items()
             if name not in ("labels", "tags", "answer_starts")
         ]
 
 
 def read_material(
-    folder: Path, *, config: Mapping[str, Any], command: str, data: "DataModule | None"
+    folder: Path, *, config: Mapping[str, Any], command: str, data: "DataModule | None", task: "Task | None"
 ) -> Material:
     """Read a run's folder.
 
@@ -88,6 +93,7 @@ def read_material(
         rows=read_rows(run.predictions),
         label_names=list(run.head().get("id2label", {}).values()),
         data=data,
+        task=task,
     )
 
 

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
+from finetune.explain import STYLE
 from finetune.report import by_task, general
 from finetune.report.blocks import Section
 from finetune.report.compare import compare
 from finetune.report.material import Material
+from finetune.report.why import why
 
 SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     general.scores,
@@ -16,6 +19,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     by_task.calibration,
     general.by_length,
     by_task.worst,
+    why,
     general.learning_curves,
     general.health,
     general.how,
@@ -34,7 +38,7 @@ def write_page(path: Path, runs: Sequence[Material]) -> None:
         title = runs[0].name
         sections = [section for make in SECTIONS if (section := make(runs[0])) is not None]
     environment = Environment(loader=PackageLoader("finetune.report", "."), autoescape=True, trim_blocks=True)
-    page = environment.get_template("page.html").render(title=title, sections=sections)
+    page = environment.get_template("page.html").render(title=title, sections=sections, style=Markup(STYLE))
     temporary = path.with_suffix(".tmp")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
