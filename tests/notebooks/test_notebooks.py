@@ -1,0 +1,60 @@
+"""The notebooks run from their first cell to their last, on small data in place of what they load."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def read(path: Path) -> Any:
+    return pytest.importorskip("nbformat").read(path, as_version=4)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_output_is_kept(path: Path):
+    notebook = read(path)
+    assert all(
+        not cell.outputs and cell.execution_count is None
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_runs_from_a_clone(
+    path: Path, tiny_bert: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    shutil.copy(ROOT / "train.py", clone)
+    shutil.copytree(ROOT / "conf", clone / "conf")
+    shutil.copytree(path.parent, clone / "notebooks")
+    notebook = read(clone / "notebooks" / path.name)
+    small = [
+        f"model.pretrained_model_name_or_path={tiny_bert}", f"data.path={reviews}", "data.max_length=16", "trainer.max_epochs=1",
+        "trainer.accelerator=cpu", *(["data.label_names=null"] if path.stem == "quickstart" else ["data.class_folders=null"]),
+    ]  # fmt: skip
+    [cell] = [cell for cell in notebook.cells if "options = []" in cell.source]
+    cell.source = cell.source.replace("options = []", f"options = {small!r}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
+    nbclient.NotebookClient(
+        notebook, timeout=240, resources={"metadata": {"path": str(clone / "notebooks")}}
+    ).execute()
+    shown = [
+        str(output.get("data", {}).get("text/html", ""))
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    assert sum("iframe" in text for text in shown) == 2
+    assert any("Calibration" in text for text in shown)
+    if path.stem == "flagship":
+        assert (clone / "imdb-bert" / "model.safetensors").is_file()
+        assert (clone / "outputs" / "imdb-bert" / "metrics.json").is_file()
