@@ -346,7 +346,7 @@ def test_two_runs_at_once_have_a_folder_each_and_tokenize_once(tmp_path: Path, t
     code = COUNTING.format(file=str(tmp_path / "calls"), script=str(ROOT / "train.py"), root=str(ROOT))
     arguments = [
         "data=local", f"data.path={data}", f"model.pretrained_model_name_or_path='{tiny_bert}'",
-        "data.max_length=32", "trainer=debug",
+        "data.max_length=32", "trainer=debug", "report=false",
     ]  # fmt: skip
     env = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     started = [

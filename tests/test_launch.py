@@ -128,7 +128,8 @@ def two_machines(start: START, folder: Path, kind: str) -> list[subprocess.Compl
         return list(pool.map(machine, range(2)))
 
 
-@pytest.mark.parametrize("kind", ["torchrun", pytest.param("srun", marks=pytest.mark.matrix)])
+@pytest.mark.matrix
+@pytest.mark.parametrize("kind", ["torchrun", "srun"])
 def test_two_machines_train_together_into_one_folder(start: START, tmp_path: Path, kind: str):
     machines = two_machines(start, tmp_path, kind)
     assert [done.returncode for done in machines] == [0, 0], [done.stderr for done in machines]

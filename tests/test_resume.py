@@ -130,8 +130,12 @@ def test_killed_and_resumed_is_as_never_stopped(
     "settings",
     [
         pytest.param(SETTINGS["ranks"]["2"], id="two ranks"),
-        pytest.param(["tuning=lora", "model.pooling=null"], id="adapters"),
-        pytest.param(["tuning=linear_probe_then_full", "tuning.share=0.9"], id="within a probe"),
+        pytest.param(["tuning=lora", "model.pooling=null"], id="adapters", marks=pytest.mark.matrix),
+        pytest.param(
+            ["tuning=linear_probe_then_full", "tuning.share=0.9"],
+            id="within a probe",
+            marks=pytest.mark.matrix,
+        ),
         pytest.param(
             ["tuning=linear_probe_then_full", "tuning.share=0.6"],
             id="after a probe",

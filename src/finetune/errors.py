@@ -51,3 +51,11 @@ def nearest(name: object, options: Iterable[object]) -> str:
     """Return the closest valid names and all there are: ``Did you mean 'bert'? Available: …``."""
     names = list(options)
     return f"{did_you_mean(name, names)}Available: {listed(names)}."
+
+
+def cannot_write(error: OSError) -> UserError:
+    """Return what is said where a run's or a sweep's folder cannot be made."""
+    return UserError(
+        f"Cannot write the run's folder: {error.filename or 'its files'}: {error.strerror}.\n"
+        "Name a folder that can be written: hydra.run.dir=DIR, or of a sweep hydra.sweep.dir=DIR"
+    )

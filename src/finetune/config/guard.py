@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from finetune import credentials, launch, names
-from finetune.errors import UserError
+from finetune.errors import UserError, cannot_write
 from finetune.targets import check_hydra_targets
 
 ONE_OF = ("data", "model", "task", "trainer", "optimizer", "scheduler", "tuning")
@@ -48,10 +48,7 @@ def guarded_command_line() -> Iterator[None]:
         )  # a log file that cannot be opened
         if not isinstance(cause, OSError) or cause.errno is None or not _raised_by_hydra(error):
             raise  # a group's option that is not there is an OSError too
-        raise UserError(
-            f"Cannot write the run's folder: {cause.filename or 'its files'}: {cause.strerror}.\n"
-            "Name a folder that can be written: hydra.run.dir=DIR, or of a sweep hydra.sweep.dir=DIR"
-        ) from error
+        raise cannot_write(cause) from error
     finally:
         hydra_main.ConfigLoaderImpl = ConfigLoaderImpl  # type: ignore[attr-defined]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from finetune.errors import UserError
+from finetune.errors import UserError, cannot_write
 
 ENDED = ("finished", "failed", "nan", "pruned")
 STATES = ("waiting", "running", *ENDED)
@@ -133,8 +133,15 @@ def read_trials(sweep: Path) -> list[Trial]:
 
 @contextmanager
 def planning(sweep: Path) -> Iterator[None]:
-    """Keep other processes from planning trials in the same folder meanwhile."""
-    sweep.mkdir(parents=True, exist_ok=True)
+    """Keep other processes from planning trials in the same folder meanwhile.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    try:
+        sweep.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(error) from error
     with FileLock(sweep / "sweep.lock"):
         if not is_sweep(sweep):
             (sweep / "sweep.id").write_text(uuid.uuid4().hex, encoding="ascii")
