@@ -18,7 +18,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """A line that gives no row; bytes of ``raw`` that are not UTF-8 are written as ``\\xNN``."""
+    """A line that gives no row; bytes of ``raw`` that are not UTF-8 are written as escapes."""
 
     line: int
     reason: str
