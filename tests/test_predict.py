@@ -10,7 +10,7 @@ from conftest import review
 
 from finetune import cli
 from finetune.commands import predict as command
-from finetune.data.row_files import Rejected, Row
+from finetune.data.rows import Rejected, Row
 from finetune.predict import predict
 from finetune.rebuild import rebuild
 from finetune.unfinished import Unfinished

@@ -14,7 +14,7 @@ from pyarrow.lib import ArrowException
 from torch import Tensor
 
 from finetune.data.preprocessor import Preprocessor
-from finetune.data.row_files import Rejected, Row
+from finetune.data.rows import Rejected, Row
 from finetune.data.sampler import held_out_batches
 from finetune.errors import UserError
 from finetune.tasks import Task

@@ -6,8 +6,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from finetune.data import row_files
-from finetune.data.row_files import Rejected, Row, read_rows
+from finetune.data import csv_rows, rows
+from finetune.data.row_files import read_rows
+from finetune.data.rows import Rejected, Row
 from finetune.errors import UserError
 
 
@@ -54,11 +55,11 @@ def test_a_bad_first_line_is_one_line(tmp_path: Path, first: str, found: list[st
 
 
 def test_json_that_is_one_value_is_read_whole(tmp_path: Path):
-    rows = [{"t": {"en": "a"}}, {"t": {"en": None}}, {"t": {"en": "b"}}]
+    objects = [{"t": {"en": "a"}}, {"t": {"en": None}}, {"t": {"en": "b"}}]
     for indent in (None, 1):
-        found = read(tmp_path / f"{indent}.json", json.dumps(rows, indent=indent), ("t.en",))
+        found = read(tmp_path / f"{indent}.json", json.dumps(objects, indent=indent), ("t.en",))
         assert found == (["a", "b"], [(2, "there is no text in column 't.en'")])
-    assert read(tmp_path / "a.jsonl", json.dumps(rows[0]), ("t.en",)) == (["a"], [])
+    assert read(tmp_path / "a.jsonl", json.dumps(objects[0]), ("t.en",)) == (["a"], [])
 
 
 def test_csv_rejects_records_not_files(tmp_path: Path):
@@ -80,21 +81,19 @@ def test_an_unclosed_quote_costs_its_own_line(tmp_path: Path, after: str):
 
 
 def test_an_unclosed_quote_is_not_searched_for_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(row_files, "LONGEST_RECORD", 100)
+    monkeypatch.setattr(csv_rows, "LONGEST_RECORD", 100)
     texts, rejected = read(tmp_path / "a.csv", 'text\n"open\n' + "row\n" * 1000)
     assert (texts, rejected) == (["row"] * 1000, [(2, "a double quote is not closed")])
 
 
 def test_a_line_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(row_files, "LONGEST_LINE", 100)
+    monkeypatch.setattr(rows, "LONGEST_LINE", 100)
     for name, columns in (("a.txt", "text"), ("a.csv", "a\n")):
         texts, rejected = read(
             tmp_path / name, (columns if name == "a.csv" else "") + "a\n" + "b" * 250 + "\nc\n", ("a",)
         )
         assert texts == ["a", "c"]
-        assert [reason for _, reason in rejected] == [
-            "a line of more than 100 characters, of which `raw` holds so many"
-        ]
+        assert [reason for _, reason in rejected] == ["a line of more than 100 characters; so many are here"]
 
 
 def test_parquet(tmp_path: Path):

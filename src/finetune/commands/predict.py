@@ -2,24 +2,25 @@
 
 import argparse
 import json
-import logging
-import signal
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from finetune.commands import Commands
+from finetune.commands.bar import progress_bar
 from finetune.commands.finished import load
 from finetune.commands.output import output
 from finetune.commands.texts import add_text, add_text_pair, given_texts
 from finetune.errors import UserError
 
 if TYPE_CHECKING:
-    from finetune.data.row_files import Rejected, Row
+    from finetune.data.rows import Rejected, Row
+
+    Chunks = Callable[[Iterator[Row | Rejected]], Iterator[list[Row | Rejected]]]
 
 CHUNK = 64  # batches whose rows are sorted by length together
 SOON = 8  # the same where each takes seconds, or somebody waits at the screen
@@ -53,71 +54,68 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--out {arguments.out}: there is no folder {arguments.out.parent}.")
     cfg, task, preprocessor = load(arguments.run)
 
-    from finetune.data.row_files import Row, read_rows
+    from finetune.data.row_files import read_rows
     from finetune.precision import resolve
     from finetune.predict import predict
 
-    columns = preprocessor.input_columns
-    soon = arguments.out is None or task.language_model
-
-    def chunks(
-        rows: "Iterator[Row | Rejected]", on_batch: Callable[[int, float], None] = lambda rows, share: None
-    ) -> "Iterator[list[Row | Rejected]]":
-        return predict(
-            task,
-            preprocessor,
-            rows,
-            precision=resolve(cfg.trainer.precision, accelerator="auto"),
-            batch_size=arguments.batch_size,
-            chunk_rows=arguments.batch_size * (SOON if soon else CHUNK),
-            on_batch=on_batch,
-        )
-
+    chunks = partial(
+        predict,
+        task,
+        preprocessor,
+        precision=resolve(cfg.trainer.precision, accelerator="auto"),
+        batch_size=arguments.batch_size,
+        chunk_rows=arguments.batch_size * (SOON if arguments.out is None or task.language_model else CHUNK),
+    )
     if arguments.text:
-        given = given_texts(arguments, columns)
-        rows = [
-            Row(line=number, raw=texts[0], values=dict(zip(columns, texts, strict=True)))
-            for number, texts in enumerate(zip(*given.values(), strict=True), start=1)
-        ]
-        with output(arguments.out) as write:
-            for found in (found for chunk in chunks(iter(rows)) for found in chunk):
-                if not isinstance(found, Row):
-                    raise UserError(f"--text {found.raw!r:.80}: {found.reason}")
-                write(_line(found))
+        _given(given_texts(arguments, preprocessor.input_columns), chunks, out=arguments.out)
         return
-    logging.getLogger("finetune.data.columns").setLevel(
-        logging.ERROR
-    )  # it would count each chunk's rows anew
-    source = read_rows(arguments.file, columns)
-    with _bar(arguments.out) as on_batch:
+    rows = read_rows(arguments.file, preprocessor.input_columns)
+    on_same_screen = arguments.out is None and sys.stdout.isatty()
+    with progress_bar(shown=sys.stderr.isatty() and not on_same_screen) as on_batch:
         if arguments.out is None:
-            _to_screen(arguments.file, chunks(source, on_batch))
+            _to_screen(arguments.file, chunks(rows, on_batch=on_batch))
         else:
-            _to_file(arguments, source, lambda rows: chunks(rows, on_batch))
+            _to_file(arguments, rows, partial(chunks, on_batch=on_batch))
+
+
+def _given(texts: dict[str, list[str]], chunks: "Chunks", *, out: Path | None) -> None:
+    from finetune.data.rows import Rejected, Row
+
+    rows = [
+        Row(line=number, raw=row[0], values=dict(zip(texts, row, strict=True)))
+        for number, row in enumerate(zip(*texts.values(), strict=True), start=1)
+    ]
+    with output(out) as write:
+        for found in chain.from_iterable(chunks(iter(rows))):
+            if isinstance(found, Rejected):
+                raise UserError(f"--text {found.raw!r:.80}: {found.reason}")
+            write(_line(found))
 
 
 def _to_screen(file: Path, chunks: "Iterator[list[Row | Rejected]]") -> None:
-    from finetune.data.row_files import Row
+    from finetune.data.rows import Row
 
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads may have had enough: | head
     labelled = rejected = 0
-    for found in (found for chunk in chunks for found in chunk):
-        if isinstance(found, Row):
-            labelled += 1
-            print(_line(found), flush=True)
-        else:
-            rejected += 1
-            print(f"rejected: line {found.line}: {found.reason}: {found.raw!r:.100}", file=sys.stderr)
+    try:
+        for found in chain.from_iterable(chunks):
+            if isinstance(found, Row):
+                labelled += 1
+                print(_line(found), flush=True)
+            else:
+                rejected += 1
+                print(f"rejected: line {found.line}: {found.reason}: {found.raw!r:.100}", file=sys.stderr)
+    except BrokenPipeError:  # whoever reads has had enough: | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     _tell(file, labelled, rejected)
 
 
 def _to_file(
     arguments: argparse.Namespace,
-    source: "Iterator[Row | Rejected]",
-    chunks: "Callable[[Iterator[Row | Rejected]], Iterator[list[Row | Rejected]]]",
+    rows: "Iterator[Row | Rejected]",
+    chunks: "Chunks",
 ) -> None:
-    from finetune.data.row_files import Row
+    from finetune.data.rows import Row
     from finetune.run import Run
     from finetune.unfinished import Unfinished
 
@@ -126,7 +124,7 @@ def _to_file(
     try:
         if unfinished.rows:
             print(f"{arguments.out}: going on behind {unfinished.rows:,} rows", file=sys.stderr)
-        for chunk in chunks(islice(source, unfinished.rows, None)):
+        for chunk in chunks(islice(rows, unfinished.rows, None)):
             unfinished.append(
                 [_line(found) for found in chunk if isinstance(found, Row)],
                 [_rejection(found) for found in chunk if not isinstance(found, Row)],
@@ -169,33 +167,3 @@ def _tell(
         raise UserError(f"{file}: none of {rejected:,} rows could be labelled{where}")
     told = f"{labelled:,} rows labelled" + (f": {out}" if out is not None else "")
     print(f"warning: {told}; {rejected:,} rejected{where}" if rejected else told, file=sys.stderr)
-
-
-@contextmanager
-def _bar(out: Path | None) -> Iterator[Callable[[int, float], None]]:
-    """Show what share is done and how quickly it goes, where there is a terminal that nothing else is written on."""
-    if not sys.stderr.isatty() or (out is None and sys.stdout.isatty()):
-        yield lambda rows, share: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns: list[Any] = [
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task, begun, done = progress.add_task("", total=1.0), monotonic(), 0
-
-        def on_batch(rows: int, share: float) -> None:
-            nonlocal done
-            done += rows
-            progress.update(
-                task,
-                completed=share,
-                description=f"{done:,} rows, {done / (monotonic() - begun):,.0f} rows/s",
-            )
-
-        yield on_batch

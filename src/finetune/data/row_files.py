@@ -1,82 +1,22 @@
-"""Rows of a file one by one, however long it is: the values that were asked for, or why there are none."""
+"""Rows of a file of any format one by one, however long it is: the columns that were asked for, or why there are none."""
 
-import csv
-import gzip
-import io
 import json
-import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import pyarrow.parquet
 from pyarrow.lib import ArrowException
 
 from finetune.data.content import check_content
-from finetune.data.csv_files import check_header
+from finetune.data.csv_rows import csv_rows
 from finetune.data.json_files import PEEK
 from finetune.data.readers import read_table, table_format
+from finetune.data.rows import Line, Rejected, Row, is_unicode, read_lines
 from finetune.data.squad_json import is_squad
-from finetune.data.text_files import not_utf8
 from finetune.errors import UserError, nearest
 
-LONGEST_LINE = 2**24  # characters
-LONGEST_RECORD = 2**20  # characters of a CSV row over several lines: more is a quote that nobody has closed
 AT_A_TIME = 1024  # rows of a table
-UNCLOSED = "a double quote is not closed"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """What a row holds; ``line`` counts lines, or rows of a table, from 1; ``share`` is how much of the file was read."""
-
-    line: int
-    raw: str
-    values: dict[str, Any]
-    share: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejected:
-    """What gives no row, and why; bytes of ``raw`` that are not UTF-8 are written as escapes."""
-
-    line: int
-    raw: str
-    reason: str
-    share: float = 0.0
-
-
-class Line(NamedTuple):
-    """A line with its end; what is not UTF-8 of it is surrogates."""
-
-    number: int
-    text: str
-    share: float
-
-    def row(self, values: dict[str, Any]) -> Row | Rejected:
-        """Return the row that was read of this line, unless a value is no text, or no list as words and turns are."""
-        for column, value in values.items():
-            if value is None:
-                return self.rejected(f"there is no text in column {column!r}")
-            if not isinstance(value, (str, list)):
-                return self.rejected(f"column {column!r} holds {value!r:.80}, which is no text")
-        if not _is_unicode(values):
-            return self.rejected("not UTF-8")
-        return Row(line=self.number, raw=self.raw, values=values, share=self.share)
-
-    def rejected(self, reason: str) -> Rejected:
-        return Rejected(line=self.number, raw=self.raw, reason=reason, share=self.share)
-
-    @property
-    def raw(self) -> str:
-        text = self.text.rstrip("\r\n")
-        return (
-            text
-            if text.isascii()
-            else text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        )
 
 
 def read_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
@@ -95,7 +35,7 @@ def read_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
     if kind is not None and path.suffix != ".gz":
         check_content(path, kind)
     if kind == "csv":
-        return _csv_rows(path, columns)
+        return csv_rows(path, columns)
     if kind == "json" and not _is_one_value(path):
         return _jsonl_rows(path, columns)
     if kind == "parquet" and path.suffix != ".gz":
@@ -106,42 +46,13 @@ def read_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
         raise UserError(f"{path}: this run reads pairs of texts: give a table with {', '.join(columns)}.")
     return (
         line if isinstance(line, Rejected) else line.row({columns[0]: line.text.rstrip("\r\n")})
-        for line in _lines(path)
+        for line in read_lines(path)
     )
-
-
-def _lines(path: Path) -> Iterator[Line | Rejected]:
-    size = max(1, path.stat().st_size)
-    try:
-        with path.open("rb") as packed:
-            unpacked = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
-            file = io.TextIOWrapper(
-                cast("io.BufferedReader", unpacked),
-                encoding="utf-8-sig",
-                errors="surrogateescape",
-                newline="",
-            )
-            number = 0
-            while text := file.readline(LONGEST_LINE):
-                number += 1
-                line = Line(number, text, packed.tell() / size)
-                if len(text) < LONGEST_LINE:
-                    yield line
-                    continue
-                yield line.rejected(
-                    f"a line of more than {LONGEST_LINE:,} characters, of which `raw` holds so many"
-                )
-                while text and not text.endswith(("\r", "\n")):
-                    text = file.readline(LONGEST_LINE)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path}: not a whole gzip file: {error}.\nCopy it anew, or take .gz off its name if it is not packed."
-        ) from error
 
 
 def _is_one_value(path: Path) -> bool:
     """Say whether a JSON file has to be read whole: it is SQuAD's, a list, or an object over several lines."""
-    lines = (line for line in _lines(path) if isinstance(line, Rejected) or line.text.strip())
+    lines = (line for line in read_lines(path) if isinstance(line, Rejected) or line.text.strip())
     first, second = next(lines, None), next(lines, None)
     if first is None:
         raise UserError(f"{path}: there are no rows.\nExpected one JSON object a line, or a list of objects.")
@@ -161,7 +72,7 @@ def _is_one_value(path: Path) -> bool:
 
 
 def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
-    for line in _lines(path):
+    for line in read_lines(path):
         if isinstance(line, Rejected):
             yield line
         elif line.text.strip():
@@ -169,7 +80,7 @@ def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
 
 
 def _json_row(line: Line, columns: list[str]) -> Row | Rejected:
-    if not _is_unicode(line.text):
+    if not is_unicode(line.text):
         return line.rejected("not UTF-8")
     try:
         value = json.loads(line.text)
@@ -192,63 +103,6 @@ def _inside(row: dict[str, Any], column: str) -> Any:
             raise KeyError(column)
         found = found[name]
     return found
-
-
-def _csv_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
-    """Read records; where one over several lines is not right, its first line is rejected and the next begins anew.
-
-    So a quote that is not closed costs its own line, not those after it.
-    """
-    delimiter = "\t" if ".tsv" in path.name.lower() else ","
-    lines, again, record = _lines(path), deque[Line | Rejected](), list[Line | Rejected]()
-
-    def texts() -> Iterator[str]:
-        characters = 0
-        while (line := again.popleft() if again else next(lines, None)) is not None:
-            record.append(line)
-            if isinstance(line, Rejected) or (
-                len(record) > 1 and characters + len(line.text) > LONGEST_RECORD
-            ):
-                raise csv.Error(UNCLOSED)
-            characters += len(line.text)
-            yield line.text
-        if record:
-            raise csv.Error(UNCLOSED)
-
-    header: list[str] = []
-    while True:
-        record.clear()
-        try:
-            values = next(csv.reader(texts(), delimiter=delimiter, strict=True), None)
-            problem = (
-                f"{len(values)} value(s) for {len(header)} columns"
-                if values and header and len(values) != len(header)
-                else None
-            )
-        except csv.Error as error:
-            values, problem = [], str(error)
-        if values is None:
-            if not header:
-                raise UserError(f"{path}: the file is empty.\nExpected a header and rows.")
-            return
-        first = record[0]
-        if not header:
-            if isinstance(first, Rejected) or not _is_unicode(first.text):
-                raise not_utf8(path)
-            if problem is not None:
-                raise UserError(f"{path}: not well-formed CSV: the first line: {problem}.")
-            check_header(values, path, delimiter)
-            header = [column or f"Unnamed: {index}" for index, column in enumerate(values)]
-            _check_columns(path, columns, header)
-        elif isinstance(first, Rejected):
-            yield first
-        elif problem is not None:
-            again.extendleft(reversed(record[1:]))
-            yield first.rejected(problem)
-        elif values:
-            whole = first._replace(text="".join(cast(Line, line).text for line in record))
-            named = dict(zip(header, values, strict=True))
-            yield whole.row({column: named[column] for column in columns})
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
@@ -316,12 +170,3 @@ def _check_columns(path: Path, columns: Iterable[str], names: list[str]) -> None
     for column in columns:
         if column not in names:
             raise UserError(f"{path}: there is no column {column!r}. {nearest(column, names)}")
-
-
-def _is_unicode(value: Any) -> bool:
-    """Say whether there is no half of a surrogate pair in a value, by which bytes that are not UTF-8 are read, too."""
-    try:
-        (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
