@@ -42,7 +42,7 @@ def write_chats(path: Path, rows: int) -> Path:
 
 @pytest.fixture
 def again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Measure the run of ``train_here`` again and predict with it; return what the latter printed."""
+    """Measure the run of ``train_here`` again and predict with it, from a file too; return what that printed."""
 
     def run(metrics: dict[str, float], *arguments: str) -> list[dict]:
         for name in ("best", "last"):  # optimizer, schedule and callbacks too are plain values
@@ -54,7 +54,13 @@ def again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             if name.startswith("test/") and name.count("/") == 1:
                 assert f"{value:.4f}" in printed, name
         cli.main(["predict", str(tmp_path / "run"), *arguments])
-        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        printed = capsys.readouterr().out
+        (tmp_path / "again.jsonl").write_text(f"{printed}nonsense\n", encoding="utf-8")
+        cli.main(["predict", str(tmp_path / "run"), "--file", str(tmp_path / "again.jsonl")])
+        from_file = capsys.readouterr()
+        assert from_file.out == printed
+        assert "1 rejected" in from_file.err
+        return [json.loads(line) for line in printed.splitlines()]
 
     return run
 

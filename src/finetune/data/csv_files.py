@@ -27,7 +27,7 @@ def csv_columns(path: Path, delimiter: str) -> list[str]:
         with open_text(path) as file:
             reader = csv.reader(file, delimiter=delimiter)
             header = next(reader, [])
-            _check_header(header, path, delimiter)
+            check_header(header, path, delimiter)
             after = reader.line_num
             for row in reader:
                 if row and len(row) != len(header):
@@ -40,7 +40,12 @@ def csv_columns(path: Path, delimiter: str) -> list[str]:
     return [column or f"Unnamed: {index}" for index, column in enumerate(header)]
 
 
-def _check_header(header: list[str], path: Path, delimiter: str) -> None:
+def check_header(header: list[str], path: Path, delimiter: str) -> None:
+    """Look whether a first line names columns.
+
+    Raises:
+        UserError: it does not, or separates them by something else, or names one twice.
+    """
     if any("\0" in column for column in header):
         raise UserError(f"{path}: the first line holds a NUL: this is no text file, or not in UTF-8.")
     if not any(column.strip() for column in header):
