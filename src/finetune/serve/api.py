@@ -184,7 +184,7 @@ def make_app(
 def _said(error: BaseException | None) -> tuple[int, str]:
     """Return the status and the words for a failure, without a trace or a path."""
     if isinstance(error, UserError):
-        return 400, str(error)
+        return 400, str(error).removeprefix("--")  # an option of the command line
     if isinstance(error, FullError):
         return 503, "Too much is waiting. Try again, or send fewer texts."
     return 500, "This went wrong in the server; its log says how."
@@ -196,9 +196,11 @@ def _wrong(error: RequestValidationError) -> str:
     for one in error.errors()[:3]:
         if one["type"] == "json_invalid":
             return f"The request is no JSON: {one['ctx']['error']}, at character {one['loc'][-1]}."
+        if len(one["loc"]) < 2:
+            return "Expected a JSON object, sent with Content-Type: application/json."
         place = ".".join(str(part) for part in one["loc"][1:])
         message = one["msg"].removeprefix("Value error, ")
-        found.append(f"{place}: {message}" if place else message)
+        found.append(f"{place}: {message}")
     return "; ".join(found)
 
 

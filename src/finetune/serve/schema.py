@@ -15,17 +15,16 @@ def _filled(text: str) -> str:
 
 
 def _listed(value: Any) -> Any:
-    if not isinstance(value, str | list):
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not listed:
         raise ValueError("expected a text or a list of texts")
-    return [value] if isinstance(value, str) else value
+    if len(listed) > MAX_TEXTS:
+        raise ValueError(f"expected {MAX_TEXTS} texts or fewer, not {len(listed):,}")
+    return listed
 
 
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_CHARACTERS), AfterValidator(_filled)]
-Texts = Annotated[
-    list[Text],
-    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
-    Field(min_length=1, max_length=MAX_TEXTS),
-]
+Texts = Annotated[list[Text], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 TEXT = AliasChoices("text", "question")
 PAIR = AliasChoices("text_pair", "context")
 
