@@ -25,7 +25,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
-    parser.add_argument("--max-batch-size", type=int, default=32, help="texts computed together (default: 32)")
+    parser.add_argument(
+        "--max-batch-size", type=int, default=32, help="texts computed together (default: 32)"
+    )
     parser.add_argument(
         "--max-wait-ms", type=float, default=2.0, help="how long a text waits for others (default: 2)"
     )
@@ -125,7 +127,9 @@ def _token(arguments: argparse.Namespace) -> str | None:
             )
         return None
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError(f"{arguments.token_env}: expected a token of 16 or more ASCII characters without spaces.")
+        raise UserError(
+            f"{arguments.token_env}: expected a token of 16 or more ASCII characters without spaces."
+        )
     return token
 
 

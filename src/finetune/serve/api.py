@@ -83,7 +83,9 @@ def make_app(
         except TimeoutError:
             for future in futures:
                 future.cancel()
-            raise HTTPException(504, f"No answer within {timeout:g} s. Send fewer or shorter texts.") from None
+            raise HTTPException(
+                504, f"No answer within {timeout:g} s. Send fewer or shorter texts."
+            ) from None
 
     def rows(text: list[str], pair: list[str] | None) -> list[Row]:
         columns = [text] if pair is None else [text, pair]
@@ -148,7 +150,9 @@ def make_app(
 
     @app.get("/health", summary="Whether the server can answer")
     async def health() -> JSONResponse:
-        return JSONResponse({"status": "ok"} if worker.alive else {"status": "stopped"}, 200 if worker.alive else 503)
+        return JSONResponse(
+            {"status": "ok"} if worker.alive else {"status": "stopped"}, 200 if worker.alive else 503
+        )
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Counters for Prometheus")
     async def metrics() -> PlainTextResponse:
@@ -175,7 +179,9 @@ def make_app(
     for kind in (UserError, FullError, Exception):
         app.add_exception_handler(kind, failed)
 
-    paths = frozenset({"/docs", "/openapi.json"} | {route.path for route in app.routes if hasattr(route, "path")})
+    paths = frozenset(
+        {"/docs", "/openapi.json"} | {route.path for route in app.routes if hasattr(route, "path")}
+    )
     app.add_middleware(Guard, token=token, paths=paths, counters=counters, timeout=timeout)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     return app

@@ -54,7 +54,10 @@ class Counters:
     def text(self, *, waiting: int) -> str:
         """Return all of it, in Prometheus' text format 0.0.4."""
         with self._lock:
-            lines = ["# HELP finetune_requests_total Requests answered.", "# TYPE finetune_requests_total counter"]
+            lines = [
+                "# HELP finetune_requests_total Requests answered.",
+                "# TYPE finetune_requests_total counter",
+            ]
             for (path, status), count in sorted(self._requests.items()):
                 lines.append(f'finetune_requests_total{{path="{path}",status="{status}"}} {count}')
             lines += [

@@ -39,7 +39,9 @@ def documentation(openapi: dict[str, Any]) -> str:
     parts = []
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
-            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation['summary'])}.</p>")
+            parts.append(
+                f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(operation['summary'])}.</p>"
+            )
             said = {
                 "request": operation.get("requestBody", {}).get("content", {}),
                 **{status: reply.get("content", {}) for status, reply in operation["responses"].items()},
