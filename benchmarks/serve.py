@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-WORDS = "a film to treasure , dull predictable and far too long yet oddly moving at its very end".split()
+WORDS = "a film to treasure dull predictable and far too long yet oddly moving at its very end"
 WARM_UP = 3.0  # seconds that are not counted
 
 
@@ -24,7 +24,8 @@ async def client(
     at = number
     while time.monotonic() < ends:
         at += 1
-        text = " ".join(WORDS[(at + word) % len(WORDS)] for word in range(5 + at * 7 % 36))
+        words = WORDS.split()[at % 7 :] * 3
+        text = " ".join(words[: 5 + at * 7 % 36])
         body = json.dumps({"text": text}).encode()
         head = (
             f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"

@@ -16,7 +16,7 @@ from finetune.errors import UserError
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 EXPLAINED = {"text_classification", "token_classification", "question_answering"}
 GENERATED = {"translation", "summarization", "dialogue"}
-TOKEN = "FINETUNE_SERVE_TOKEN"  # noqa: S105 - its name
+TOKEN = "FINETUNE_SERVE_TOKEN"
 
 
 def add(commands: Commands) -> None:

@@ -134,8 +134,7 @@ def make_app(
                         while (text := await so_far.get()) is not None:
                             yield json.dumps({"generated_text": text}) + "\n"
                     if written.exception() is not None:
-                        status, why = _said(written.exception())
-                        yield json.dumps({"detail": why}) + "\n"
+                        yield json.dumps({"detail": _said(written.exception())[1]}) + "\n"
                 except TimeoutError:
                     yield json.dumps({"detail": f"Stopped after {timeout:g} s."}) + "\n"
                 finally:
