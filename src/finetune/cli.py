@@ -3,10 +3,10 @@
 import argparse
 import logging
 
-from finetune.commands import evaluate, explain, export, leaderboard, predict, report, resume
+from finetune.commands import evaluate, explain, export, leaderboard, predict, report, resume, serve
 from finetune.config import friendly_errors
 
-COMMANDS = (resume, evaluate, predict, explain, export, leaderboard, report)
+COMMANDS = (resume, evaluate, predict, explain, export, leaderboard, report, serve)
 
 
 def main(argv: list[str] | None = None) -> None:

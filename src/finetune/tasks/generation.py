@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers.generation import BaseStreamer
 
 from finetune.errors import UserError, nearest
 from finetune.metrics.generation import ROUGE, Distinct, SacreBLEU
@@ -140,8 +141,8 @@ class Generation(Task):
         self.examples = ()
 
     @torch.no_grad()
-    def generate(self, batch: Batch) -> list[str]:
-        """Return a text for each row.
+    def generate(self, batch: Batch, *, streamer: BaseStreamer | None = None) -> list[str]:
+        """Return a text for each row; ``streamer`` is given each token of a single row, without beams, as it is chosen.
 
         Where tokens are sampled, each batch is drawn from the same seed, so that figures can be repeated, and training
         goes on with its own random numbers.
@@ -149,9 +150,13 @@ class Generation(Task):
         prompt = self.prompt(batch)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            written = self.model.generate(**prompt)
+            written = self.model.generate(**prompt, streamer=streamer)
         if not self.model.config.is_encoder_decoder:
             written = written[:, prompt["input_ids"].shape[1] :]
+        return self.decode(written)
+
+    def decode(self, written: Tensor) -> list[str]:
+        """Return the texts of tokens, (batch, length)."""
         # an uncased vocabulary writes "it ' s ." for "it's."; others know their own spaces
         tidy = True if self.written_as is not None else None
         texts = self.tokenizer.batch_decode(
