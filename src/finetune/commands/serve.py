@@ -90,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> None:
             timeout_graceful_shutdown=int(arguments.timeout) + 5,
         )
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        bound.listen(config.backlog)  # who reads the address may ask at once
         print(f"http://{host}:{bound.getsockname()[1]}", flush=True)
         try:
             uvicorn.Server(config).run(sockets=[bound])
@@ -104,6 +105,8 @@ def _check(arguments: argparse.Namespace) -> None:
             f"finetune serve needs {', '.join(missing)}, which this environment lacks.\n"
             "Install what it needs: pip install -e '.[serve]'"
         )
+    if not 0 <= arguments.port < 2**16:
+        raise UserError(f"--port {arguments.port}: expected 0 to 65535; 0 takes a free one.")
     for option, least in (("max_batch_size", 1), ("max_wait_ms", 0), ("timeout", 1)):
         if not least <= getattr(arguments, option) < 10**6:
             name = f"--{option.replace('_', '-')}"
