@@ -18,6 +18,7 @@ from finetune import trained_only
 from finetune.checkpoint_io import newest_loadable, read_checkpoint
 from finetune.errors import UserError
 from finetune.sweeps.trial import is_trial
+from finetune.whole import whole
 
 if TYPE_CHECKING:
     from finetune.tasks import Task
@@ -211,9 +212,8 @@ class Run:
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``, whole or not at all."""
-        temporary = self.metrics.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.metrics)
+        with whole(self.metrics) as file:
+            file.write(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
 
     def write_signatures(self, signatures: Mapping[str, str]) -> None:
         """Write ``signatures.json``: how metrics were computed that have several ways."""

@@ -8,14 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from finetune.whole import whole
+
 console = Console()
 
 
 def write(file: Path, found: Mapping[str, Any]) -> None:
     """Write JSON, whole or not at all."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    with whole(file) as opened:
+        opened.write(json.dumps(found, indent=2) + "\n")
 
 
 def mix_phases(costs: dict[str, dict[str, float]]) -> None:

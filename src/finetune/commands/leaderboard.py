@@ -5,6 +5,7 @@ from pathlib import Path
 
 from finetune.commands import Commands
 from finetune.errors import UserError, listed
+from finetune.whole import whole
 
 
 def add(commands: Commands) -> None:
@@ -33,10 +34,9 @@ def _run(arguments: argparse.Namespace) -> None:
             print(show.plain(f"best: {board.best.folder}"))
             print(show.plain(f"again: {board.command}"))
         return
-    temporary = arguments.out.with_name(f".{arguments.out.name}.tmp")
     try:
-        temporary.write_text(written[arguments.out.suffix](board), encoding="utf-8")
-        temporary.replace(arguments.out)
+        with whole(arguments.out) as file:
+            file.write(written[arguments.out.suffix](board))
     except OSError as error:
         raise UserError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
     print(arguments.out)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from finetune.errors import UserError
+from finetune.whole import whole
 
 
 @contextmanager
@@ -13,12 +14,8 @@ def output(path: Path | None) -> Iterator[Callable[[str], None]]:
     if path is None:
         yield print
         return
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with whole(path) as file:
             yield lambda line: print(line, file=file)
-        temporary.replace(path)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -104,9 +104,7 @@ def shown(folder: Path) -> tuple[dict[str, Any], str]:
         for name, value in flat(saved)
         if not str(value).startswith("${") or "oc.env" in str(value)
     }
-    overrides = folder / ".hydra" / "overrides.yaml"
-    given = OmegaConf.to_container(OmegaConf.load(overrides)) if overrides.is_file() else []
-    return settings, shlex.join(["python", "train.py", *map(str, given or [])])
+    return settings, shlex.join(["python", "train.py", *(overrides_of(folder) or [])])
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:

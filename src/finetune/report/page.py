@@ -12,6 +12,7 @@ from finetune.report.blocks import Section
 from finetune.report.compare import compare
 from finetune.report.material import Material
 from finetune.report.why import why
+from finetune.whole import whole
 
 SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     general.scores,
@@ -39,6 +40,5 @@ def write_page(path: Path, runs: Sequence[Material]) -> None:
         sections = [section for make in SECTIONS if (section := make(runs[0])) is not None]
     environment = Environment(loader=PackageLoader("finetune.report", "."), autoescape=True, trim_blocks=True)
     page = environment.get_template("page.html").render(title=title, sections=sections, style=Markup(STYLE))
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    with whole(path) as file:
+        file.write(page)

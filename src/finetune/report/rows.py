@@ -14,6 +14,7 @@ from datasets import Dataset
 
 from finetune.data.health import ANSWERS
 from finetune.errors import UserError
+from finetune.whole import whole
 
 Row = dict[str, Any]
 NEEDED = {"row", "id", "loss", "targets", "length"}
@@ -41,13 +42,11 @@ def write_rows(path: Path, results: list[Row], *, rows: Dataset, lengths: np.nda
     if not results:
         return
     ids = identify(rows)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with whole(path) as file:
         for result in results:
             number = result["row"]
-            whole = {"row": number, "id": ids[number], "length": int(lengths[number])} | result
-            file.write(json.dumps(whole, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+            line = {"row": number, "id": ids[number], "length": int(lengths[number])} | result
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from finetune.errors import UserError, cannot_write
+from finetune.whole import whole
 
 ENDED = ("finished", "failed", "nan", "pruned")
 STATES = ("waiting", "running", *ENDED)
@@ -61,9 +62,8 @@ class Trial:
         del kept["folder"]
         if self.value is not None and not math.isfinite(self.value):
             kept["value"] = None  # JSON has no such number
-        temporary = self.folder / "trial.tmp"
-        temporary.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / "trial.json")
+        with whole(self.folder / "trial.json") as file:
+            file.write(json.dumps(kept, indent=2) + "\n")
 
     def is_held(self) -> bool:
         """Say whether a living process runs this trial."""
