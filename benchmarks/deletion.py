@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
 from finetune.commands.finished import inference_trainer, load
+from finetune.data.preprocessor import encode
 from finetune.explain import Explanation, Word, explain
 
 SHARES = (0.1, 0.2)  # of a text's words
@@ -82,10 +82,7 @@ def main() -> None:
     trainer = inference_trainer(cfg)
 
     def probability(texts: Sequence[str], labels: Sequence[str]) -> list[float]:
-        rows = preprocessor.prepare(Dataset.from_dict({column: [*texts]}), split="given", labelled=False)
-        features = rows.map(
-            preprocessor, batched=True, fn_kwargs={"training": False}, remove_columns=rows.column_names
-        )
+        features: Any = encode(preprocessor, {column: [*texts]})
         loader = DataLoader(features, batch_size=32, collate_fn=preprocessor.collate)
         predictions = [row for batch in trainer.predict(task, loader) or [] for row in batch]
         return [row["probabilities"][label] for row, label in zip(predictions, labels, strict=True)]

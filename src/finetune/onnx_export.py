@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 
 from finetune.adapters import merge
-from finetune.data.preprocessor import Preprocessor
+from finetune.data.preprocessor import Preprocessor, encode
 from finetune.errors import UserError
 from finetune.tasks import QuestionAnswering, Task, TextClassification, TokenClassification
 from finetune.tasks.base import Batch, inputs
@@ -163,11 +162,7 @@ def _batch(preprocessor: Any, words: tuple[int, ...]) -> Batch:
         column: [" ".join(rng.choices(known, k=count)) for count in words]
         for column in preprocessor.input_columns
     }
-    prepared = preprocessor.prepare(Dataset.from_dict(rows), split="given", labelled=False)
-    features = prepared.map(
-        preprocessor, batched=True, fn_kwargs={"training": False}, remove_columns=prepared.column_names
-    )
-    batch: Batch = preprocessor.collate(list(features))
+    batch: Batch = preprocessor.collate(encode(preprocessor, rows))
     return batch
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from lightning import Fabric
 from pyarrow.lib import ArrowException
 from torch import Tensor
 
-from finetune.data.preprocessor import Preprocessor
+from finetune.data.preprocessor import Preprocessor, encode
 from finetune.data.rows import Rejected, Row
 from finetune.data.sampler import held_out_batches
 from finetune.errors import UserError
@@ -104,15 +103,13 @@ def _encode(preprocessor: Preprocessor, rows: list[Row]) -> list[dict[str, Any] 
     """Return the features of each row; where some are refused, halves are tried until these stand alone."""
     columns = {column: [row.values[column] for row in rows] for column in preprocessor.input_columns}
     try:
-        prepared = preprocessor.prepare(Dataset.from_dict(columns), split="given", labelled=False)
-        features = preprocessor(prepared[:], training=False)
+        return [*encode(preprocessor, columns)]
     except (UserError, ArrowException, OverflowError) as error:
         if len(rows) > 1:
             half = len(rows) // 2
             return _encode(preprocessor, rows[:half]) + _encode(preprocessor, rows[half:])
         reason, row = WHERE.sub("", str(error)), rows[0]
         return [Rejected(line=row.line, raw=row.raw, reason=reason, share=row.share)]
-    return [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]
 
 
 def _batches(encoded: dict[int, dict[str, Any]], *, batch_size: int, max_length: int) -> Iterator[list[int]]:

@@ -1,6 +1,6 @@
 """What each task's preprocessor does for the DataModule and for prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from datasets import Dataset
@@ -34,3 +34,18 @@ class Preprocessor(Protocol):
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Make a batch of such rows, as wide as the longest, or as :func:`finetune.data.padding.width` says."""
+
+
+def encode(preprocessor: Preprocessor, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return the features of rows to predict for, which lie in no file.
+
+    Args:
+        preprocessor: of the run that predicts.
+        columns: what ``input_columns`` names, a value a row.
+
+    Raises:
+        UserError: a row is none that the task can read.
+    """
+    prepared = preprocessor.prepare(Dataset.from_dict(dict(columns)), split="given", labelled=False)
+    features = preprocessor(prepared[:], training=False)
+    return [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from finetune.data.lengths import check_offsets
 from finetune.data.places import Place
-from finetune.data.preprocessor import Preprocessor
+from finetune.data.preprocessor import Preprocessor, encode
 from finetune.data.question_answering import QuestionAnsweringPreprocessor
 from finetune.data.text_classification import TextClassificationPreprocessor
 from finetune.data.token_classification import TokenClassificationPreprocessor
@@ -111,12 +110,12 @@ def explain(
         raise UserError("This model reads a text twice, as encoder and decoder: only encoders are explained.")
     if isinstance(preprocessor, QuestionAnsweringPreprocessor):
         texts = [texts[0].strip(), texts[1]]  # as it is read
-    columns = dict(zip(preprocessor.input_columns, ([text] for text in texts), strict=True))
-    rows = preprocessor.prepare(Dataset.from_dict(columns), split="given", labelled=False)
-    features = preprocessor(rows[:], training=False)
+    features = encode(
+        preprocessor, dict(zip(preprocessor.input_columns, ([text] for text in texts), strict=True))
+    )
     windows = preprocessor.places(texts)
     with _as_in_prediction(task):
-        batch: Batch = preprocessor.collate([{name: values[0] for name, values in features.items()}])
+        batch: Batch = preprocessor.collate(features)
         batch = {name: value if name == "rows" else value.to(task.device) for name, value in batch.items()}
         if isinstance(preprocessor, TokenClassificationPreprocessor):
             read, words = [batch["rows"][0]["text"]], [batch["rows"][0]["offsets"]]

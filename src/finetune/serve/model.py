@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from transformers.generation import BaseStreamer
 
-from finetune.data.preprocessor import Preprocessor
+from finetune.data.preprocessor import Preprocessor, encode
 from finetune.explain import Explanation, explain
 from finetune.serve.worker import Row
 from finetune.tasks import Task
@@ -61,11 +60,7 @@ class Model:
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
         columns = dict(zip(self._preprocessor.input_columns, map(list, zip(*rows, strict=True)), strict=True))
-        prepared = self._preprocessor.prepare(Dataset.from_dict(columns), split="given", labelled=False)
-        features = self._preprocessor(prepared[:], training=False)
-        batch: Batch = self._preprocessor.collate(
-            [{name: values[index] for name, values in features.items()} for index in range(len(rows))]
-        )
+        batch: Batch = self._preprocessor.collate(encode(self._preprocessor, columns))
         return {
             name: value.to(self._task.device) if isinstance(value, Tensor) else value
             for name, value in batch.items()
