@@ -1,3 +1,4 @@
+import os
 import platform
 import subprocess
 import sys
@@ -154,3 +155,31 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1000  # mapped anew, ten times 40 MB are 97,660 pages
+
+
+@pytest.mark.skipif(not cpu.has_bf16(), reason="kernels for bfloat16")
+def test_a_run_of_many_shapes_keeps_few_kernels():
+    code = """
+import resource, torch
+from finetune import cpu
+cpu.speed_up()
+rows, weights = (torch.ones(number, 64, dtype=torch.bfloat16) for number in (1500, 64))
+rows[:5] @ weights
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for number in range(10, 1500, 3):
+    rows[:number] @ weights
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    few, many = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=os.environ | setting,
+            ).stdout
+        )
+        for setting in ({}, {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"})
+    )
+    assert few < 0.8 * many

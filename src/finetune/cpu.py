@@ -4,6 +4,7 @@ Each of these computes what torch's own version does; on other devices torch's o
 """
 
 import ctypes
+import os
 import platform
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's, from malloc.h
 PART = 2**21  # scores that are computed together: 4 MiB, which stay in the cache
+KERNELS = "20"  # that oneDNN keeps: one shape of batch needs about as many
 MOST_KEPT = 2**24  # of a layer until the backward pass: 32 MiB; where there are more, none
 
 
@@ -27,8 +29,11 @@ def speed_up() -> None:
     """Set this process up. Call once, before models are loaded.
 
     glibc gives every large block back to the system as it is freed, and each step then waits for the same
-    pages to be mapped and zeroed anew; it is told to keep them (a sixth of a step's time).
+    pages to be mapped and zeroed anew; it is told to keep them (a sixth of a step's time). In memory that is kept,
+    the kernels that oneDNN makes for each shape lie between the blocks of a step and split what was one: the fewer
+    it keeps, the less a run grows (at 512 tokens to 2.7 GB in place of 3.1). To make them anew takes no time to speak of.
     """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KERNELS)  # read when the first kernel is made
     AttentionInterface.register("sdpa", attention)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -23,20 +23,20 @@ def efficiency(lengths: np.ndarray, **settings: object) -> float:
 
 def test_an_epoch_has_few_widths():
     assert len({columns for columns, _ in widest(LONG, few=False)}) > 150
-    assert len({columns for columns, _ in widest(LONG, few=True)}) < 55
-    assert len(set(rounded(np.arange(1, 8193)).tolist())) <= 16 * 10 + 1  # whatever the texts
+    assert len({columns for columns, _ in widest(LONG, few=True)}) < 30
+    assert len(set(rounded(np.arange(1, 8193)).tolist())) <= 8 * 11 + 1  # whatever the texts
 
 
 @pytest.mark.parametrize("lengths", [LONG, SHORT], ids=["long", "short"])
 def test_few_widths_pad_little(lengths: np.ndarray):
-    assert efficiency(lengths, few=False) - efficiency(lengths, few=True) < 0.02
+    assert efficiency(lengths, few=False) - efficiency(lengths, few=True) < 0.025
 
 
-def test_every_row_fits_and_no_more_than_a_sixteenth_is_added():
+def test_every_row_fits_and_no_more_than_an_eighth_is_added():
     lengths = np.arange(1, 10_000)
     found = rounded(lengths)
     assert (found >= lengths).all()
-    assert (found < lengths * 17 / 16).all()
+    assert (found < lengths * 9 / 8).all()
 
 
 def test_no_batch_is_wider_than_the_model_reads():
@@ -48,6 +48,6 @@ def test_rows_are_filled_up_on_the_right():
     rows = [[7] * 33, [8]]
     exact, few = (pad(rows, value=-100, most=64, few=few) for few in (False, True))
     assert exact.shape == (2, 33)
-    assert few.shape == (2, 34)
-    assert few[0].tolist() == [7] * 33 + [-100]
-    assert few[1].tolist() == [8] + [-100] * 33
+    assert few.shape == (2, 36)
+    assert few[0].tolist() == [7] * 33 + [-100] * 3
+    assert few[1].tolist() == [8] + [-100] * 35

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-AN_OCTAVE = 16  # widths between one and twice as wide
+AN_OCTAVE = 8  # widths between one and twice as wide
 WIDTHS = np.array(
     [*range(AN_OCTAVE), *(part << octave for octave in range(24) for part in range(AN_OCTAVE, 2 * AN_OCTAVE))]
 )
-"""All widths that batches have where they have few: each up to 32, every 2nd up to 64, every 4th up to 128, …"""
+"""All widths that batches have where they have few: each up to 16, every 2nd up to 32, every 4th up to 64, …"""
 
 
 def width(longest: int, *, most: int, few: bool) -> int:
     """Return how many columns a batch gets.
 
     A CPU's kernels are made for a width when it first comes, and stay: memory grows with each new one. Few widths
-    bound that; a batch becomes less than a sixteenth wider, 1 % on average.
+    bound that; a batch becomes less than an eighth wider, 2 % on average.
 
     Args:
         longest: columns that its rows need.
