@@ -232,4 +232,4 @@ def test_batches_have_few_widths_and_a_budget_counts_them(made, tmp_path: Path):
                 widths.add(batch["input_ids"].shape[1])
                 assert batch["input_ids"].shape == batch["attention_mask"].shape
                 assert "max_tokens_per_batch" not in settings or batch["input_ids"].numel() <= 200
-    assert widths == set(range(42, 63, 2))  # of 20 lengths
+    assert widths == set(range(44, 65, 4))  # of 20 lengths
