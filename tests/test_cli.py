@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from finetune import cli
 
@@ -58,6 +59,17 @@ def test_predict_needs_neither_data_nor_pretrained_model(finished_run: Path, tmp
     assert [row["text"] for row in rows] == ["a superb and great film", "the boring and awful plot"]
     assert [row["label"] for row in rows] == ["positive", "negative"]
     assert all(set(row["probabilities"]) == {"positive", "negative"} for row in rows)
+
+
+def test_a_run_older_than_an_option_is_read(finished_run: Path, tmp_path: Path, finetune):
+    run = tmp_path / "older"
+    shutil.copytree(finished_run, run)
+    cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
+    for later in ("plan", "find", "profile", "report", "distill"):
+        del cfg[later]
+    del cfg.model["num_hidden_layers"]
+    OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
+    assert json.loads(finetune("predict", run, "--text", "a superb film"))["label"] == "positive"
 
 
 def test_predict_on_files_keeps_the_order(finished_run: Path, tmp_path: Path, finetune):

@@ -59,8 +59,8 @@ def check_options(raw: dict[str, Any], resolved: dict[str, Any]) -> None:
     Raises:
         UserError: names the option, its value and what was expected, or an argument that its target does not take.
     """
-    for option, hint in FRAME.items():
-        _check(option, _select(resolved, option), hint)
+    for option, hint in FRAME.items():  # a run's folder may be older than an option
+        _check(option, _select(resolved, option, missing="???"), hint)
     metric, mode = (_select(resolved, f"monitor.{name}") for name in ("metric", "mode"))
     if (metric is None) != (mode is None):
         raise UserError(
@@ -158,9 +158,9 @@ def _option(raw: dict[str, Any], option: str, given: Any) -> str:
     return option
 
 
-def _select(tree: Any, option: str) -> Any:
+def _select(tree: Any, option: str, *, missing: str | None = None) -> Any:
     for key in option.split("."):
-        tree = tree.get(key) if isinstance(tree, dict) else None
+        tree = tree.get(key, missing) if isinstance(tree, dict) else missing
     return tree
 
 
