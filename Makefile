@@ -20,7 +20,7 @@ setup: .venv/installed ## .venv with the pinned dependencies and this project, e
 train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a laptop
 	$(BIN)/python train.py $(ARGS)
 
-test: setup ## the whole suite, on every core
+test: setup ## the whole suite, on up to four cores
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-resume: setup ## every way to stop a run and go on with it, half an hour

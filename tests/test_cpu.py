@@ -140,6 +140,14 @@ def test_every_dropout_of_a_model_is_replaced():
     assert list(model.state_dict()) == names
 
 
+def printed(code: str, **env: str) -> int:
+    """Run code in a process of its own; return the number that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | env
+    )
+    return int(done.stdout)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_freed_memory_is_used_again():
     code = """
@@ -153,8 +161,7 @@ for _ in range(10):
     torch.ones(10**7)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 1000  # mapped anew, ten times 40 MB are 97,660 pages
+    assert printed(code) < 1000  # mapped anew, ten times 40 MB are 97,660 pages
 
 
 @pytest.mark.skipif(not cpu.has_bf16(), reason="kernels for bfloat16")
@@ -170,16 +177,5 @@ for number in range(10, 1500, 3):
     rows[:number] @ weights
 print(psutil.Process().memory_info().rss - before)
 """
-    few, many = (
-        int(
-            subprocess.run(
-                [sys.executable, "-c", code],
-                capture_output=True,
-                text=True,
-                check=True,
-                env=os.environ | setting,
-            ).stdout
-        )
-        for setting in ({}, {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"})
-    )
+    few, many = (printed(code, **setting) for setting in ({}, {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}))
     assert few < 0.8 * many

@@ -15,8 +15,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's, from malloc.h
 PART = 2**21  # scores that are computed together: 4 MiB, which stay in the cache
-KERNELS = "20"  # that oneDNN keeps: one shape of batch needs about as many
 MOST_KEPT = 2**24  # of a layer until the backward pass: 32 MiB; where there are more, none
+KERNELS = "20"  # that oneDNN keeps: one shape of batch needs about as many
 
 
 def has_bf16() -> bool:

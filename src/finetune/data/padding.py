@@ -17,8 +17,8 @@ WIDTHS = np.array(
 def width(longest: int, *, most: int, few: bool) -> int:
     """Return how many columns a batch gets.
 
-    A CPU's kernels are made for a width when it first comes, and stay: memory grows with each new one. Few widths
-    bound that; a batch becomes less than an eighth wider, 2 % on average.
+    A CPU's kernels are made for a width, and memory grows with each new one, though few are kept for use again
+    (:func:`finetune.cpu.speed_up`). Few widths bound that; a batch becomes less than an eighth wider, 2 % on average.
 
     Args:
         longest: columns that its rows need.
