@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from finetune import before, launch
-from finetune.config import (
+from lightune.common import processes
+from lightune.config import (
     check_calls,
     check_checkpoints,
     check_made,
@@ -25,6 +25,7 @@ from finetune.config import (
     record,
     shown,
 )
+from lightune.training import plan
 
 CONF = Path(__file__).parent.resolve() / "conf"
 
@@ -41,21 +42,22 @@ def fine_tune(cfg: DictConfig) -> float:
     check_pairing(cfg, data=HydraConfig.get().runtime.choices.get("data"))
     check_calls(cfg)
     check_checkpoints(cfg)
-    launch.end_with_parent()
+    processes.end_with_parent()
     if cfg.plan or cfg.find is not None:
-        return before.answer(cfg, conf=CONF)
+        return plan.answer(cfg, conf=CONF)
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning
 
-    from finetune import cpu, environment
-    from finetune.build import build, make_trainer
-    from finetune.callbacks import MetricsCSV, Profile, StepSeed, Throughput
-    from finetune.optim import num_training_steps
-    from finetune.quiet import quiet
-    from finetune.report import report_finished
-    from finetune.results import print_results
-    from finetune.run import Run
+    from lightune.common.quiet import quiet
+    from lightune.models import cpu
+    from lightune.runs.report import report_finished
+    from lightune.runs.run import Run
+    from lightune.runs.scores import print_results
+    from lightune.training import environment
+    from lightune.training.build import build, make_trainer
+    from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
+    from lightune.tuning.optimizer import num_training_steps
 
     quiet()
     check_made(cfg)
@@ -64,9 +66,11 @@ def fine_tune(cfg: DictConfig) -> float:
     resumed = run.is_resumed(asked=cfg.resume is not None)
     if resumed:
         check_resumed(cfg, run.folder)
-    devices = launch.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
-    if devices * cfg.trainer.num_nodes > 1 and not launch.is_rank():
-        launch.run_ranks([__file__, *given(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes)
+    devices = processes.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
+    if devices * cfg.trainer.num_nodes > 1 and not processes.is_rank():
+        processes.run_ranks(
+            [__file__, *given(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes
+        )
         return run.monitored()
     checkpoint = run.checkpoint_to_resume() if resumed else None
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from speed import print_figures
 
-from finetune import cpu, precision
-from finetune.optim import parameter_groups
+from lightune.models import cpu, precision
+from lightune.tuning.optimizer import parameter_groups
 
 CONF = Path(__file__).parent.parent.resolve() / "conf"
 

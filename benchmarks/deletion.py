@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
 
-from finetune.commands.finished import inference_trainer, load
-from finetune.data.preprocessor import encode
-from finetune.explain import Explanation, Word, explain
+from lightune.commands.open_run import inference_trainer, load
+from lightune.data.preprocessors.base import encode
+from lightune.runs.explain import Explanation, Word, explain
 
 SHARES = (0.1, 0.2)  # of a text's words
 DRAWS = 10  # at random, whose mean stands beside the words on top

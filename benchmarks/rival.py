@@ -22,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from finetune import embedded
+from lightune.common import package_index
 
 GROUPED = {"train_sampling_strategy": "group_by_length"}
 TRAINER = {
@@ -54,7 +54,7 @@ def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, st
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     transformers.set_seed(seed)
-    source = embedded.resolve(name)
+    source = package_index.resolve(name)
     tokenizer = AutoTokenizer.from_pretrained(source)
     rows = load_dataset(data, split="train").map(
         lambda batch: tokenizer(batch["text"], truncation=True, max_length=max_length),

@@ -1,4 +1,4 @@
-"""How many texts a second ``finetune serve`` labels for many clients at once, with and without batching.
+"""How many texts a second ``lightune serve`` labels for many clients at once, with and without batching.
 
 ``python benchmarks/serve.py RUN`` starts it on this machine's loopback, once with ``--max-batch-size 1`` and once as it is,
 has clients ask for one text after the other, and prints a table.
@@ -64,7 +64,7 @@ def measure(run: Path, *, batch_size: int, clients: int, seconds: float) -> floa
         [
             sys.executable,
             "-m",
-            "finetune",
+            "lightune",
             "serve",
             str(run),
             "--port",

@@ -24,7 +24,7 @@ WORDS = {
 }
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="finetune-tests-")  # read when datasets is imported
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="lightune-tests-")  # read when datasets is imported
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.environ["HF_DATASETS_CACHE"]  # it keeps tables of Unicode
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose time where threads wait for each other
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -147,7 +147,7 @@ def train_here(
             )
             HydraConfig.instance().set_config(cfg)
         cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-        saved = folder / ".hydra"  # as Hydra itself does, so that finetune can read the run
+        saved = folder / ".hydra"  # as Hydra itself does, so that lightune can read the run
         saved.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, saved / "config.yaml")
         OmegaConf.save({"hydra": {"runtime": {"cwd": str(tmp_path)}}}, saved / "hydra.yaml")
@@ -182,10 +182,10 @@ def by_row(
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make the CPU a machine with the kernel; return how many tokens each of its calls was given."""
-    from finetune import packing
+    from lightune.models import unpadded
 
     calls: list[int] = []
-    attention = packing.attention
+    attention = unpadded.attention
 
     def unmasked(*arguments: Any, packed: Any = None, **settings: Any) -> Any:
         assert packed is None or arguments[4] is None, "a mask of (tokens, tokens) was made in vain"
@@ -195,9 +195,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(query))
         return by_row(query, *arguments, **settings)
 
-    monkeypatch.setattr(packing, "attention", unmasked)
-    monkeypatch.setattr(packing, "varlen_attn", counted)
-    monkeypatch.setattr(packing, "has_kernel", lambda base, device: True)
+    monkeypatch.setattr(unpadded, "attention", unmasked)
+    monkeypatch.setattr(unpadded, "varlen_attn", counted)
+    monkeypatch.setattr(unpadded, "has_kernel", lambda base, device: True)
     return calls
 
 
@@ -264,7 +264,7 @@ class Note(Callback):
         given = {
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "threads": torch.get_num_threads(),
-            "secret": os.environ.get("FINETUNE_SECRET_NOTE__API_KEY"),
+            "secret": os.environ.get("LIGHTUNE_SECRET_NOTE__API_KEY"),
             "ranks": trainer.world_size,
         }
         with open(os.path.join(trainer.default_root_dir, "note.json"), "w") as file:
@@ -308,6 +308,6 @@ def start(
             arguments.append("+callbacks.kill._target_=killer.Kill")
             arguments += [f"+callbacks.kill.{name}={value}" for name, value in kill.items()]
         env = {"PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", **env}
-        return command(*launcher, *arguments, cwd=cwd, FINETUNE_ALLOWED_TARGETS="killer", **env)
+        return command(*launcher, *arguments, cwd=cwd, LIGHTUNE_ALLOWED_TARGETS="killer", **env)
 
     return run

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SHARED, command, save_tokenizer, write_reviews
 
-from finetune import cli
-from finetune.checkpoint_io import read_checkpoint
+from lightune.commands import cli
+from lightune.runs.checkpoints import read_checkpoint
 
 OPPOSITE = {"good": "bad", "great": "awful", "fine": "poor", "lovely": "boring", "superb": "dire"}
 
@@ -178,7 +178,7 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path):
             f"trainer.devices={devices}", "trainer.max_epochs=1",
             "+trainer.num_sanity_val_steps=0", "optimizer._target_=torch.optim.SGD", "~optimizer.betas", "~optimizer.eps", "optimizer.lr=0.5",
             f"hydra.run.dir={folder}",
-            cwd=tmp_path, FINETUNE_ALLOWED_TARGETS="torch.optim.SGD",
+            cwd=tmp_path, LIGHTUNE_ALLOWED_TARGETS="torch.optim.SGD",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         weights.append(torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])

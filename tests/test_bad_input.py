@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, command, write_reviews
 from hydra.core.plugins import Plugins
 
-from finetune.config import friendly_errors, guarded_command_line
+from lightune.config import friendly_errors, guarded_command_line
 
 H = "text,label\n"
 BODY = "".join(f"a good film {i},positive\na bad film {i},negative\n" for i in range(20))
@@ -329,7 +329,7 @@ def test_a_model_that_is_not_there_is_answered_with_its_neighbour(said, tiny_ber
 
 COUNTING = """
 import runpy, sys
-from finetune.data import TextClassificationPreprocessor as P
+from lightune.data import TextClassificationPreprocessor as P
 call = P.__call__
 def counted(self, examples, *, training):
     print("tokenized", file=open({file!r}, "a"))

@@ -25,10 +25,11 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from finetune import data, tasks, tuning
-from finetune.errors import UserError
-from finetune.optim import schedule
-from finetune.pretrained import PretrainedModel
+from lightune import data, tasks
+from lightune.common.errors import UserError
+from lightune.models.pretrained import PretrainedModel
+from lightune.tuning import fixed
+from lightune.tuning.optimizer import schedule
 
 # fmt: off
 AWKWARD = [
@@ -90,7 +91,7 @@ class Way:
         self.task = getattr(tasks, name)(
             pretrained=pretrained,
             head=self.preprocessor.head,
-            tuning=tuning.full,
+            tuning=fixed.full,
             optimizer=partial(torch.optim.SGD, lr=0.1),
             scheduler=partial(schedule, name="linear", warmup_ratio=0.0),
             **of_task,

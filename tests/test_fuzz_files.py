@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_fuzz import TEXTS, few
 
-from finetune.config import check_calls, check_pairing, friendly_errors
-from finetune.data.readers import read_table
-from finetune.errors import UserError
+from lightune.common.errors import UserError
+from lightune.config import check_calls, check_pairing, friendly_errors
+from lightune.data.sources.read import read_table
 
 # fmt: off
 BYTES = st.lists(st.one_of(st.binary(max_size=4), st.sampled_from([

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from finetune import cli
+from lightune.commands import cli
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
@@ -34,8 +34,8 @@ def test_training_commands_compose(command: str):
         assert compose("train", overrides).model.pretrained_model_name_or_path
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("finetune ")])
-def test_finetune_commands_are_understood(command: str):
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("lightune ")])
+def test_lightune_commands_are_understood(command: str):
     assert cli._parser().parse_args([w for w in shlex.split(command)[1:] if w != "outputs/*"]).command
 
 
@@ -51,5 +51,10 @@ def test_every_model_and_data_set_is_named():
 
 
 def test_files_it_names_exist():
-    for name in ("train.py", "CONTRIBUTING.md", "src/finetune/pretrained.py", "src/finetune/tuning.py"):
+    for name in (
+        "train.py",
+        "CONTRIBUTING.md",
+        "src/lightune/models/pretrained.py",
+        "src/lightune/tuning/fixed.py",
+    ):
         assert (ROOT / name).is_file()

@@ -18,7 +18,7 @@ START = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def resume(run_dir: Path, *overrides: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return command("-m", "finetune", "resume", str(run_dir), *overrides, **env)
+    return command("-m", "lightune", "resume", str(run_dir), *overrides, **env)
 
 
 def ended(run_dir: Path) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_told_to_stop_it_saves_and_the_resume_command_goes_on(start: START, refe
     expected = reference()
     done = start(tmp_path / "run", kill={"epoch": 1, "batch": 5, "number": int(signal.SIGTERM)})
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
-    assert "SIGTERM: stopped at step 18, all is saved. To go on: finetune resume" in done.stdout + done.stderr
+    assert "SIGTERM: stopped at step 18, all is saved. To go on: lightune resume" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     moved = (tmp_path / "run").rename(tmp_path / "moved here")
     done = resume(moved, "~callbacks.kill")
@@ -200,8 +200,8 @@ def test_a_job_that_slurm_queues_again_goes_on(start: START, reference: Any, tmp
 OFTEN = """
 import os, random, runpy, signal, sys, time
 from pathlib import Path
-import lightning, transformers, finetune.callbacks, finetune.data, finetune.results, finetune.tasks  # once, for all children
-from finetune.checkpoint_io import newest_loadable
+import lightning, transformers, lightune.training.callbacks, lightune.data, lightune.runs.scores, lightune.tasks  # once, for all children
+from lightune.runs.checkpoints import newest_loadable
 
 script, folder, kills, *overrides = sys.argv[1:]
 last = Path(folder, "checkpoints", "last.ckpt")

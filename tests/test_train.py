@@ -52,7 +52,7 @@ def test_it_learns(finished_run: Path):
 
 def test_the_end_of_a_run_says_the_score_where_it_lies_and_what_next(finished_run: Path):
     printed = (finished_run / "stdout.txt").read_text()
-    for said in ("accuracy", "run: ", str(finished_run), "finetune predict", "finetune evaluate"):
+    for said in ("accuracy", "run: ", str(finished_run), "lightune predict", "lightune evaluate"):
         assert said in printed
 
 

@@ -9,9 +9,9 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
-from finetune.data.places import Place
-from finetune.explain import Word, explain
-from finetune.rebuild import rebuild
+from lightune.data.preprocessors.places import Place
+from lightune.runs.explain import Word, explain
+from lightune.runs.load import rebuild
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -13,9 +13,9 @@ from hydra.types import HydraContext
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from finetune import precision
-from finetune.config import check_composed
-from finetune.config.guard import CheckedLoader
+from lightune.config import check_composed
+from lightune.config.guard import CheckedLoader
+from lightune.models import precision
 
 CONF = ROOT / "conf"
 OPTIONS = [
@@ -82,7 +82,7 @@ def test_launchers_are_made_and_pass_the_guard(name: str):
     check_composed(cfg)
     context = HydraContext(config_loader=CheckedLoader(ConfigSearchPathImpl()), callbacks=Callbacks())
     launcher = Plugins.instance().instantiate_launcher(context, lambda _: 0.0, cfg)
-    assert type(launcher).__module__.startswith("hydra_plugins.finetune_launchers.")
+    assert type(launcher).__module__.startswith("hydra_plugins.lightune_launchers.")
 
 
 def test_fsdp_keeps_checkpoints_readable():

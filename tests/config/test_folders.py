@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from finetune.config import check_checkpoints, check_resumed, hydra_folder, run_folder, started_with
-from finetune.errors import UserError
-from finetune.run import Run
+from lightune.common.errors import UserError
+from lightune.config import check_checkpoints, check_resumed, hydra_folder, run_folder, started_with
+from lightune.runs.run import Run
 
 
 def checkpoint(folder: Path, name: str = "last", *, age: int = 0) -> Path:
@@ -59,7 +59,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path):
     cfg.optimizer.lr = 2e-4
     with pytest.raises(UserError, match=r"optimizer\.lr was 0\.0001, is 0\.0002") as refused:
         check_resumed(cfg, tmp_path)
-    assert f"finetune resume {tmp_path}" in str(refused.value)
+    assert f"lightune resume {tmp_path}" in str(refused.value)
 
 
 def test_a_run_is_started_again_as_it_was(tmp_path: Path):

@@ -1,8 +1,8 @@
 import pytest
 from conftest import ROOT, command
 
-from finetune.config import check_composed
-from finetune.errors import UserError
+from lightune.common.errors import UserError
+from lightune.config import check_composed
 
 
 def complaint(*arguments: str) -> str:
@@ -142,7 +142,7 @@ def test_what_hydra_brings_and_a_person_may_choose_passes(overrides: list[str]):
 
 
 def test_a_person_may_allow_a_callback_of_hydra(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("FINETUNE_ALLOWED_TARGETS", "hydra.experimental.callbacks")
+    monkeypatch.setenv("LIGHTUNE_ALLOWED_TARGETS", "hydra.experimental.callbacks")
     cfg = composed("+hydra.callbacks.mine._target_=hydra.experimental.callbacks.LogJobReturnCallback")
     check_composed(cfg)
 

@@ -6,8 +6,8 @@ from conftest import write_reviews
 from datasets import Dataset, DatasetDict
 from transformers import AutoTokenizer
 
-from finetune.data import DataModule, TextClassificationPreprocessor
-from finetune.errors import UserError
+from lightune.common.errors import UserError
+from lightune.data import DataModule, TextClassificationPreprocessor
 
 
 @pytest.fixture

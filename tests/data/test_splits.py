@@ -1,6 +1,6 @@
 import numpy as np
 
-from finetune.data.splits import carve, sample
+from lightune.data.splits import carve, sample
 
 
 def test_a_subset_keeps_the_classes_in_proportion_however_the_rows_lie():

@@ -7,8 +7,8 @@ import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from finetune.data import TextClassificationPreprocessor
-from finetune.data.tokens import tokenize
+from lightune.data import TextClassificationPreprocessor
+from lightune.data.tokens import tokenize
 
 ROWS = {"text": ["good film", "a bad story"] * 20, "labels": [0, 1] * 20}
 

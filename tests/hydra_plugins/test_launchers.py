@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import TRAIN
 
-from finetune import launch
+from lightune.common import processes
 
 START = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
@@ -101,7 +101,7 @@ def test_a_signal_to_the_sweep_ends_its_jobs_which_save(start: START, tmp_path: 
         kill={"epoch": 0, "batch": 5, "number": int(number), "parent": True}, MARKER=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr
-    assert_none_left(tmp_path, within=launch.GRACE)
+    assert_none_left(tmp_path, within=processes.GRACE)
     assert list(tmp_path.glob("*/checkpoints/last.ckpt"))
     assert not (tmp_path / "2" / ".hydra").exists()
 

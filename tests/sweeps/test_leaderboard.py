@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from finetune.cli import main
-from finetune.sweeps.leaderboard import read_leaderboard
-from finetune.sweeps.trial import Trial
+from lightune.commands.cli import main
+from lightune.sweeps.leaderboard import read_leaderboard
+from lightune.sweeps.trial import Trial
 
 
 def trial(sweep: Path, number: int, *overrides: str, state: str = "finished", test: float = 0.5, **kept):

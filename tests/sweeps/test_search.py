@@ -16,8 +16,8 @@ QUICK = f"""
 import json, os, sys, time
 from pathlib import Path
 import hydra
-from finetune.config import friendly_errors, guarded_command_line, record
-from finetune.errors import PrunedError
+from lightune.config import friendly_errors, guarded_command_line, record
+from lightune.common.errors import PrunedError
 
 @hydra.main(version_base="1.3", config_path={str(ROOT / "conf")!r}, config_name="train")
 def train(cfg):
@@ -84,7 +84,7 @@ def states(sweep: Path) -> list[str]:
 
 
 def study(storage: Path, name: str = "study") -> optuna.Study:
-    from finetune.sweeps.search import open_storage
+    from lightune.sweeps.search import open_storage
 
     where = f"sqlite:///{storage}" if storage.suffix == ".db" else str(storage)
     return optuna.load_study(study_name=name, storage=open_storage(where, sweep=storage.parent))

@@ -65,7 +65,7 @@ def run(arguments: list[str], **broken: str) -> subprocess.CompletedProcess[str]
 
 def environment(**broken: str) -> dict[str, str]:
     what = {number.strip("_"): what for number, what in broken.items()}
-    return {"FINETUNE_ALLOWED_TARGETS": "breaker", "BREAK": json.dumps(what)}
+    return {"LIGHTUNE_ALLOWED_TARGETS": "breaker", "BREAK": json.dumps(what)}
 
 
 def states(sweep: Path) -> dict[int, str]:
@@ -103,7 +103,7 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
     assert refused.returncode == 1
     assert "trainer.max_steps=4, here is trainer.max_steps=5" in refused.stderr
 
-    again = command("-m", "finetune", "resume", str(sweep), **environment())
+    again = command("-m", "lightune", "resume", str(sweep), **environment())
     assert again.returncode == 1, again.stdout + again.stderr
     assert "2 of 8 trials failed: 1 (failed: RuntimeError: planned), 2 (nan: The loss was nan" in again.stderr
     assert len(again.stderr.strip().splitlines()) <= 5 or "Traceback" not in again.stderr
@@ -116,7 +116,7 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
 def good_study(sweep: Path):
     """Make a study that has five trials no real one can better."""
     optuna = pytest.importorskip("optuna")
-    from finetune.sweeps.search import open_storage
+    from lightune.sweeps.search import open_storage
 
     sweep.mkdir()
     storage = open_storage(None, sweep=sweep)

@@ -25,12 +25,12 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from finetune import tuning
-from finetune.errors import UserError
-from finetune.optim import schedule
-from finetune.pretrained import PretrainedModel
-from finetune.run import Run
-from finetune.tasks import CausalLM, Seq2Seq
+from lightune.common.errors import UserError
+from lightune.models.pretrained import PretrainedModel
+from lightune.runs.run import Run
+from lightune.tasks import CausalLM, Seq2Seq
+from lightune.tuning import fixed
+from lightune.tuning.optimizer import schedule
 
 GREEDY = {"max_new_tokens": 6, "num_beams": 1, "do_sample": False}
 
@@ -44,7 +44,7 @@ def task(kind: type, folder: Path, **settings) -> Seq2Seq | CausalLM:
             "metrics": ["bleu", "chrf"] if kind is Seq2Seq else ["bleu", "distinct1"],
             "monitor": ["val/loss", "min"],
             "generation": GREEDY,
-            "tuning": tuning.full,
+            "tuning": fixed.full,
             "optimizer": partial(torch.optim.SGD, lr=0.1),
             "scheduler": partial(schedule, name="constant_with_warmup", warmup_ratio=0.0),
             **settings,

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from finetune.metrics.squad import SquadScore
-from finetune.tasks.held_out import HeldOut
+from lightune.tasks.held_out import HeldOut
+from lightune.tasks.metrics.squad import SquadScore
 
 
 def test_figures_stay_exact_in_half_precision():

@@ -5,15 +5,15 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
-from finetune import tuning
-from finetune.errors import UserError
-from finetune.optim import schedule
-from finetune.pretrained import PretrainedModel
-from finetune.run import Run
-from finetune.tasks import MaskedLM, TextClassification
+from lightune.common.errors import UserError
+from lightune.models.pretrained import PretrainedModel
+from lightune.runs.run import Run
+from lightune.tasks import MaskedLM, TextClassification
+from lightune.tuning import fixed
+from lightune.tuning.optimizer import schedule
 
 SETTINGS = {
-    "tuning": tuning.full,
+    "tuning": fixed.full,
     "optimizer": partial(torch.optim.AdamW, lr=1e-3),
     "scheduler": partial(schedule, name="linear", warmup_ratio=0.1),
 }

@@ -6,12 +6,12 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
-from finetune import tuning
-from finetune.data import QuestionAnsweringPreprocessor
-from finetune.errors import UserError
-from finetune.optim import schedule
-from finetune.pretrained import PretrainedModel
-from finetune.tasks import QuestionAnswering
+from lightune.common.errors import UserError
+from lightune.data import QuestionAnsweringPreprocessor
+from lightune.models.pretrained import PretrainedModel
+from lightune.tasks import QuestionAnswering
+from lightune.tuning import fixed
+from lightune.tuning.optimizer import schedule
 
 CONTEXT = " ".join(["the very story is a plot"] * 6 + ["superb"] + ["with a film and the plot"] * 6)
 
@@ -25,7 +25,7 @@ def task(folder: Path, **settings) -> QuestionAnswering:
             "n_best_size": 5,
             "max_answer_length": 4,
             "null_score_diff_threshold": 0.0,
-            "tuning": tuning.full,
+            "tuning": fixed.full,
             "optimizer": partial(torch.optim.AdamW, lr=1e-3),
             "scheduler": partial(schedule, name="linear", warmup_ratio=0.1),
             **settings,

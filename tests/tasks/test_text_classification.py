@@ -16,11 +16,11 @@ from transformers import (
     RobertaConfig,
 )
 
-from finetune import tuning
-from finetune.data.labels import MULTI, REGRESSION, SINGLE, Labels
-from finetune.optim import schedule
-from finetune.pretrained import PretrainedModel
-from finetune.tasks import TextClassification
+from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
+from lightune.models.pretrained import PretrainedModel
+from lightune.tasks import TextClassification
+from lightune.tuning import fixed
+from lightune.tuning.optimizer import schedule
 
 NAMES = ["bad", "fair", "good"]
 
@@ -31,7 +31,7 @@ def task(
     made = TextClassification(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder), **settings),
         head=Labels(names=names, problem_type=problem_type).head,
-        tuning=tuning.full,
+        tuning=fixed.full,
         optimizer=partial(torch.optim.AdamW, lr=1e-3),
         scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
     )
@@ -196,7 +196,7 @@ def test_every_shipped_architecture_trains_and_freezes(tmp_path: Path, name: str
     made.training_step(batch([0, 1, 2]), 0).backward()
     without = [n for n, p in made.model.named_parameters() if p.grad is None]
     assert without == []
-    tuning.frozen(made.model, num_layers=1)
+    fixed.frozen(made.model, num_layers=1)
     counts = made.num_parameters()
     assert 0 < counts["parameters/trainable"] < counts["parameters/total"]
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer, GPT2Config
 
-from finetune import cli, tuning
-from finetune.data import TokenClassificationPreprocessor
-from finetune.errors import UserError
-from finetune.optim import schedule
-from finetune.pretrained import PretrainedModel
-from finetune.results import label_table
-from finetune.tasks import TokenClassification
+from lightune.commands import cli
+from lightune.common.errors import UserError
+from lightune.data import TokenClassificationPreprocessor
+from lightune.models.pretrained import PretrainedModel
+from lightune.runs.scores import label_table
+from lightune.tasks import TokenClassification
+from lightune.tuning import fixed
+from lightune.tuning.optimizer import schedule
 
 LONG = ["good", "Anna", "film", "Lee", "story"] * 8
 ROWS = Dataset.from_dict(
@@ -48,7 +49,7 @@ def task(folder: Path, head: dict[str, Any]) -> TokenClassification:
     made = TokenClassification(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder)),
         head=head,
-        tuning=tuning.full,
+        tuning=fixed.full,
         optimizer=partial(torch.optim.AdamW, lr=1e-3),
         scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
     )

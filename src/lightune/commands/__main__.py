@@ -1,0 +1,5 @@
+"""``python -m lightune`` is the command ``lightune``."""
+
+from lightune.commands.cli import main
+
+main()

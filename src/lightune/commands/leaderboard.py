@@ -1,0 +1,42 @@
+"""``lightune leaderboard``: which trial of a sweep did best, and how to repeat it."""
+
+import argparse
+from pathlib import Path
+
+from lightune.commands import Commands
+from lightune.common.errors import UserError, listed
+from lightune.common.files import whole
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("leaderboard", help="which trial of a sweep did best, and how to repeat it")
+    parser.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep's folder")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help=".csv, .md or .html (with a plot); default: the terminal"
+    )
+    parser.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from lightune.sweeps import show
+    from lightune.sweeps.leaderboard import read_leaderboard
+
+    written = {".csv": show.as_csv, ".md": show.as_markdown, ".html": show.as_html}
+    if arguments.out is not None and arguments.out.suffix not in written:
+        raise UserError(f"--out {arguments.out}: expected a name that ends with {listed(written)}.")
+    board = read_leaderboard(arguments.sweep)
+    if arguments.out is None:
+        from rich.console import Console
+
+        Console(highlight=False).print(show.as_terminal(board))
+        if board.best is not None:  # not wrapped: to be copied
+            print(show.plain(f"best: {board.best.folder}"))
+            print(show.plain(f"again: {board.command}"))
+        return
+    try:
+        with whole(arguments.out) as file:
+            file.write(written[arguments.out.suffix](board))
+    except OSError as error:
+        raise UserError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
+    print(arguments.out)

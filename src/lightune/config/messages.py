@@ -1,0 +1,104 @@
+"""A mistake of the person at the keyboard, said in a few lines."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightune.common.errors import UserError, did_you_mean, listed, nearest
+from lightune.config import credentials
+from lightune.config.flat import flat
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing: friendly_errors prints
+
+
+@contextmanager
+def friendly_errors(conf: Path | None = None) -> Iterator[None]:
+    """Print a mistake of the person at the keyboard in a few lines and exit with 1; let bugs pass with their trace.
+
+    Args:
+        conf: folder of the configuration groups, for the nearest valid names.
+    """
+    try:
+        yield
+    except UserError as error:
+        message = str(error)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, UserError):
+            raise
+        message = str(error.__cause__)
+    except (HydraException, OmegaConfBaseException) as error:
+        message = _explain(error, conf)
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):  # model=null, data=1
+            raise
+        given = [one for one in sys.argv[1:] if re.search(r"=(?:.*,)?null(?:,|$)", one)]
+        message = (
+            f"A group is chosen by one of its names{f', in {listed(given)} too' if given else ''}: {error}.\n"
+            "Leave it out for the default. All: python train.py --help"
+        )
+    else:
+        return
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        time.sleep(5)  # the first process most likely has the same to say, and its end ends this one
+    message = credentials.redact(message)
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(1) from UserError(message)  # for a launcher, which tells the process that sweeps
+
+
+def _explain(error: Exception, conf: Path | None) -> str:
+    text = str(error).strip()
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"There is no {group}={name}. {nearest(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"Cannot read {error.override!r}: {text.splitlines()[0]}.\n"
+            "Text with commas, brackets, braces or equals signs needs quotes of its own: 'data.path=\"a, b.csv\"'"
+        )
+    override = re.match(r"Could not override '([^']+)'", text)
+    if override and conf is not None:
+        key = override.group(1)
+        names = _known_names(conf)
+        beside = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
+        return (
+            f"There is no option or group {key!r}. {did_you_mean(key, names)}\n"
+            f"Beside it there are: {listed(beside or names, limit=30)}. All: python train.py --help"
+        )
+    gone = re.search(
+        r"(?:Interpolation key '([^']+)' not found|Key '[^']+' is not in struct\n\s+full_key: (\S+))", text
+    )
+    if gone:
+        return (
+            f"{gone.group(1) or gone.group(2)} is not in the configuration, and a run needs it.\n"
+            "Leave out what takes it away, such as ~NAME. All options: python train.py --help"
+        )
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return f"{missing.group(1)} is not set.\nSet it on the command line: {missing.group(1)}=VALUE"
+    return "\n".join(line for line in text.splitlines()[:4] if line.strip())
+
+
+def _known_names(conf: Path) -> list[str]:
+    """List every group and every option of the default configuration."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        cfg = compose("train")
+    groups = [folder.name for folder in sorted(conf.iterdir()) if folder.is_dir()]
+    return groups + [
+        name for name, _ in flat(OmegaConf.to_container(cfg)) if not name.rpartition(".")[2].startswith("_")
+    ]

@@ -1,0 +1,50 @@
+"""The configuration of a run, read back from its folder."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lightune.common.errors import UserError
+from lightune.config.checks import check_calls
+from lightune.config.folders import not_a_run
+
+TRUSTED = "LIGHTUNE_TRUST_REMOTE_CODE"
+"""Names the commit whose code a run's model may run in ``lightune`` commands."""
+
+
+def load_run_config(folder: Path) -> DictConfig:
+    """Read the configuration of a run from its folder, wherever that folder is now.
+
+    Raises:
+        UserError: this is not a run folder, or its configuration would call what nobody allowed, or the code of a
+            model that the person at the keyboard has not named.
+    """
+    saved, hydra = folder / ".hydra" / "config.yaml", folder / ".hydra" / "hydra.yaml"
+    if not saved.is_file() or not hydra.is_file():
+        raise not_a_run(folder, saved)
+    cfg = OmegaConf.load(saved)
+    assert isinstance(cfg, DictConfig)
+    cfg.run_dir = str(folder)
+    check_calls(cfg)
+    if cfg.model.get("trust_remote_code") and os.environ.get(TRUSTED) != cfg.model.revision:
+        raise UserError(
+            f"{folder} runs Python code that came with its model, at commit {cfg.model.revision}; a run's folder cannot vouch for it.\n"
+            f"Nothing was run. If you know that code: {TRUSTED}={cfg.model.revision} lightune …"
+        )
+    started_in = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
+    for name in (
+        "pretrained_model_name_or_path",
+        "from_run",
+    ):  # where only what was trained lies in the run's folder
+        cfg.model[name] = _from(started_in, cfg.model.get(name))
+    cfg.data.path = _from(started_in, OmegaConf.to_container(cfg.data, resolve=True)["path"])  # type: ignore[call-overload,index]
+    return cfg
+
+
+def _from(folder: Path, path: Any) -> Any:
+    """Make relative local paths absolute, as seen from where the run was started."""
+    if isinstance(path, dict):
+        return {split: _from(folder, file) for split, file in path.items()}
+    return str(folder / path) if path is not None and (folder / path).exists() else path

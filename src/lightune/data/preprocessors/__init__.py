@@ -1,0 +1,1 @@
+"""Rows become features, and features a batch: one preprocessor a task."""

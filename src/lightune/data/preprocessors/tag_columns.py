@@ -1,0 +1,115 @@
+"""What is looked at before words and their tags are used: both are lists, filled, of one length and known types."""
+
+from collections.abc import Collection
+from typing import Any
+
+from datasets import ClassLabel, Dataset, List
+
+from lightune.common.errors import UserError, nearest
+from lightune.common.tags import entity_types, label_names
+from lightune.data.preprocessors.columns import check_columns, check_filled
+
+
+def check_words(rows: Dataset, column: str, *, split: str, raw: bool) -> None:
+    """Look whether a column holds lists of words, or raw texts where ``raw`` allows it.
+
+    Raises:
+        UserError: it is not there or holds something else, or a row or a word is missing.
+    """
+    check_columns(rows, {"tokens_column": column}, split=split)
+    check_filled(rows, [column], split=split)
+    feature = rows.features[column]
+    if not isinstance(feature, List):
+        if raw and getattr(feature, "dtype", None) in ("string", "large_string"):
+            return
+        raise UserError(
+            f"data.tokens_column={column}: the {split} split has {rows[0][column]!r:.80} there, not a list of words.\n"
+            'Expected JSONL or Parquet with lists such as ["Anna", "lives", "in", "Oslo"], or a CoNLL file.'
+        )
+    for index, words in enumerate(rows[column]):
+        for word in words:
+            if not isinstance(word, str):
+                raise UserError(
+                    f"The {split} split, row {index + 1}, column {column!r}: {word!r} is not a word.\n"
+                    "Expected lists of words."
+                )
+
+
+def tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str]:
+    """List the tags that there may be: those of ``ClassLabel`` as it orders them, else by type as the alphabet does.
+
+    Raises:
+        UserError: the columns are not as :func:`read_tags` wants them, or no tag names an entity.
+    """
+    tags = read_tags(train, tokens_column, label_column, types=None, split="train")
+    names = getattr(train.features[label_column].feature, "names", None)
+    if names is None:
+        names = label_names(sorted(entity_types(tag for row in tags for tag in row)))
+    if not entity_types(names):
+        raise UserError(
+            f"data.label_column={label_column}: the training rows have no tag but O: there is nothing to find.\n"
+            "Expected tags such as B-PER, I-PER and O."
+        )
+    return list(names)
+
+
+def read_tags(
+    rows: Dataset, tokens_column: str, label_column: str, *, types: Collection[str] | None, split: str
+) -> list[list[str]]:
+    """Return the tags of each row as words.
+
+    Args:
+        rows: of a split.
+        tokens_column: lists of words.
+        label_column: lists of tags.
+        types: those that tags may name; None where they are not known yet.
+        split: for the messages.
+
+    Raises:
+        UserError: a column is missing or no list, tags are numbers without names, a row has more or fewer tags
+            than words, or a tag is missing or of another type; names the row.
+    """
+    check_columns(rows, {"tokens_column": tokens_column, "label_column": label_column}, split=split)
+    check_words(rows, tokens_column, split=split, raw=False)
+    feature = rows.features[label_column]
+    if not isinstance(feature, List):
+        raise UserError(
+            f"data.label_column={label_column}: the {split} split has {rows[0][label_column]!r:.80} there, not a list "
+            'of tags.\nExpected a tag for each word, such as ["B-PER", "O", "O", "B-LOC"].'
+        )
+    names = feature.feature.names if isinstance(feature.feature, ClassLabel) else None
+    if names is None and str(getattr(feature.feature, "dtype", "")).startswith(("int", "uint", "float")):
+        raise UserError(
+            f"data.label_column={label_column}: the tags of the {split} split are numbers without names.\n"
+            "Expected words such as B-PER, I-PER and O, or a ClassLabel column, which holds the names."
+        )
+    read = []
+    for index, (words, values) in enumerate(zip(rows[tokens_column], rows[label_column], strict=True)):
+        where = f"The {split} split, row {index + 1}, column {label_column!r}"
+        if values is None:
+            raise UserError(
+                f"{where}: there are no tags.\nFill or remove such rows, or name a labelled split."
+            )
+        if len(values) != len(words):
+            raise UserError(
+                f"{where}: {len(values)} tags for {len(words)} words.\nExpected one tag for each word of {words!r:.80}."
+            )
+        tags = [_name(value, names, where) for value in values]
+        for kind in entity_types(tags):
+            if types is not None and kind not in types:
+                raise UserError(f"{where}: the training rows have no {kind!r}. {nearest(kind, types)}")
+        read.append(tags)
+    return read
+
+
+def _name(value: Any, names: list[str] | None, where: str) -> str:
+    if names is not None and value is not None:
+        if not 0 <= value < len(names):
+            raise UserError(
+                f"{where}: {value} is none of the {len(names)} tags that the column names.\n"
+                "-1 marks rows without tags: name a labelled split."
+            )
+        value = names[value]
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where}: {value!r} is not a tag.\nExpected O, B-TYPE or I-TYPE for each word.")
+    return value.strip()

@@ -1,0 +1,1 @@
+"""Files, folders and the Hub become rows."""

@@ -1,0 +1,224 @@
+"""Files, folders and the Hub become ``{split: Dataset}``. Nothing here knows about tasks or tokens."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import datasets.config
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.fingerprint import Hasher
+from pyarrow.lib import ArrowException
+
+from lightune.common import hub, package_index
+from lightune.common.errors import UserError, did_you_mean, listed
+from lightune.data.sources.class_folders import holds_text_files, read_class_folders
+from lightune.data.sources.conll import is_conll, read_conll
+from lightune.data.sources.content import check_content
+from lightune.data.sources.csv_files import csv_columns
+from lightune.data.sources.json_files import bad_line, json_start
+from lightune.data.sources.parallel import parallel_files, read_parallel
+from lightune.data.sources.squad_json import is_squad, read_squad
+from lightune.data.sources.text_files import not_utf8
+from lightune.data.splits import SPLIT_NAMES
+
+TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+
+VERSION = re.compile(r"-v\d+$")  # SQuAD calls its files train-v1.1.json and dev-v1.1.json
+
+
+def read(
+    path: str | Mapping[str, str | None],
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    delimiter: str | None = None,
+    class_folders: list[str] | None = None,
+) -> dict[str, Dataset]:
+    """Read a data set by the shape of its path.
+
+    Args:
+        path: a file (CSV, TSV, JSON, JSONL, Parquet, CoNLL or SQuAD's, gzipped or not); a folder of such files
+            named after their splits, of parallel texts (``train.en``, ``train.de``), of ``save_to_disk``, in the Hub's
+            layout, or with a folder of text files a class (also as ``.tar.gz``); ``embedded:NAME``; a name on the Hub; or a file for each split.
+        name: configuration of a data set that has several, as ``mnli`` in ``glue``.
+        revision: branch, tag or commit on the Hub.
+        delimiter: what separates the columns of CSV files; a comma, or a tab in TSV, unless said.
+        class_folders: which folders of text files are classes; all of them unless said.
+
+    Raises:
+        UserError: there is nothing there, or it cannot be read.
+    """
+    if isinstance(path, Mapping):
+        files = {split: file for split, file in path.items() if file is not None}
+        if "train" not in files:
+            raise UserError(
+                "data.path is not set: which data?\n"
+                "  one file or folder:    data.path=FILE_OR_FOLDER\n"
+                "  a file for each split: data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
+            )
+        return {split: read_table(_existing(file), delimiter=delimiter) for split, file in files.items()}
+    source = Path(package_index.resolve(path)).expanduser()
+    if source.is_file():
+        if _is_archive(source):
+            return read_class_folders(source, class_folders)
+        return {"train": read_table(source, delimiter=delimiter)}
+    if source.is_dir():
+        return _read_folder(source, name=name, delimiter=delimiter, class_folders=class_folders)
+    if source.is_absolute() or path.startswith((".", "~")) or table_format(source) or _is_archive(source):
+        _existing(path)
+    return _read_hub(path, name=name, revision=revision)
+
+
+def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
+    """Read one CSV, TSV, JSON, JSONL, Parquet or CoNLL file, gzipped or not.
+
+    Every CSV value stays the text that it is: ``NA``, ``null`` and ``007`` are not turned into something else.
+
+    Raises:
+        UserError: the file is empty, of another format, or not well-formed.
+    """
+    kind = table_format(path)
+    if path.suffix != ".gz":
+        check_content(path, kind)
+    if kind is None:
+        raise UserError(
+            f"{path}: cannot tell its format from its name.\nExpected one of {listed(TABLES)} (or these with .gz)."
+        )
+    options: dict[str, object] = {}
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty.\nExpected a header and rows, or one JSON object a line.")
+    if kind == "conll":
+        return read_conll(path)
+    if kind == "json" and is_squad(json_start(path)):
+        return read_squad(path)
+    if kind == "csv":
+        separator = delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
+        columns = csv_columns(path, separator)
+        options = {
+            "sep": separator,
+            "features": Features({column: Value("string") for column in columns}),
+            "keep_default_na": False,
+            "encoding": "utf-8-sig",
+        }
+    try:
+        rows = load_dataset(kind, data_files=str(path), split="train", **options)
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise not_utf8(path) from error
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            raise _no_cache(error.__cause__) from error
+        if kind == "json" and (bad := bad_line(path)) is not None:
+            raise bad from error
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
+    except (ArrowException, OSError) as error:  # of Parquet, whose schema is read first
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the file
+            raise _no_cache(error) from error
+        raise UserError(f"{path}: not well-formed {kind.upper()}: {error}") from error
+    except ValueError as error:
+        if kind == "json" and (bad := bad_line(path)) is not None:
+            raise bad from error
+        if "corresponds to no data" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: there are no rows.\nExpected at least one{' after the header' if kind == 'csv' else ''}."
+        ) from error
+    if r"\x00" in repr(rows.features):  # Arrow ends the name there when it gives rows back
+        raise UserError(f"{path}: a name of a column, or inside one, holds a NUL.\nRename it.")
+    return rows
+
+
+def _no_cache(error: OSError) -> UserError:
+    return UserError(
+        f"Cannot write {error.filename or 'the cache'}: {error.strerror}.\n"
+        "Rows are kept in the cache folder of datasets. Make room, or name another: HF_DATASETS_CACHE=DIR python train.py …"
+    )
+
+
+def table_format(path: Path) -> str | None:
+    """Return ``csv``, ``json``, ``parquet`` or ``conll``, or None where it is no table."""
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    suffix = suffixes[-1] if suffixes else ""
+    return "conll" if is_conll(path, extension=suffix, known=suffix in TABLES) else TABLES.get(suffix)
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.endswith((".tar.gz", ".tgz", ".tar"))
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.exists():
+        beside = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise UserError(
+            f"data.path: there is no file or folder {path}. {did_you_mean(file.name, beside)}\n"
+            f"Relative paths start at {Path.cwd()}."
+        )
+    return file
+
+
+def _read_folder(
+    folder: Path, *, name: str | None, delimiter: str | None, class_folders: list[str] | None
+) -> dict[str, Dataset]:
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        try:
+            saved = load_from_disk(str(folder))
+        except (OSError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{folder}: this folder of save_to_disk cannot be read: {error}.\n"
+                "A file of it is missing or damaged, or a split has no rows: save it again."
+            ) from error
+        return dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
+    readme = folder / "README.md"
+    described = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---")
+    if not described:
+        if holds_text_files(folder):
+            return read_class_folders(folder, class_folders)
+        if parallel := parallel_files(folder):
+            return read_parallel(parallel)
+        tables = sorted(file for file in folder.iterdir() if file.is_file() and table_format(file))
+        splits: dict[str, Path] = {}
+        for file in tables:
+            stem = VERSION.sub("", file.name.split(".")[0].lower())
+            if stem in SPLIT_NAMES and splits.setdefault(SPLIT_NAMES[stem], file) is not file:
+                raise UserError(
+                    f"{folder}: {splits[SPLIT_NAMES[stem]].name} and {file.name} are the same split.\n"
+                    "Say which: data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
+                )
+        if not splits and len(tables) == 1:
+            splits = {"train": tables[0]}
+        if splits:
+            return {split: read_table(file, delimiter=delimiter) for split, file in splits.items()}
+    try:
+        return dict(load_dataset(str(folder), name, cache_dir=_cache_of(folder)))
+    except (DatasetGenerationError, FileNotFoundError, ValueError) as error:
+        raise UserError(
+            f"{folder}: cannot be read as a data set: {str(error.__cause__ or error).strip().splitlines()[0][:200]}\n"
+            f"Expected files named train, validation and test ({listed(TABLES)}), a folder of text files a class,\n"
+            "a folder of save_to_disk, or the Hub's layout."
+        ) from error
+
+
+def _cache_of(folder: Path) -> str:
+    """Return a cache folder for this folder with this content.
+
+    datasets keeps a local folder under its last name alone: another folder so named, or an edited file,
+    would silently give the old rows.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "folders" / Hasher.hash(stats))
+
+
+def _read_hub(path: str, *, name: str | None, revision: str | None) -> dict[str, Dataset]:
+    online = hub.use_hub_or_cache()
+    try:
+        return dict(load_dataset(path, name, revision=revision))
+    except (DatasetNotFoundError, ConnectionError, ValueError, FileNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")[:300]
+        if not online:
+            reason = "the Hub cannot be reached, and it is not in the local cache"
+        raise UserError(
+            f"Cannot load the data set {path}: {reason}.\n" + hub.WAYS_OUT.format(option="data.path")
+        ) from error

@@ -1,0 +1,68 @@
+"""Rows are tokenized once: the next run, another process and a sweep read what the first has written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets.config
+import tokenizers
+import transformers
+from datasets import Dataset
+from datasets.fingerprint import Hasher
+from filelock import FileLock
+from transformers import PreTrainedTokenizerBase
+
+from lightune.data.preprocessors.base import Preprocessor
+
+
+def tokenize(rows: Dataset, preprocessor: Preprocessor, *, training: bool, desc: str) -> Dataset:
+    """Return the features of rows, from a file beside datasets' own cache that is mapped, not read, into memory.
+
+    The file is named by all that its content depends on: the rows, the preprocessor's settings, the tokenizer, and
+    the code of this package's ``data``. It is written under a lock and moved into place whole, so processes
+    that start together wait for the first. The tokenizer itself works on every core.
+
+    Args:
+        rows: as the preprocessor's ``prepare`` returns them.
+        preprocessor: of the task.
+        training: as its ``__call__`` takes it.
+        desc: what the progress bar says.
+    """
+    settings = {name: value for name, value in vars(preprocessor).items() if name != "tokenizer"}
+    tokenizer = vars(preprocessor).get("tokenizer")
+    name = Hasher.hash(
+        [
+            rows._fingerprint,
+            type(preprocessor).__qualname__,
+            settings,
+            None if tokenizer is None else _state(tokenizer),
+            training,
+            [file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))],
+            transformers.__version__,
+            tokenizers.__version__,
+        ]
+    )
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "tokens"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        return rows.map(
+            preprocessor,
+            batched=True,
+            fn_kwargs={"training": training},
+            remove_columns=rows.column_names,
+            cache_file_name=str(folder / f"{name}.arrow"),
+            load_from_cache_file=True,
+            new_fingerprint=name,
+            desc=desc,
+        )
+
+
+def _state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    """Return what makes a tokenizer, without the padding and truncation that its last call left set."""
+    if not tokenizer.is_fast:
+        return [sorted(tokenizer.get_vocab().items()), str(tokenizer)]
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    backend.pop("padding", None)
+    backend.pop("truncation", None)
+    asked = (tokenizer.chat_template, tokenizer.model_max_length, tokenizer.padding_side)
+    return [backend, str(tokenizer.special_tokens_map), str(tokenizer.model_input_names), *asked]

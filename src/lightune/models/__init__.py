@@ -1,0 +1,1 @@
+"""A pretrained model by name, and what makes it fast."""

@@ -1,0 +1,69 @@
+"""Tokens as words: what a person reads a score at."""
+
+import re
+from collections.abc import Sequence
+
+from lightune.data.preprocessors.places import Place
+
+SPACELESS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+"""Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+
+Span = tuple[int, int]
+
+
+def units(
+    texts: Sequence[str], words: Sequence[Sequence[Span]], places: Sequence[Place | None]
+) -> tuple[list[Place], list[int]]:
+    """Return the words of a row so that no token lies in two of them, and for each token its word, or -1.
+
+    Words that one token covers (``...``, ``!!``) become one. In scripts without spaces a token begins a word.
+
+    Args:
+        texts: of the row.
+        words: of each text, first character and end of each, in their order.
+        places: of the tokens.
+    """
+    found: list[Place] = []
+    owners = [-1] * len(places)
+    for number, (text, spans) in enumerate(zip(texts, words, strict=True)):
+        mine = [(index, place) for index, place in enumerate(places) if place and place.text == number]
+        tokens = [(place.start, place.end) for _, place in mine]
+        pieces = _merged(_cut(text, spans, tokens), tokens, len(text))
+        at = _piece_at(pieces, len(text))
+        for index, place in mine:
+            piece = max(at[place.start : place.end])  # a token may begin with the space before its word
+            owners[index] = piece if piece < 0 else len(found) + piece
+        found += [Place(number, start, end) for start, end in pieces]
+    return found, owners
+
+
+def _cut(text: str, words: Sequence[Span], tokens: Sequence[Span]) -> list[Span]:
+    begins = sorted({start for start, _ in tokens})
+    pieces: list[Span] = []
+    for start, end in words:
+        cuts = [at for at in begins if start < at < end] if SPACELESS.search(text, start, end) else []
+        pieces += zip([start, *cuts], [*cuts, end], strict=True)
+    return pieces
+
+
+def _merged(pieces: Sequence[Span], tokens: Sequence[Span], length: int) -> list[Span]:
+    at = _piece_at(pieces, length)
+    goes_on: set[int] = set()  # pieces that belong to the one before them
+    for start, end in tokens:
+        covered = {piece for piece in at[start:end] if piece >= 0}
+        goes_on |= covered - {min(covered, default=-1)}
+    merged: list[Span] = []
+    for index, (start, end) in enumerate(pieces):
+        if index in goes_on:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _piece_at(pieces: Sequence[Span], length: int) -> list[int]:
+    """Return for each character of a text the piece that it lies in, or -1."""
+    at = [-1] * length
+    for index, (start, end) in enumerate(pieces):
+        at[start:end] = [index] * (end - start)
+    return at

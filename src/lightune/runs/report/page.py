@@ -1,0 +1,46 @@
+"""The page: sections in a template that escapes what they hold."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from lightune.common.files import whole
+from lightune.runs.explain import STYLE
+from lightune.runs.report import by_task, general
+from lightune.runs.report.blocks import Section
+from lightune.runs.report.compare import compare
+from lightune.runs.report.run_results import Material
+from lightune.runs.report.why import why
+
+SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
+    general.scores,
+    by_task.details,
+    by_task.calibration,
+    general.by_length,
+    by_task.worst,
+    why,
+    general.learning_curves,
+    general.health,
+    general.how,
+)
+
+
+def write_page(path: Path, runs: Sequence[Material]) -> None:
+    """Write the report of a run, or the comparison of several, whole or not at all.
+
+    Raises:
+        UserError: the runs cannot be compared.
+    """
+    if len(runs) > 1:
+        title, sections = f"{len(runs)} runs compared", compare(runs)
+    else:
+        title = runs[0].name
+        sections = [section for make in SECTIONS if (section := make(runs[0])) is not None]
+    environment = Environment(
+        loader=PackageLoader("lightune.runs.report", "."), autoescape=True, trim_blocks=True
+    )
+    page = environment.get_template("page.html").render(title=title, sections=sections, style=Markup(STYLE))
+    with whole(path) as file:
+        file.write(page)

@@ -1,0 +1,72 @@
+"""``predictions.jsonl``: what the best checkpoint predicted for each test row, without the rows' texts.
+
+A line a row, as the task's ``row_results`` has it, with ``row``, its number in the test split, and ``id``, a hash of what it
+holds, by which runs are compared on the same rows, and texts found again in the data.
+"""
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from lightune.common.errors import UserError
+from lightune.common.files import whole
+from lightune.data.health import ANSWERS
+
+Row = dict[str, Any]
+NEEDED = {"row", "id", "loss", "targets", "length"}
+
+
+def identify(rows: Dataset) -> list[str]:
+    """Return a hash of each row's inputs: the same in every process, and whatever its columns are called."""
+    names = [name for name in rows.column_names if name not in ANSWERS]
+    found = []
+    for batch in rows.select_columns(names).iter(batch_size=1000):
+        for values in zip(*(batch[name] for name in names), strict=True):
+            found.append(blake2b(json.dumps(values, default=str).encode(), digest_size=8).hexdigest())
+    return found
+
+
+def write_rows(path: Path, results: list[Row], *, rows: Dataset, lengths: np.ndarray) -> None:
+    """Write the file, whole or not at all; nothing where the task has no results of rows.
+
+    Args:
+        path: of the file.
+        results: as the task's ``all_test_rows`` returns them.
+        rows: the test split, with its texts.
+        lengths: tokens of each row (rows,).
+    """
+    if not results:
+        return
+    ids = identify(rows)
+    with whole(path) as file:
+        for result in results:
+            number = result["row"]
+            line = {"row": number, "id": ids[number], "length": int(lengths[number])} | result
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the file, in the order of the split; an empty list where there is none.
+
+    Raises:
+        UserError: it is not what :func:`write_rows` wrote.
+    """
+    if not path.is_file():
+        return []
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not row.keys() >= NEEDED:
+            raise UserError(
+                f"{path}, line {number}: expected an object with {', '.join(sorted(NEEDED))}.\n"
+                f"The file is damaged: remove it, and lightune report {path.parent} writes it again."
+            )
+        rows.append(row)
+    return sorted(rows, key=lambda row: row["row"])

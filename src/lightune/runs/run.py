@@ -1,0 +1,228 @@
+"""A run folder: what training leaves, and how it is read back with nothing else at hand."""
+
+import csv
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lightune.common.errors import UserError
+from lightune.common.files import whole
+from lightune.runs.checkpoints import newest_loadable, read_checkpoint
+from lightune.sweeps.trial import is_trial
+from lightune.tuning import trained_only
+
+if TYPE_CHECKING:
+    from lightune.tasks import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The layout of a run folder.
+
+    ``.hydra/`` its configuration; ``model/`` tokenizer and model configuration, so that the pretrained
+    model's own folder is not needed again; ``checkpoints/best.ckpt`` and ``last.ckpt``; ``metrics.csv`` by
+    step and epoch; ``metrics.json`` the final figures of the best checkpoint; ``confusion_matrix.csv``
+    of the test rows; ``signatures.json`` of metrics that have several ways; ``train.log``; ``environment.json``;
+    ``predictions.jsonl`` of the test rows; ``report.html``.
+    """
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """All that are there."""
+        return sorted((self.folder / "checkpoints").glob("*.ckpt"))
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def is_resumed(self, *, asked: bool) -> bool:
+        """Say whether training goes on here: where a person asks, SLURM has queued the job again, or a sweep its trial.
+
+        Raises:
+            UserError: nobody asks, but a run has left checkpoints here, which would be written over.
+        """
+        if asked:
+            return True
+        if not self.checkpoints:
+            return False
+        if int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0 or is_trial(self.folder):
+            return True
+        raise UserError(
+            f"{self.folder} holds a run already.\n"
+            f"To go on with it: lightune resume {self.folder}\n"
+            "For a new one choose another folder (hydra.run.dir=…), or remove this one."
+        )
+
+    def checkpoint_to_resume(self) -> Path:
+        """Return the newest checkpoint that can be read; where newer ones are damaged, say so once.
+
+        Raises:
+            UserError: there is none, so that training would start anew.
+        """
+        found, damaged = newest_loadable(self.checkpoints)
+        if found is None:
+            why = f"none can be read: {', '.join(damaged)}" if damaged else "there is none"
+            raise UserError(
+                f"{self.folder} cannot be resumed: of the checkpoints in {self.last.parent}, {why}.\n"
+                "Start the run anew, in another folder."
+            )
+        if damaged:
+            rank_zero_only(log.warning)(
+                f"Damaged: {', '.join(damaged)}. Going on from {found.name}, which is older."
+            )
+        return found
+
+    def link_best(self, found: Path) -> None:
+        """Make ``best.ckpt`` the name, too, of the best of several checkpoints that were kept."""
+        if found == self.best:
+            return
+        temporary = self.best.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.hardlink_to(found)
+        except OSError:  # a file system without links
+            shutil.copyfile(found, temporary)
+        temporary.replace(self.best)
+        temporary.unlink(missing_ok=True)  # it stays where both are the same file already
+
+    def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
+        """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""
+        tokenizer.save_pretrained(self.model)
+        model.config.save_pretrained(self.model)
+        if getattr(model, "generation_config", None) is not None:
+            model.generation_config.save_pretrained(self.model)
+
+    def save_environment(self, environment: Mapping[str, str]) -> None:
+        """Write ``environment.json``: where the run ran."""
+        text = json.dumps(environment, indent=2) + "\n"
+        (self.folder / "environment.json").write_text(text, encoding="utf-8")
+
+    def save_head(self, head: Mapping[str, Any]) -> None:
+        """Keep what the data said of the model's head, for :meth:`head`."""
+        (self.model / "head.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
+
+    def head(self) -> dict[str, Any]:
+        """Return what the data said of the model's head.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        file = self.model / "head.json"
+        try:
+            head: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from error
+        if "id2label" in head:  # JSON has no numbers as keys
+            head["id2label"] = {int(index): name for index, name in head["id2label"].items()}
+        return head
+
+    def load_weights(self, task: "Task", checkpoint: dict[str, Any]) -> None:
+        """Fill a task with a checkpoint's weights.
+
+        Raises:
+            UserError: they do not fit.
+        """
+        try:
+            task.on_load_checkpoint(checkpoint)
+            task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading)
+        except RuntimeError as error:
+            raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
+
+    def model_weights(self) -> dict[str, Tensor]:
+        """Return the best checkpoint's weights by the names that transformers gives them, adapters merged.
+
+        Raises:
+            UserError: there is no such checkpoint, or it cannot be read.
+        """
+        checkpoint = self.best_checkpoint()
+        weights: dict[str, Tensor] = checkpoint["state_dict"]
+        if trained_only.KEY in checkpoint:
+            from lightune.runs.load import merged_weights  # it needs this module
+
+            weights = merged_weights(self.folder)
+        state = {
+            name.removeprefix("model."): tensor
+            for name, tensor in weights.items()
+            if name.startswith("model.")
+        }
+        if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
+            state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
+        return state
+
+    def check_best(self) -> None:
+        """Look for the best checkpoint.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.best.is_file():
+            raise UserError(
+                f"{self.folder} holds no checkpoints/best.ckpt: the run has not finished an epoch.\n"
+                "Name the folder of a finished run, as printed at its end."
+            )
+
+    def best_checkpoint(self) -> dict[str, Any]:
+        """Read the best checkpoint.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        self.check_best()
+        checkpoint = read_checkpoint(self.best)
+        if "state_dict" not in checkpoint:
+            raise UserError(f"{self.best} cannot be loaded: it holds no state_dict.")
+        return checkpoint
+
+    def monitored(self) -> float:
+        """Return the figure that chose the best checkpoint, of a finished run."""
+        return float(json.loads(self.metrics.read_text(encoding="utf-8"))["monitored"])
+
+    def write_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Write ``metrics.json``, whole or not at all."""
+        with whole(self.metrics) as file:
+            file.write(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
+
+    def write_signatures(self, signatures: Mapping[str, str]) -> None:
+        """Write ``signatures.json``: how metrics were computed that have several ways."""
+        text = json.dumps(dict(signatures), indent=2) + "\n"
+        (self.folder / "signatures.json").write_text(text, encoding="utf-8")
+
+    def write_confusion_matrix(self, matrix: list[list[int]], label_names: list[Any]) -> None:
+        """Write ``confusion_matrix.csv``: a row for each true label, a column for each predicted one."""
+        with (self.folder / "confusion_matrix.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["true \\ predicted", *label_names])
+            writer.writerows([name, *row] for name, row in zip(label_names, matrix, strict=True))

@@ -1,0 +1,73 @@
+"""What a person reads at the end: the scores, where the run lies, what to do next."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+OVERALL = (
+    *("loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall", "matthews_corrcoef"),
+    *("mse", "mae", "pearson", "spearman"),
+    *("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "distinct1", "distinct2"),
+)
+MOST_LABELS = 20  # a longer table is read in metrics.json
+
+
+def score_table(metrics: Mapping[str, float]) -> Table:
+    """Tabulate the overall figures, one column each for validation and test."""
+    stages = [stage for stage in ("val", "test") if f"{stage}/loss" in metrics]
+    table = Table("", *stages)
+    for name in OVERALL:
+        if any(f"{stage}/{name}" in metrics for stage in stages):
+            table.add_row(name, *[f"{metrics[f'{stage}/{name}']:.4f}" for stage in stages])
+    return table
+
+
+def label_table(
+    metrics: Mapping[str, float], stage: str, label_names: Sequence[str], matrix: list[list[int]] | None
+) -> Table | None:
+    """Tabulate precision and recall of each label, its F1 where there is one, and what it was taken for."""
+    if not label_names or len(label_names) > MOST_LABELS:
+        return None
+    if f"{stage}/precision/{label_names[0]}" not in metrics:
+        return None
+    columns = [
+        name for name in ("precision", "recall", "f1") if f"{stage}/{name}/{label_names[0]}" in metrics
+    ]
+    table = Table(f"{stage}, by label", *columns, *[escape(f"→ {name}") for name in label_names if matrix])
+    for index, name in enumerate(label_names):
+        figures = [f"{metrics[f'{stage}/{column}/{name}']:.4f}" for column in columns]
+        table.add_row(escape(name), *figures, *[str(count) for count in (matrix[index] if matrix else [])])
+    return table
+
+
+def print_results(
+    metrics: Mapping[str, float],
+    *,
+    folder: Path,
+    label_names: Sequence[str],
+    matrix: list[list[int]] | None,
+    asked: str,
+) -> None:
+    """Print a run's scores and what can be done with it."""
+    console = Console()
+    console.print(score_table(metrics))
+    by_label = label_table(metrics, "test", label_names, matrix)
+    if by_label is not None:
+        console.print(by_label)
+    console.print(
+        f"trained {metrics['train/seconds']:.0f} s at {metrics['train/samples_per_second']:.1f} samples/s, "
+        f"{metrics['parameters/trainable'] / 1e6:.1f}M of {metrics['parameters/total'] / 1e6:.1f}M parameters",
+        highlight=False,
+    )
+    console.print(f"run: {folder}", highlight=False, markup=False, soft_wrap=True)
+    if (report := folder / "report.html").is_file():
+        console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f'next: lightune predict "{folder}" {asked}\n      lightune evaluate "{folder}"',
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

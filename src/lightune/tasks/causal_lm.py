@@ -1,0 +1,100 @@
+"""Dialogue: go on after the turns so far."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from lightune.common.errors import UserError
+from lightune.common.special_tokens import end_token_id
+from lightune.models.pretrained import PretrainedModel, reads_left_to_right
+from lightune.tasks.base import Batch, inputs
+from lightune.tasks.generation import Generation
+
+
+class CausalLM(Generation):
+    """Fine-tune a causal language model, or an encoder whose attention is made to look back only."""
+
+    @classmethod
+    def check(cls, pretrained: PretrainedModel) -> None:
+        choose = "model=gpt2, distilgpt2, qwen, or minilm, bert, roberta made to look back only"
+        config = pretrained.check(AutoModelForCausalLM, choose=choose)
+        if config.is_encoder_decoder:
+            raise UserError(
+                f"{pretrained.name} ({config.model_type}) does not fit this task: it is an encoder-decoder.\n"
+                f"Choose one that goes on with a text: {choose}"
+            )
+
+    @staticmethod
+    def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
+        encoder = not reads_left_to_right(pretrained.load_config())
+        model: Any = pretrained.load_model(AutoModelForCausalLM, **({"is_decoder": True} if encoder else {}))
+        ends = sorted({*_ends(model.generation_config.eos_token_id), *_ends_of_turn(tokenizer)})
+        model.generation_config.update(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+        return model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits (batch, length, vocabulary); position i is for the token at i, seen up to i - 1."""
+        logits: Tensor = self.model(**inputs(batch), use_cache=False).logits
+        # nothing comes before the first token: its logits are a filler, and its label is never a target
+        return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        return super().loss(logits, _after_the_first(batch))
+
+    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
+        return super().at_targets(logits, _after_the_first(batch))
+
+    def targets(self, batch: Batch) -> Tensor:
+        labels: Tensor = _after_the_first(batch)["labels"]
+        return labels
+
+    def prompt(self, batch: Batch) -> dict[str, Tensor]:
+        """Pad the prompts on the left: generation goes on at the right, where it needs room."""
+        positions = getattr(self.model.config, "max_position_embeddings", None) or 10**9
+        offset = _position_offset(self.model)
+        room = max(1, positions - (offset or 0) - (self.model.generation_config.max_new_tokens or 0))
+        rows = [torch.tensor(row["prompt_ids"][-room:][::-1]) for row in batch["rows"]]
+        mask = [torch.ones_like(row) for row in rows]
+        pad_id = self.model.generation_config.pad_token_id
+
+        def left(tensors: list[Tensor], value: int) -> Tensor:
+            padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+            return padded.flip(dims=[1]).to(self.device)
+
+        prompt = {"input_ids": left(rows, pad_id), "attention_mask": left(mask, 0)}
+        if offset is not None:
+            attended = prompt["attention_mask"]
+            prompt["position_ids"] = attended.cumsum(dim=1) * attended + offset - 1
+        return prompt
+
+
+def _after_the_first(batch: Batch) -> Batch:
+    labels = batch["labels"].clone()
+    labels[:, 0] = -100
+    return {"labels": labels}
+
+
+def _position_offset(model: Any) -> int | None:
+    """Return the number of a text's first position where it is not 0, as in RoBERTa, which generate does not know."""
+    for module in model.modules():
+        if hasattr(module, "create_position_ids_from_input_ids"):
+            return int(module.padding_idx) + 1
+    return None
+
+
+def _ends(ids: int | list[int] | None) -> list[int]:
+    return ids if isinstance(ids, list) else [] if ids is None else [ids]
+
+
+def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that end a turn: the end of text, and what the chat template closes it with."""
+    end = end_token_id(tokenizer)
+    if tokenizer.chat_template is None:
+        return [end]
+    said = "xyzzy"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": said}]
+    text: str = tokenizer.apply_chat_template(turns, tokenize=False)
+    after = tokenizer(text[text.rindex(said) + len(said) :], add_special_tokens=False)["input_ids"]
+    return [end, *(token for token in after[:1] if token in tokenizer.all_special_ids)]

@@ -1,0 +1,87 @@
+"""Further pretraining on a task's own texts, before fine-tuning from that run."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from transformers import AutoModelForMaskedLM
+
+from lightune.models.pretrained import PretrainedModel
+from lightune.tasks.base import Batch, Task, cross_entropy
+from lightune.tuning.fixed import Tune
+
+BEST = 5  # tokens offered for a mask
+
+
+class MaskedLM(Task):
+    """Guess hidden tokens: cross-entropy over them, and perplexity.
+
+    Source: Sun et al. (2019), How to Fine-Tune BERT for Text Classification.
+
+    Args:
+        pretrained: where the weights come from.
+        head: empty.
+        tuning: chooses which weights move.
+        optimizer: makes an optimizer of parameter groups.
+        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+    """
+
+    language_model = True
+    monitor = ("val/loss", "min")
+    asked = '--text "… [MASK] …"'
+
+    def __init__(
+        self,
+        *,
+        pretrained: PretrainedModel,
+        head: dict[str, Any],
+        tuning: Tune,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+    ) -> None:
+        super().__init__(
+            model=pretrained.load_model(AutoModelForMaskedLM, **head),
+            metrics=MetricCollection({}),
+            tuning=tuning,
+            optimizer=optimizer,
+            scheduler=scheduler,
+        )
+        self.tokenizer = pretrained.load_tokenizer()
+
+    @classmethod
+    def check(cls, pretrained: PretrainedModel) -> None:
+        pretrained.check(AutoModelForMaskedLM, choose="model=minilm, bert, roberta, modernbert, …")
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the mean loss over hidden tokens and their number.
+
+        Args:
+            logits: (batch, length, vocabulary).
+            batch: with ``labels`` (batch, length), -100 where nothing is hidden.
+        """
+        return cross_entropy(logits, batch["labels"])
+
+    def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
+        """Do nothing: loss and perplexity are all there is."""
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return ``{"masks": [[{"token", "score"}, …], …]}`` for each row: the best tokens for each mask."""
+        probabilities = self(batch).float().softmax(dim=-1)
+        rows = []
+        for ids, row in zip(batch["input_ids"], probabilities, strict=True):
+            scores, tokens = row[ids == self.tokenizer.mask_token_id].topk(BEST)
+            rows.append(
+                {
+                    "masks": [
+                        [
+                            {"token": self.tokenizer.decode([token]).strip(), "score": score}
+                            for token, score in zip(*mask, strict=True)
+                        ]
+                        for mask in zip(tokens.tolist(), scores.tolist(), strict=True)
+                    ]
+                }
+            )
+        return rows

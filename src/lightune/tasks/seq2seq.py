@@ -1,0 +1,88 @@
+"""Translation and summarisation: read a source, write a target."""
+
+from typing import Any
+
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from lightune.common.errors import UserError
+from lightune.common.special_tokens import end_token_id, start_token_id
+from lightune.models.pretrained import PretrainedModel
+from lightune.tasks.base import Batch, inputs
+from lightune.tasks.generation import Generation
+
+
+class Seq2Seq(Generation):
+    """Fine-tune an encoder-decoder, or an encoder twice: to read, and with new cross-attention to write.
+
+    Source: Rothe et al. (2020), Leveraging Pre-trained Checkpoints for Sequence Generation Tasks, for the latter.
+    """
+
+    @classmethod
+    def check(cls, pretrained: PretrainedModel) -> None:
+        config = pretrained.load_config()
+        if type(config) in AutoModelForSeq2SeqLM._model_mapping or _can_write(config):
+            return
+        raise UserError(
+            f"{pretrained.name} ({config.model_type}) does not fit this task: it reads and writes no two texts.\n"
+            "Choose one that does: model=t5_small, bart_base, marian_en_de, mbart50, or minilm, bert, roberta twice"
+        )
+
+    @staticmethod
+    def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
+        config = pretrained.load_config()
+        if type(config) in AutoModelForSeq2SeqLM._model_mapping:
+            model = pretrained.load_model(AutoModelForSeq2SeqLM)
+        else:
+            encoder = pretrained.load_model(AutoModel)
+            decoder = pretrained.load_model(AutoModelForCausalLM, is_decoder=True, add_cross_attention=True)
+            model = EncoderDecoderModel(encoder=encoder, decoder=decoder)
+            start, end = start_token_id(tokenizer), end_token_id(tokenizer)
+            model.config.decoder_start_token_id = start
+            model.config.pad_token_id = tokenizer.pad_token_id
+            model.generation_config = GenerationConfig(
+                decoder_start_token_id=start, eos_token_id=end, pad_token_id=tokenizer.pad_token_id
+            )
+        if (
+            isinstance(model.config, EncoderDecoderConfig)
+            and getattr(model.encoder, "pooler", None) is not None
+        ):
+            model.encoder.pooler = None  # unused, its weights would get no gradient, which DDP refuses
+        for module in model.modules():
+            if (
+                "Sinusoidal" in type(module).__name__
+            ):  # Marian's positions are a table, which DDP would wait for
+                module.requires_grad_(False)
+        return model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return logits (batch, target length, vocabulary), each position having seen the targets before it."""
+        if not hasattr(
+            self.model, "prepare_decoder_input_ids_from_labels"
+        ):  # NLLB, M2M100: they shift inside
+            labelled: Tensor = self.model(**inputs(batch), labels=batch["labels"], use_cache=False).logits
+            return labelled
+        decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
+        outputs = self.model(**inputs(batch), decoder_input_ids=decoder_input_ids, use_cache=False)
+        logits: Tensor = outputs.logits
+        return logits
+
+    def prompt(self, batch: Batch) -> dict[str, Tensor]:
+        return inputs(batch)
+
+
+def _can_write(config: PreTrainedConfig) -> bool:
+    """Say whether an encoder's architecture has a decoder's form, with attention to another encoder."""
+    kind = type(config)
+    both = kind in AutoModelForMaskedLM._model_mapping and kind in AutoModelForCausalLM._model_mapping
+    return both and hasattr(config, "add_cross_attention") and not config.is_encoder_decoder

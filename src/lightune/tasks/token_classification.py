@@ -1,0 +1,135 @@
+"""Token classification: which words are a person, a place, … (named-entity recognition)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from transformers import AutoModelForTokenClassification
+
+from lightune.common.tags import entity_types, spans
+from lightune.models.pretrained import PretrainedModel
+from lightune.tasks.base import Batch, Row, Task, cross_entropy, row_losses
+from lightune.tasks.metrics.entities import EntityScore
+from lightune.tuning.fixed import Tune
+
+
+class TokenClassification(Task):
+    """Fine-tune a pretrained model with a classification head on each token.
+
+    The first token of a word carries its label (Devlin et al., 2019); loss is the mean cross-entropy over words,
+    metrics are precision, recall and F1 of whole entities, over all and of each type.
+
+    Args:
+        pretrained: where the weights come from.
+        head: ``num_labels``, ``id2label`` and ``label2id``, as the data says; empty where the model's own
+            configuration holds them (a finished run).
+        tuning: chooses which weights move.
+        optimizer: makes an optimizer of parameter groups.
+        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+    """
+
+    monitor = ("val/f1", "max")
+    encodes_rows = True
+
+    def __init__(
+        self,
+        *,
+        pretrained: PretrainedModel,
+        head: dict[str, Any],
+        tuning: Tune,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+    ) -> None:
+        model = pretrained.load_model(AutoModelForTokenClassification, **head)
+        self.tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        self.label_names = entity_types(self.tags)
+        super().__init__(
+            model=model,
+            metrics=MetricCollection({"entities": EntityScore(self.label_names)}),
+            tuning=tuning,
+            optimizer=optimizer,
+            scheduler=scheduler,
+        )
+
+    @classmethod
+    def check(cls, pretrained: PretrainedModel) -> None:
+        pretrained.check(
+            AutoModelForTokenClassification,
+            choose="model=minilm, bert, roberta, deberta, modernbert, …",
+            bidirectional=True,
+        )
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the mean loss over the words of a batch, and how many words there are.
+
+        Args:
+            logits: (windows, length, num_labels).
+            batch: with ``labels`` (windows, length), -100 but at the first token of a word.
+        """
+        return cross_entropy(logits, batch["labels"])
+
+    def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
+        predicted = [tags for tags, _ in self._by_word(logits, batch)]
+        metrics.update(predicted, [row["tags"] for row in batch["rows"]])
+
+    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+        """Return ``true`` and ``predicted`` entities of each row, ``[type, first word, word after the last]``.
+
+        ``score`` is the lowest probability among the tags of its words.
+        """
+        losses = row_losses(logits, batch["labels"], [len(row["words"]) for row in batch["rows"]])
+        found = zip(losses, batch["rows"], self._by_word(logits, batch), strict=True)
+        return [
+            loss | {"true": spans(row["tags"]), "predicted": spans(tags), "score": min(scores, default=1.0)}
+            for loss, row, (tags, scores) in found
+        ]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
+        """Return a dictionary a row: ``entities``, each with ``text``, ``type``, ``start``, ``end``, ``score``.
+
+        ``start`` and ``end`` count characters of the text, which for lists of words is given as ``text``: the words
+        joined by spaces. ``score`` is the mean probability of the tags of an entity's words.
+        """
+        predictions = []
+        for row, (tags, scores) in zip(batch["rows"], self._by_word(self(batch).float(), batch), strict=True):
+            entities = []
+            for kind, first, end_word in spans(tags):
+                start, end = row["offsets"][first][0], row["offsets"][end_word - 1][1]
+                entities.append(
+                    {
+                        "text": row["text"][start:end],
+                        "type": kind,
+                        "start": start,
+                        "end": end,
+                        "score": sum(scores[first:end_word]) / (end_word - first),
+                    }
+                )
+            predictions.append(({"text": row["text"]} if row["joined"] else {}) | {"entities": entities})
+        return predictions
+
+    def _by_word(self, logits: Tensor, batch: Batch) -> list[tuple[list[str], list[float]]]:
+        """Return for each row the tag of every word and its probability.
+
+        A word that the tokenizer left nothing of (such as a control character) is O.
+
+        Args:
+            logits: (windows, length, num_labels), the windows of all rows.
+            batch: with ``rows``, whose ``words`` (windows of the row, length) say which word a token speaks for.
+        """
+        best = logits.softmax(dim=-1).max(dim=-1)
+        probabilities, labels = best.values.cpu().numpy(), best.indices.cpu().numpy()
+        found, window = [], 0
+        for row in batch["rows"]:
+            windows = slice(window, window + len(row["words"]))
+            window = windows.stop
+            speaks = row["words"] >= 0
+            tags, scores = ["O"] * len(row["offsets"]), [1.0] * len(row["offsets"])
+            for word, label, probability in zip(
+                row["words"][speaks], labels[windows][speaks], probabilities[windows][speaks], strict=True
+            ):
+                tags[word], scores[word] = self.tags[label], float(probability)
+            found.append((tags, scores))
+        return found

@@ -1,0 +1,1 @@
+"""What surrounds ``trainer.fit``: building an experiment, callbacks, plans."""

@@ -1,0 +1,137 @@
+"""``lightune``: from a fresh process, by the run's folder alone."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from lightune.commands import cli
+
+
+@pytest.fixture
+def lightune(capsys: pytest.CaptureFixture[str]):
+    """Run a command in this process; return what it printed."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        cli.main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return run
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(argument) for argument in arguments])
+    assert caught.value.code not in (0, None)
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) <= 5
+    return message
+
+
+def test_evaluate_in_a_fresh_process_gives_the_runs_figures(finished_run: Path, tmp_path: Path):
+    metrics = json.loads((finished_run / "metrics.json").read_text())
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lightune"), "evaluate", finished_run],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("loss", "accuracy", "f1"):
+        row = next(line for line in done.stdout.splitlines() if name in line.split())
+        assert f"{metrics[f'val/{name}']:.4f}" in row
+        assert f"{metrics[f'test/{name}']:.4f}" in row
+
+
+def test_predict_needs_neither_data_nor_pretrained_model(finished_run: Path, tmp_path: Path, lightune):
+    run = tmp_path / "moved"
+    shutil.copytree(finished_run, run)
+    lines = lightune(
+        "predict", run, "--text", "a superb and great film", "--text", "the boring and awful plot"
+    ).splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["text"] for row in rows] == ["a superb and great film", "the boring and awful plot"]
+    assert [row["label"] for row in rows] == ["positive", "negative"]
+    assert all(set(row["probabilities"]) == {"positive", "negative"} for row in rows)
+
+
+def test_a_run_older_than_an_option_is_read(finished_run: Path, tmp_path: Path, lightune):
+    run = tmp_path / "older"
+    shutil.copytree(finished_run, run)
+    cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
+    for later in ("plan", "find", "profile", "report", "distill"):
+        del cfg[later]
+    del cfg.model["num_hidden_layers"]
+    OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
+    assert json.loads(lightune("predict", run, "--text", "a superb film"))["label"] == "positive"
+
+
+def test_predict_on_files_keeps_the_order(finished_run: Path, tmp_path: Path, lightune):
+    texts = ["superb story", "dire plot", "NA", "a great film with a very long story and a plot"]
+    (tmp_path / "rows.csv").write_text("id,text\n" + "".join(f"{i},{text}\n" for i, text in enumerate(texts)))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "lines.txt").write_text("\n".join(texts) + "\n")
+    found = []
+    for name in ("rows.csv", "rows.jsonl", "lines.txt"):
+        out = tmp_path / f"{name}.out.jsonl"
+        lightune("predict", finished_run, "--file", tmp_path / name, "--out", out, "--batch-size", 3)
+        found.append([json.loads(line) for line in out.read_text().splitlines()])
+    assert [row["text"] for row in found[0]] == texts
+    assert [row["label"] for row in found[0]] == [row["label"] for row in found[1]]
+    assert found[0] == found[2]
+    assert not list(tmp_path.glob(".*tmp"))
+
+
+def test_texts_that_look_like_dates_are_predicted_for(finished_run: Path, tmp_path: Path, lightune):
+    """datasets reads them as times, which JSON has none of."""
+    (tmp_path / "rows.jsonl").write_text('{"text": "2020-01-31"}\n')
+    assert "2020-01-31" in lightune("predict", finished_run, "--file", tmp_path / "rows.jsonl")
+
+
+def test_a_text_that_is_not_utf8_is_refused(finished_run: Path, capsys):
+    assert "not UTF-8" in refused(capsys, "predict", finished_run, "--text", "caf\udce9")
+
+
+def test_another_folder_is_said_not_to_be_a_run(tmp_path: Path, capsys):
+    assert "is not the folder of a run" in refused(capsys, "predict", tmp_path, "--text", "x")
+
+
+def test_an_unfinished_run_says_so(finished_run: Path, tmp_path: Path, capsys):
+    run = tmp_path / "unfinished"
+    shutil.copytree(finished_run, run, ignore=shutil.ignore_patterns("checkpoints"))
+    assert "has not finished an epoch" in refused(capsys, "evaluate", run)
+
+
+def test_a_damaged_checkpoint_is_named(finished_run: Path, tmp_path: Path, capsys):
+    run = tmp_path / "damaged"
+    shutil.copytree(finished_run, run)
+    best = run / "checkpoints" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:500])
+    assert str(best) in refused(capsys, "predict", run, "--text", "x")
+
+
+def test_a_table_without_the_column_names_the_nearest(finished_run: Path, tmp_path: Path, capsys):
+    (tmp_path / "rows.csv").write_text("texts\nx\n")
+    message = refused(capsys, "predict", finished_run, "--file", tmp_path / "rows.csv")
+    assert "no column 'text'. Did you mean 'texts'" in message
+
+
+def test_a_second_text_for_a_run_on_single_texts_is_refused(finished_run: Path, capsys):
+    message = refused(capsys, "predict", finished_run, "--text", "x", "--text-pair", "y")
+    assert "give --text alone" in message
+
+
+def test_changed_data_is_not_measured_silently(finished_run: Path, capsys):
+    data = finished_run.parent / "reviews.csv"
+    original = data.read_text()
+    try:
+        data.write_text(original.replace("positive", "good"))
+        assert "The data has changed since the run" in refused(capsys, "evaluate", finished_run)
+    finally:
+        data.write_text(original)

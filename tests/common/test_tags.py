@@ -1,0 +1,49 @@
+import random
+
+import pytest
+from seqeval.metrics.sequence_labeling import get_entities
+
+from lightune.common.tags import entity_types, label_names, spans, to_bio
+
+WANTED = [("PER", 0, 2), ("PER", 2, 3), ("creative-work", 4, 7), ("LOC", 7, 8)]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "B-PER I-PER B-PER O B-creative-work I-creative-work I-creative-work B-LOC",  # BIO
+        "I-PER I-PER B-PER O I-creative-work I-creative-work I-creative-work I-LOC",  # IOB1
+        "B-PER E-PER S-PER O B-creative-work I-creative-work E-creative-work S-LOC",  # BIOES
+        "B-PER L-PER U-PER O B-creative-work I-creative-work L-creative-work U-LOC",  # BILOU
+        "B-PER E-PER S-PER O B-creative-work M-creative-work E-creative-work S-LOC",  # BMES
+    ],
+)
+def test_every_scheme_means_the_same_entities(tags: str):
+    assert spans(tags.split()) == WANTED
+    assert spans(to_bio(tags.split())) == WANTED
+    assert to_bio(tags.split())[:4] == ["B-PER", "I-PER", "B-PER", "O"]
+
+
+def test_tags_without_a_prefix_or_without_a_type():
+    assert spans(["PER", "PER", "O", "creative-work", "LOC"]) == [
+        ("PER", 0, 2),
+        ("creative-work", 3, 4),
+        ("LOC", 4, 5),
+    ]
+    assert spans(["B", "I", "B", "O"]) == [("entity", 0, 2), ("entity", 2, 3)]
+
+
+def test_any_sequence_however_malformed_is_read_as_seqeval_reads_it():
+    rng = random.Random(0)
+    tags = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("a", "b-c"))]
+    for _ in range(2000):
+        sequence = rng.choices(tags, k=rng.randint(0, 12))
+        expected = [(kind, first, last + 1) for kind, first, last in get_entities(sequence)]
+        assert spans(sequence) == expected
+        mapped = [{"E": "L", "S": "U"}.get(tag[0], tag[0]) + tag[1:] for tag in sequence]
+        assert spans(mapped) == expected
+
+
+def test_names_of_labels():
+    assert entity_types(["O", "I-x", "B-x", "B-a-b", "plain"]) == ["x", "a-b", "plain"]
+    assert label_names(["x", "a-b"]) == ["O", "B-x", "I-x", "B-a-b", "I-a-b"]

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from lightune.data.batches.padding import pad, rounded, width
+from lightune.data.batches.sampler import LengthGroupedBatches
+
+RNG = np.random.default_rng(0)
+LONG = RNG.integers(60, 900, size=8000).clip(max=512)
+SHORT = RNG.lognormal(np.log(22), 0.45, size=8000).round().astype(int).clip(4, 64)  # words of a sentence
+
+
+def widest(lengths: np.ndarray, **settings: object) -> list[tuple[int, list[int]]]:
+    batches = LengthGroupedBatches(lengths=lengths, batch_size=16, max_tokens=None, seed=0)
+    return [
+        (width(int(lengths[batch].max()), most=int(lengths.max()), **settings), batch) for batch in batches
+    ]
+
+
+def efficiency(lengths: np.ndarray, **settings: object) -> float:
+    computed = sum(columns * len(batch) for columns, batch in widest(lengths, **settings))
+    return float(lengths.sum() / computed)
+
+
+def test_an_epoch_has_few_widths():
+    assert len({columns for columns, _ in widest(LONG, few=False)}) > 150
+    assert len({columns for columns, _ in widest(LONG, few=True)}) < 30
+    assert len(set(rounded(np.arange(1, 8193)).tolist())) <= 8 * 11 + 1  # whatever the texts
+
+
+@pytest.mark.parametrize("lengths", [LONG, SHORT], ids=["long", "short"])
+def test_few_widths_pad_little(lengths: np.ndarray):
+    assert efficiency(lengths, few=False) - efficiency(lengths, few=True) < 0.025
+
+
+def test_every_row_fits_and_no_more_than_an_eighth_is_added():
+    lengths = np.arange(1, 10_000)
+    found = rounded(lengths)
+    assert (found >= lengths).all()
+    assert (found < lengths * 9 / 8).all()
+
+
+def test_no_batch_is_wider_than_the_model_reads():
+    assert [width(n, most=509, few=True) for n in (5, 500, 509)] == [5, 509, 509]
+    assert width(500, most=509, few=False) == 500
+
+
+def test_rows_are_filled_up_on_the_right():
+    rows = [[7] * 33, [8]]
+    exact, few = (pad(rows, value=-100, most=64, few=few) for few in (False, True))
+    assert exact.shape == (2, 33)
+    assert few.shape == (2, 36)
+    assert few[0].tolist() == [7] * 33 + [-100] * 3
+    assert few[1].tolist() == [8] + [-100] * 35

@@ -1,0 +1,108 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from lightune.data.batches.sampler import Borrowed, LengthGroupedBatches, held_out_batches
+
+LENGTHS = np.random.default_rng(0).integers(3, 200, size=1003)
+BUDGET = 8 * 200
+
+
+def batches(**settings: object) -> LengthGroupedBatches:
+    default = {"lengths": LENGTHS, "batch_size": 8, "max_tokens": None, "seed": 0}
+    return LengthGroupedBatches(**{**default, **settings})
+
+
+def efficiency(found: list[list[int]], lengths: np.ndarray = LENGTHS) -> float:
+    return lengths.sum() / sum(lengths[batch].max() * len(batch) for batch in found)
+
+
+@pytest.mark.parametrize("max_tokens", [None, BUDGET])
+def test_every_row_comes_once_an_epoch(max_tokens: int | None):
+    found = list(batches(max_tokens=max_tokens))
+    assert sorted(chain.from_iterable(found)) == list(range(1003))
+    assert len(found) == len(batches(max_tokens=max_tokens))
+
+
+@pytest.mark.parametrize("max_tokens", [None, BUDGET])
+def test_epochs_differ_and_repeat_by_seed(max_tokens: int | None):
+    one, other = (batches(max_tokens=max_tokens) for _ in range(2))
+    first = list(one)
+    assert first == list(other)
+    one.set_epoch(1)
+    second = list(one)
+    assert {frozenset(batch) for batch in first} != {
+        frozenset(batch) for batch in second
+    }  # not in order alone
+    assert len(first) == len(second) == len(one)
+    assert first != list(batches(max_tokens=max_tokens, seed=1))
+
+
+@pytest.mark.parametrize("max_tokens", [None, BUDGET])
+def test_little_is_computed_on_padding(max_tokens: int | None):
+    order = np.random.default_rng(1).permutation(1003).tolist()
+    assert efficiency([order[i : i + 8] for i in range(0, 1003, 8)]) < 0.7
+    assert efficiency(list(batches(max_tokens=max_tokens))) > 0.93
+
+
+def test_long_batches_are_not_all_at_one_end():
+    means = np.array([LENGTHS[batch].mean() for batch in batches() if len(batch) == 8])
+    assert abs(means[:60].mean() - means[-60:].mean()) < 25
+
+
+def test_long_batches_of_a_budget_are_not_all_at_one_end():
+    means = np.array([LENGTHS[batch].mean() for batch in batches(max_tokens=BUDGET)])
+    half = len(means) // 2
+    assert abs(means[:half].mean() - means[half:].mean()) < 25
+
+
+def test_a_budget_is_kept_and_used():
+    computed = np.array([LENGTHS[batch].max() * len(batch) for batch in batches(max_tokens=BUDGET)])
+    assert computed.max() <= BUDGET
+    assert np.median(computed) > 0.9 * BUDGET
+
+
+def test_a_row_longer_than_the_budget_is_a_batch_of_its_own():
+    lengths = np.array([5, 5, 5, 5, 300, 310])
+    found = sorted(map(sorted, batches(lengths=lengths, max_tokens=20)))
+    assert found == [[0, 1, 2, 3], [4], [5]]
+
+
+@pytest.mark.parametrize("max_tokens", [None, BUDGET])
+@pytest.mark.parametrize("rows", [1003, 16, 9, 1])
+def test_ranks_share_the_rows_evenly(rows: int, max_tokens: int | None):
+    lengths = LENGTHS[:rows]
+    made = [batches(lengths=lengths, rank=r, world_size=2, max_tokens=max_tokens) for r in range(2)]
+    ranks = [list(one) for one in made]
+    assert list(map(len, ranks[0])) == list(map(len, ranks[1]))
+    assert len(ranks[0]) == len(made[0])
+    seen = list(chain.from_iterable(ranks[0] + ranks[1]))
+    assert set(seen) == set(range(rows))
+    assert len(seen) - rows <= 1  # at most one row comes twice
+
+
+@pytest.mark.parametrize("max_tokens", [None, BUDGET])
+def test_ranks_work_equally_long_at_every_step(max_tokens: int | None):
+    ranks = [batches(rank=rank, world_size=2, max_tokens=max_tokens) for rank in range(2)]
+    longest = [np.array([LENGTHS[batch].max() for batch in rank]) for rank in ranks]
+    assert np.abs(longest[0] - longest[1]).mean() < 5
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("max_tokens", [None, BUDGET])
+@pytest.mark.parametrize("rows", [1003, 11, 9, 1])
+def test_held_out_rows_count_once_and_are_close(rows: int, max_tokens: int | None, world_size: int):
+    lengths = LENGTHS[:rows]
+    ranks = [
+        held_out_batches(lengths, batch_size=8, max_tokens=max_tokens, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    assert len({len(batches) for batches in ranks}) == 1, "a device would wait for one that has ended"
+    found = [batch for rank in ranks for batch in rank if not isinstance(batch, Borrowed)]
+    assert sorted(chain.from_iterable(found)) == list(range(rows))
+    assert all(batch for rank in ranks for batch in rank)
+    if rows == 1003 and world_size < 3:
+        assert efficiency(found) > 0.95
+    if max_tokens is not None:
+        assert max(lengths[batch].max() * len(batch) for batch in found) <= max_tokens

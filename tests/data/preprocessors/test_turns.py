@@ -1,0 +1,50 @@
+import pytest
+
+from lightune.data.preprocessors.turns import Turn, read_turns
+
+
+def roles(dialogue: object, *, complete: bool = True) -> list[tuple[str, str, bool]]:
+    return [(turn.role, turn.content, turn.reply) for turn in read_turns(dialogue, complete=complete)]
+
+
+def test_speakers_before_a_colon_are_read_and_the_last_to_speak_is_the_assistant():
+    assert roles("#Person1#: Hi there.\n#Person2#: Hello: you?\n#Person2#: Well.") == [
+        ("user", "Hi there.", False),
+        ("assistant", "Hello: you?", True),
+        ("assistant", "Well.", True),
+    ]
+
+
+def test_before_a_reply_is_asked_for_the_last_to_speak_is_the_user():
+    assert roles("Ann: Hi.\nBob: Hello.\nAnn: Lunch?", complete=False) == [
+        ("user", "Hi.", False),
+        ("assistant", "Hello.", True),
+        ("user", "Lunch?", True),
+    ]
+
+
+def test_lists_of_texts_and_lines_without_speakers_take_turns():
+    for dialogue in (["Hi.", "Hello.", "Lunch?"], "Hi.\nHello.\n\nLunch?"):
+        assert [role for role, _, _ in roles(dialogue)] == ["assistant", "user", "assistant"]
+    assert [role for role, _, _ in roles(["Hi.", "Hello."], complete=False)] == ["assistant", "user"]
+
+
+def test_messages_keep_their_roles_and_only_the_assistant_replies():
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "human", "content": "Hi."},
+        {"role": "assistant", "content": "Hello."},
+    ]
+    assert read_turns(messages, complete=True) == [
+        Turn("system", "Be brief.", False),
+        Turn("user", "Hi.", False),
+        Turn("assistant", "Hello.", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "dialogue", ["  ", [], [1, 2], 7, None, [{"role": "user"}], [{"role": "cat", "content": "x"}]]
+)
+def test_anything_else_is_refused(dialogue: object):
+    with pytest.raises(ValueError, match="expected"):
+        read_turns(dialogue, complete=True)

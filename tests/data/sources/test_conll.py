@@ -1,0 +1,90 @@
+import gzip
+from pathlib import Path
+
+import pytest
+
+from lightune.common.errors import UserError
+from lightune.data.sources.read import read, read_table
+from lightune.data.sources.text_files import read_lines
+
+FOUR_COLUMNS = """-DOCSTART- -X- -X- O
+
+# sent_id = 1
+Anna NNP B-NP B-PER
+lives VBZ B-VP O
+
+# NN B-NP O
+in IN B-PP O
+New\u00a0York NNP B-NP B-LOC
+"""
+ROWS = {
+    "tokens": [["Anna", "lives"], ["#", "in", "New\u00a0York"]],
+    "ner_tags": [["B-PER", "O"], ["O", "O", "B-LOC"]],
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["x.conll", "x.bio", "x.iob2", "x.txt", "eng.testa", "x.conll.gz", "x.txt.gz"]
+)
+def test_a_file_is_known_by_its_name_or_its_first_lines(tmp_path: Path, name: str):
+    content = FOUR_COLUMNS.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read(str(tmp_path / name))["train"].to_dict() == ROWS
+
+
+def test_tabs_windows_line_ends_and_a_missing_last_line_end(tmp_path: Path):
+    file = tmp_path / "x.txt"
+    file.write_bytes(b"\xef\xbb\xbfAnna Lee\tB-PER\r\n\tO\r\n \t\r\nOslo\tB-LOC ")
+    assert read_table(file).to_dict() == {
+        "tokens": [["Anna Lee", ""], ["Oslo"]],
+        "ner_tags": [["B-PER", "O"], ["B-LOC"]],
+    }
+
+
+def test_tags_without_a_prefix_are_read_where_the_name_says_what_it_is(tmp_path: Path):
+    (tmp_path / "x.conll").write_text("Anna PER\nin O\n")
+    assert read_table(tmp_path / "x.conll")["ner_tags"][0] == ["PER", "O"]
+
+
+def test_files_of_a_folder_are_its_splits(tmp_path: Path):
+    for name in ("train.txt", "valid.txt", "test.txt"):
+        (tmp_path / name).write_text(FOUR_COLUMNS)
+    (tmp_path / "README.txt").write_text("The shared task of 2003.\n")
+    assert {split: len(rows) for split, rows in read(str(tmp_path)).items()} == {
+        "train": 2,
+        "validation": 2,
+        "test": 2,
+    }
+
+
+def test_a_file_for_each_split(tmp_path: Path):
+    for name in ("a.train", "a.dev"):
+        (tmp_path / name).write_text(FOUR_COLUMNS)
+    found = read({"train": str(tmp_path / "a.train"), "validation": str(tmp_path / "a.dev"), "test": None})
+    assert set(found) == {"train", "validation"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Anna B-PER\n\nlives\n", "line 3: 'lives' stands alone"),
+        ("Anna B-PER\nlives 7\n", "line 2: '7' is no tag"),
+        ("# a comment\n\n", "there are no sentences"),
+        ("Åse B-PER\n", "not UTF-8"),
+    ],
+)
+def test_mistakes_are_named_by_line(tmp_path: Path, content: str, said: str):
+    file = tmp_path / "x.conll"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=said) as caught:
+        read_table(file)
+    assert str(file) in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 4
+
+
+def test_plain_lines_are_still_lines(tmp_path: Path):
+    file = tmp_path / "lines.txt"
+    file.write_text("a superb film\nB-movies are fun\n")
+    assert read_lines(file) == ["a superb film", "B-movies are fun"]
+    with pytest.raises(UserError, match="cannot tell its format"):
+        read_table(file)

@@ -1,0 +1,100 @@
+"""A model keeps some of its layers, and is a plain model of its architecture then."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import save_tokenizer
+from test_export import small
+from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderModel
+
+from lightune.common.errors import UserError
+from lightune.models import fewer_layers
+from lightune.models.pretrained import PretrainedModel
+from lightune.runs.run import Run
+
+
+def test_layers_are_taken_evenly_and_the_first_and_the_last_stay():
+    assert fewer_layers.evenly(6, of=12) == [0, 2, 4, 7, 9, 11]  # DistilBERT's
+    assert fewer_layers.evenly(3, of=6) == [0, 2, 5]
+    assert fewer_layers.evenly(1, of=6) == [0]
+    assert fewer_layers.evenly(4, of=4) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert",
+        "roberta",
+        "distilbert",
+        "deberta",
+        "albert",
+        "electra",
+        "modernbert",
+        "gpt2",
+        "qwen",
+        "t5",
+        "bart",
+    ],
+)
+def test_what_is_left_is_saved_and_loaded_as_any_model(tmp_path: Path, name: str):
+    save_tokenizer(tmp_path)
+    small(name, layers=4).save_pretrained(tmp_path)
+    whole = AutoModel.from_pretrained(tmp_path).eval()
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(tmp_path), num_hidden_layers=3)
+    model = pretrained.load_model(AutoModel).eval()
+    model.save_pretrained(tmp_path / "small")
+    again = AutoModel.from_pretrained(tmp_path / "small").eval()
+    inputs = {"input_ids": torch.arange(5, 25).view(2, 10)}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = inputs["input_ids"][:, :4]
+    with torch.no_grad():
+        outputs = [one(**inputs).last_hidden_state for one in (model, again, whole)]
+    torch.testing.assert_close(outputs[0], outputs[1])
+    assert not torch.allclose(outputs[0], outputs[2])
+    assert again.config.num_hidden_layers == 3
+
+
+def test_a_model_generates_with_the_layers_that_are_left():
+    model = small("gpt2", layers=4).eval()
+    fewer_layers.keep_layers(model, 2)
+    prompt = torch.arange(5, 15).view(1, 10)
+    settings = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    cached, plain = (model.generate(prompt, use_cache=use_cache, **settings) for use_cache in (True, False))
+    assert torch.equal(cached, plain)
+
+
+def test_both_halves_of_an_encoder_used_twice(tmp_path: Path):
+    encoder, config = small("bert", layers=4), small("bert", layers=4).config
+    config.is_decoder = config.add_cross_attention = True
+    model = EncoderDecoderModel(encoder=encoder, decoder=AutoModelForCausalLM.from_config(config))
+    fewer_layers.keep_layers(model, 2)
+    model.save_pretrained(tmp_path)
+    again = EncoderDecoderModel.from_pretrained(tmp_path)
+    assert [part.config.num_hidden_layers for part in (again.encoder, again.decoder)] == [2, 2]
+    assert again.num_parameters() == model.num_parameters()
+
+
+def test_more_layers_than_there_are_is_refused():
+    with pytest.raises(UserError, match="this model has 2 layers"):
+        fewer_layers.keep_layers(small("bert"), 3)
+
+
+def test_a_run_goes_on_with_fewer_of_its_layers(
+    train_here: Callable[..., dict[str, float]], finished_run: Path, reviews: Path, tmp_path: Path
+):
+    whole = train_here("data=local", f"data.path={reviews}", "trainer.max_steps=1")
+    metrics = train_here(
+        "data=local", f"data.path={reviews}", f"model.from_run={finished_run}", "model.num_hidden_layers=1",
+        "optimizer.lr=0", "trainer.max_steps=1",
+    )  # fmt: skip
+    assert metrics["parameters/total"] < whole["parameters/total"]
+    weights, before = (
+        Run(folder).best_checkpoint()["state_dict"] for folder in (tmp_path / "run", finished_run)
+    )
+    assert not any(".layer.1." in name for name in weights)
+    layers = {name: tensor for name, tensor in weights.items() if ".layer.0." in name}
+    assert layers
+    for name, tensor in layers.items():
+        assert torch.equal(tensor, before[name]), name

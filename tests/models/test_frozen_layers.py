@@ -1,0 +1,153 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AlbertConfig,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    RobertaConfig,
+)
+
+from lightune.data.batches.frozen_states import STATES, spread
+from lightune.models import unpadded
+from lightune.models.frozen_layers import Trunk
+from lightune.models.pooling import PooledClassifier
+from lightune.tuning import fixed
+
+SIZES = {"vocab_size": 50, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+LAYERS = {"num_hidden_layers": 3, "max_position_embeddings": 40}
+CONFIGS = {
+    "bert": BertConfig(**SIZES, **LAYERS),
+    "roberta": RobertaConfig(**SIZES, **LAYERS),
+    "electra": ElectraConfig(**SIZES, **LAYERS, embedding_size=16),
+    "distilbert": DistilBertConfig(vocab_size=50, dim=32, n_heads=2, hidden_dim=64, n_layers=3),
+    "deberta": DebertaV2Config(**SIZES, **LAYERS, relative_attention=True, pos_att_type=["c2p", "p2c"]),
+    "modernbert": ModernBertConfig(**SIZES, **LAYERS, pad_token_id=0, cls_token_id=1, sep_token_id=2),
+}
+
+
+def model_of(config: AutoConfig) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def batch() -> dict[str, torch.Tensor]:
+    mask = torch.ones(3, 12, dtype=torch.long)
+    mask[1, 7:] = 0
+    return {"input_ids": torch.randint(3, 50, (3, 12)) * mask, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_states_stand_in_for_the_frozen_layers(name: str, num_layers: int):
+    model = model_of(CONFIGS[name]).eval()
+    fixed.frozen(model, num_layers=num_layers)
+    trunk = Trunk.of(model)
+    inputs = batch()
+    with torch.no_grad():
+        whole = model(**inputs).logits
+        states = trunk.states(model, inputs)
+        computed = []
+        for module in trunk.layers[0].modules():
+            if isinstance(module, torch.nn.Linear):
+                module.register_forward_hook(lambda module, *_: computed.append(module))
+        with trunk.replaced(model):
+            replaced = model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits
+        assert not computed, "a frozen layer was computed"
+        assert trunk.can_be_left_out(model, inputs)
+    torch.testing.assert_close(replaced, whole)
+
+
+@pytest.mark.parametrize("name", ["bert", "electra", "distilbert", "roberta"])
+def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
+    model = model_of(CONFIGS[name]).eval()
+    for dropout in unpadded.ATTENTION_DROPOUTS:
+        if hasattr(model.config, dropout):
+            setattr(model.config, dropout, 0.0)
+    fixed.frozen(model, num_layers=2)
+    trunk = Trunk.of(model)
+    inputs = batch()
+    mask = inputs["attention_mask"].bool()
+    with torch.no_grad():
+        padded, wanted = trunk.states(model, inputs), model(**inputs).logits
+        unpadded.skip_padding(model)
+        packed = trunk.states(model, inputs)
+        assert kernel, "the batch was packed"
+        assert trunk.can_be_left_out(model, inputs)
+        with trunk.replaced(model):
+            found = model(**inputs, **{STATES: spread(packed, mask)}).logits
+    torch.testing.assert_close(packed, padded)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_where_no_states_are_given_the_whole_model_runs():
+    model = model_of(CONFIGS["bert"]).eval()
+    fixed.frozen(model, num_layers=2)
+    trunk = Trunk.of(model)
+    inputs = batch()
+    whole = model(**inputs).logits
+    with trunk.replaced(model):
+        torch.testing.assert_close(model(**inputs).logits, whole, rtol=0, atol=0)
+    assert not any("forward" in vars(module) for module in model.modules()), "nothing is left behind"
+
+
+@pytest.mark.parametrize("embedding_size", [16, 32])
+def test_layers_that_are_shared_cannot_be_left_out(embedding_size: int):
+    """ALBERT runs one layer many times."""
+    sizes = SIZES | {"num_hidden_layers": 3, "max_position_embeddings": 40, "embedding_size": embedding_size}
+    model = model_of(AlbertConfig(**sizes)).eval()
+    fixed.frozen(model, num_layers=1)
+    with torch.no_grad():
+        assert not Trunk.of(model).can_be_left_out(model, batch())
+
+
+def test_gradients_stop_at_the_states():
+    model = model_of(CONFIGS["bert"])
+    fixed.frozen(model, num_layers=2)
+    trunk = Trunk.of(model)
+    inputs = batch()
+    with torch.no_grad():
+        states = trunk.states(model, inputs)
+    with trunk.replaced(model):
+        model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits.sum().backward()
+    moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert any("layer.2" in name for name in moved)
+    assert not any("layer.1" in name or "embeddings" in name for name in moved)
+
+
+def test_a_model_that_moves_wholly_has_no_trunk(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    assert Trunk.of(model) is None
+    fixed.frozen(model, num_layers=0)
+    assert Trunk.of(model) is None, "embeddings alone are not worth a file"
+
+
+def test_frozen_layers_with_dropout_on_are_no_trunk():
+    model = model_of(CONFIGS["bert"])
+    fixed.frozen(model, num_layers=2)
+    model.train()
+    assert Trunk.of(model) is None, "their output would differ from epoch to epoch"
+
+
+def test_a_pooled_classifier_has_the_trunk_of_its_encoder():
+    model = PooledClassifier(model_of(CONFIGS["bert"]).bert, pooling="mean")
+    fixed.frozen(model, num_layers=2)
+    assert len(Trunk.of(model).layers) == 2
+
+
+def test_the_digest_tells_weights_apart():
+    def digest(shift: float) -> str:
+        model = model_of(CONFIGS["bert"])
+        with torch.no_grad():
+            model.bert.encoder.layer[1].output.dense.weight[0, 0] += shift
+        fixed.frozen(model, num_layers=2)
+        return Trunk.of(model).digest()
+
+    assert digest(0) == digest(0)
+    assert digest(0) != digest(1e-3)

@@ -1,0 +1,212 @@
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+from lightune.common import hub
+from lightune.common.errors import UserError
+from lightune.models.pretrained import PretrainedModel
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "use_hub_or_cache", lambda: False)
+
+
+def test_the_pretrained_weights_are_kept_under_a_new_head(tiny_bert: Path):
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(tiny_bert))
+    model = pretrained.load_model(AutoModelForSequenceClassification, num_labels=3)
+    encoder = AutoModel.from_pretrained(tiny_bert)
+    assert torch.equal(
+        model.bert.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight
+    )
+    assert model.classifier.out_features == 3
+
+
+def test_a_half_precision_checkpoint_is_trained_in_float32(tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "half"
+    shutil.copytree(tiny_bert, folder)
+    AutoModel.from_pretrained(tiny_bert, dtype=torch.bfloat16).save_pretrained(folder)
+    model = PretrainedModel(pretrained_model_name_or_path=str(folder)).load_model(AutoModel)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_the_architecture_alone_needs_no_weights(tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "no weights"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "model.safetensors").unlink()
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(folder), load_weights=False)
+    assert pretrained.load_model(AutoModel).config.hidden_size == 32
+
+
+def test_a_head_of_another_size_is_made_anew_on_the_same_body(tiny_bert: Path, tmp_path: Path):
+    two = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2)
+    two.save_pretrained(tmp_path)
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(tmp_path))
+    three = pretrained.load_model(AutoModelForSequenceClassification, num_labels=3)
+    assert three.classifier.out_features == 3
+    assert torch.equal(
+        three.bert.encoder.layer[1].output.dense.weight, two.bert.encoder.layer[1].output.dense.weight
+    )
+
+
+def test_weights_that_leave_the_body_random_are_refused(tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "deeper"
+    shutil.copytree(tiny_bert, folder)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+    for auto_class in (AutoModel, AutoModelForSequenceClassification):
+        with pytest.raises(UserError, match="would stay random, the first is"):
+            PretrainedModel(pretrained_model_name_or_path=str(folder)).load_model(auto_class)
+
+
+def test_attention_dropout_is_set_and_hidden_dropout_kept(tiny_bert: Path):
+    config = PretrainedModel(
+        pretrained_model_name_or_path=str(tiny_bert), attention_dropout=0.0
+    ).load_config()
+    assert config.attention_probs_dropout_prob == 0.0
+    assert config.hidden_dropout_prob == 0.1
+
+
+def test_without_the_hub_the_message_names_the_model_and_the_ways_out(no_hub: None):
+    with pytest.raises(UserError) as caught:
+        PretrainedModel(pretrained_model_name_or_path="bert-base-uncased").load_tokenizer()
+    message = str(caught.value)
+    assert "bert-base-uncased" in message
+    assert "model.pretrained_model_name_or_path=DIR" in message
+    assert "python train.py" in message
+    assert len(message.splitlines()) <= 4
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path):
+    with pytest.raises(UserError, match="there is no folder"):
+        PretrainedModel(pretrained_model_name_or_path=str(tmp_path / "nothing")).load_tokenizer()
+
+
+def test_a_folder_without_a_model_says_what_belongs_there(tmp_path: Path):
+    with pytest.raises(UserError, match=r"no config\.json"):
+        PretrainedModel(pretrained_model_name_or_path=str(tmp_path)).load_tokenizer()
+
+
+def test_an_architecture_without_the_head_is_refused_before_its_weights_are_read(
+    tiny_bert: Path, tmp_path: Path
+):
+    folder = tmp_path / "no weights"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no AutoModelForSeq2SeqLM for it"):
+        PretrainedModel(pretrained_model_name_or_path=str(folder)).check(
+            AutoModelForSeq2SeqLM, choose="model=t5_small"
+        )
+
+
+def test_truncated_weights_are_said_to_be_so(tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "truncated"
+    shutil.copytree(tiny_bert, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="Cannot load"):
+        PretrainedModel(pretrained_model_name_or_path=str(folder)).load_model(AutoModel)
+
+
+@pytest.fixture
+def with_code(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose architecture is Python code in its folder, which makes the file ``ran`` when it runs."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(str(tmp_path / "modules"))
+    folder = tmp_path / "with code"
+    shutil.copytree(tiny_bert, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "mine"
+    config["auto_map"] = {"AutoConfig": "code.Config", "AutoModel": "code.Model"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(
+        f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        "from transformers import BertConfig, BertModel\n"
+        "class Config(BertConfig):\n    model_type = 'mine'\n"
+        "class Model(BertModel):\n    config_class = Config\n"
+    )
+    return folder
+
+
+def test_code_that_comes_with_a_model_does_not_run(with_code: Path, tmp_path: Path):
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(with_code))
+    for load in (pretrained.load_config, lambda: pretrained.load_model(AutoModel)):
+        with pytest.raises(UserError, match="brings Python code of its own") as refused:
+            load()
+        assert "model.trust_remote_code=true model.revision=COMMIT" in str(refused.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", "a" * 39, "A" * 40, "a" * 41])
+def test_code_is_trusted_at_a_commit_only(revision: str | None, with_code: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="needs a commit"):
+        PretrainedModel(
+            pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision=revision
+        )
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_that_was_read_and_named_runs(with_code: Path, tmp_path: Path):
+    pretrained = PretrainedModel(
+        pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision="a" * 40
+    )
+    pretrained.check(AutoModel, choose="")
+    assert type(pretrained.load_model(AutoModel)).__name__ == "Model"
+    pretrained.load_weights = False
+    assert type(pretrained.load_model(AutoModel)).__name__ == "Model"
+    assert (tmp_path / "ran").exists()
+
+
+class Planted:
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.made,)
+
+
+def test_weights_of_an_older_model_are_read_from_its_bin_file(tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "older"
+    shutil.copytree(tiny_bert, folder)
+    (folder / "model.safetensors").unlink()
+    weights = AutoModel.from_pretrained(tiny_bert).state_dict()
+    torch.save(weights, folder / "pytorch_model.bin")
+    model = PretrainedModel(pretrained_model_name_or_path=str(folder)).load_model(AutoModel)
+    assert torch.equal(model.state_dict()["pooler.dense.weight"], weights["pooler.dense.weight"])
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_bin_file_that_would_run_something_is_refused(whole: bool, tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "planted"
+    shutil.copytree(tiny_bert, folder)
+    planted = Planted(tmp_path / "made")
+    if whole:
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps(planted))
+    else:
+        torch.save({"embeddings.word_embeddings.weight": planted}, folder / "pytorch_model.bin")
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(folder))
+    pretrained.load_model(AutoModel)  # safetensors come first: the other file is not opened
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"pytorch_model\.bin is refused") as refused:
+        pretrained.load_model(AutoModel)
+    assert len(str(refused.value).splitlines()) <= 4
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]
+)
+def test_a_pickle_by_another_name_is_refused(name: str, tiny_bert: Path, tmp_path: Path):
+    folder = tmp_path / "planted"
+    shutil.copytree(tiny_bert, folder)
+    (folder / name).write_bytes(pickle.dumps(Planted(tmp_path / "made")))
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(folder))
+    with pytest.raises(UserError, match="Cannot load"):
+        pretrained.load_tokenizer()
+        pretrained.load_model(AutoModel)
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,78 @@
+import random
+
+import pytest
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics import BLEU, CHRF
+
+from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
+
+WORDS = ["the", "a", "man", "Dog", "runs", "with", "red", ",", ".", "!", "t-shirt", "Haus", "für"]
+
+
+def corpus(references: int, seed: int) -> tuple[list[str], list[list[str]]]:
+    """60 random texts, some empty, each with as many references."""
+    rng = random.Random(seed)
+
+    def text(least: int) -> str:
+        return " ".join(rng.choices(WORDS, k=rng.randint(least, 14)))
+
+    return [text(0) for _ in range(60)], [[text(1) for _ in range(references)] for _ in range(60)]
+
+
+def fed(metric, predictions: list[str], references: list[list[str]]):
+    for start in range(0, len(predictions), 7):
+        metric.update(predictions[start : start + 7], references[start : start + 7])
+    return metric
+
+
+@pytest.mark.parametrize("references", [1, 3])
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize(("score", "reference"), [("bleu", BLEU), ("chrf", CHRF)])
+def test_bleu_and_chrf_are_sacrebleus(score: str, reference: type, references: int, lowercase: bool):
+    for seed in range(3):
+        predictions, wanted = corpus(references, seed)
+        theirs = reference(lowercase=lowercase)
+        expected = theirs.corpus_score(predictions, [list(column) for column in zip(*wanted, strict=True)])
+        ours = fed(SacreBLEU(score=score, lowercase=lowercase), predictions, wanted)
+        assert float(ours.compute()) == pytest.approx(expected.score, abs=1e-4)
+        assert expected.score > 0.1
+        assert ours.signature() == theirs.get_signature().format()
+
+
+def test_a_varying_number_of_references_is_said_in_the_signature():
+    metric = fed(SacreBLEU(score="bleu"), ["a man", "a dog"], [["a man"], ["a dog", "the dog"]])
+    assert "nrefs:var" in metric.signature()
+    assert float(metric.compute()) >= 0
+
+
+@pytest.mark.parametrize("references", [1, 3])
+def test_rouge_is_rouge_scores_with_the_best_of_several_references(references: int):
+    predictions, wanted = corpus(references, 0)
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    scores = [scorer.score_multi(w, p) for p, w in zip(predictions, wanted, strict=True)]
+    found = fed(ROUGE(), predictions, wanted).compute()
+    for name in ("rouge1", "rouge2", "rougeL"):
+        mean = sum(score[name].fmeasure for score in scores) / len(scores)
+        assert float(found[name]) == pytest.approx(mean, abs=1e-6)
+
+
+def test_rouge_lsum_reads_a_sentence_a_line():
+    prediction, reference = "Dogs run. A man is here.", "A man is here! Dogs run."
+    lines = RougeScorer(["rougeLsum"], use_stemmer=True).score(
+        "A man is here!\nDogs run.", "Dogs run.\nA man is here."
+    )
+    found = fed(ROUGE(), [prediction], [[reference]]).compute()
+    assert float(found["rougeLsum"]) == pytest.approx(lines["rougeLsum"].fmeasure)
+    assert found["rougeLsum"] == 1
+    assert found["rougeL"] < 1
+
+
+def test_distinct_counts_across_batches():
+    texts = ["a b a b", "b c", "", "a b"]
+    assert float(fed(Distinct(n=1), texts, [[]] * 4).compute()) == pytest.approx(3 / 8)
+    assert float(fed(Distinct(n=2), texts, [[]] * 4).compute()) == pytest.approx(3 / 5)
+    assert float(fed(Distinct(n=2), texts * 5, [[]] * 20).compute()) == pytest.approx(3 / 25)
+
+
+def test_nothing_generated_is_nothing_distinct():
+    assert float(fed(Distinct(n=2), ["", "a"], [[], []]).compute()) == 0

@@ -1,0 +1,101 @@
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from test_export import small
+from transformers import AutoModelForSequenceClassification
+
+from lightune.common.errors import UserError
+from lightune.tuning.optimizer import build, num_training_steps, parameter_groups, schedule
+
+
+def test_biases_and_norms_are_not_decayed_and_nothing_is_left_out(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed, plain = parameter_groups(model)
+    assert plain["weight_decay"] == 0.0
+    assert all(
+        name.endswith("bias") or "LayerNorm" in name for name in (names[id(p)] for p in plain["params"])
+    )
+    assert not any(
+        name.endswith("bias") or "LayerNorm" in name for name in (names[id(p)] for p in decayed["params"])
+    )
+    assert len(decayed["params"]) + len(plain["params"]) == len(names)
+
+
+def test_frozen_parameters_are_not_optimised(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2)
+    model.bert.requires_grad_(False)
+    assert sum(len(group["params"]) for group in parameter_groups(model)) == 2  # the classifier's
+
+
+def scales(model: torch.nn.Module) -> dict[str, float]:
+    rates = {
+        id(parameter): group["lr_scale"]
+        for group in parameter_groups(model, layerwise_lr_decay=0.5)
+        for parameter in group["params"]
+    }
+    return {name: rates[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def test_rates_fall_from_layer_to_layer(tiny_bert: Path):
+    for name, scale in scales(AutoModelForSequenceClassification.from_pretrained(tiny_bert)).items():
+        wanted = 0.25 if "embeddings" in name else 0.5 if "layer.0." in name else 1.0
+        assert scale == wanted, name
+
+
+@pytest.mark.parametrize("name", ["gpt2", "qwen", "t5", "bart", "deberta", "modernbert"])
+def test_rates_fall_in_every_architecture(name: str):
+    found = scales(small(name))
+    lowest = [scale for weight, scale in found.items() if re.search(r"embed|wte|wpe|shared", weight)]
+    assert set(lowest) == {0.25}
+    assert {0.5, 1.0} <= set(found.values())
+
+
+def test_the_optimizer_has_the_rates_and_biases_are_still_not_decayed(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    optimizer = build(partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1), model, layerwise_lr_decay=0.5)
+    for group in optimizer.param_groups:
+        names = {name for name, p in model.named_parameters() if any(p is one for one in group["params"])}
+        assert (group["weight_decay"] == 0) == any("bias" in name or "LayerNorm" in name for name in names)
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-3, 5e-4, 2.5e-4}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_a_factor_that_is_none_is_refused(tiny_bert: Path):
+    with pytest.raises(UserError, match=r"layerwise_lr_decay=1\.5"):
+        parameter_groups(
+            AutoModelForSequenceClassification.from_pretrained(tiny_bert), layerwise_lr_decay=1.5
+        )
+
+
+def test_the_rate_warms_up_to_its_peak_and_falls_to_zero():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = schedule(optimizer, num_training_steps=10, name="linear", warmup_ratio=0.2)
+    rates = []
+    for _ in range(11):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[:3] == [0.0, 0.5, 1.0]
+    assert rates[-1] == 0.0
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "batches", "steps"),
+    [
+        ({"max_epochs": 3}, 10, 30),
+        ({"max_epochs": 3, "accumulate_grad_batches": 4}, 10, 9),  # 4 + 4 + 2 batches an epoch
+        ({"max_epochs": 3, "max_steps": 7}, 10, 7),
+        ({"max_epochs": -1, "max_steps": 70}, 10, 70),
+        ({"max_epochs": 2, "limit_train_batches": 3}, 10, 6),
+        ({"max_epochs": 2, "limit_train_batches": 0.5}, 10, 10),
+    ],
+)
+def test_steps_are_counted_from_the_trainers_settings(settings: dict, batches: int, steps: int):
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
+    assert num_training_steps(trainer, batches_per_epoch=batches) == steps

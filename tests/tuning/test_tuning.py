@@ -1,0 +1,250 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_export import small
+from test_trunk import CONFIGS
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from lightune.common.errors import UserError
+from lightune.models.pooling import PooledClassifier
+from lightune.models.pretrained import PretrainedModel
+from lightune.runs.checkpoints import read_checkpoint
+from lightune.tuning import fixed, lora, phased
+from lightune.tuning.trained_only import TrainedOnly
+
+
+def trainable(model: object) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def classifier(folder: Path) -> torch.nn.Module:
+    pretrained = PretrainedModel(pretrained_model_name_or_path=str(folder))
+    return pretrained.load_model(AutoModelForSequenceClassification, num_labels=2).train()
+
+
+def test_full_moves_every_weight(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    fixed.full(model)
+    assert len(trainable(model)) == len(list(model.parameters()))
+
+
+def test_frozen_keeps_embeddings_and_the_lowest_layers(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).train()
+    fixed.frozen(model, num_layers=1)
+    names = trainable(model)
+    assert not any("embeddings" in name or "layer.0." in name for name in names)
+    assert any("layer.1." in name for name in names)
+    assert "classifier.weight" in names
+
+
+def test_what_is_frozen_has_no_dropout(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).train()
+    fixed.frozen(model, num_layers=1)
+    assert not model.bert.encoder.layer[0].training
+    assert model.bert.encoder.layer[1].training
+
+
+def test_more_layers_than_there_are_is_refused(tiny_bert: Path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    with pytest.raises(UserError, match=r"num_layers=9: this model has 2"):
+        fixed.frozen(model, num_layers=9)
+
+
+def test_all_but_the_head_is_frozen(tiny_bert: Path):
+    model = classifier(tiny_bert)
+    fixed.frozen(model, num_layers="all")
+    assert trainable(model) == {"classifier.weight", "classifier.bias"}
+    assert not any(module.training for module in model.bert.modules())
+    assert model.dropout.training
+    model = PooledClassifier(AutoModel.from_pretrained(tiny_bert, num_labels=2), pooling="mean")
+    fixed.frozen(model, num_layers="all")
+    assert trainable(model) == {"classifier.weight", "classifier.bias"}
+
+
+def test_weights_that_the_checkpoint_lacks_belong_to_the_head(tiny_bert: Path, tmp_path: Path):
+    AutoModel.from_pretrained(tiny_bert, add_pooling_layer=False).save_pretrained(tmp_path)
+    model = classifier(tmp_path)
+    fixed.frozen(model, num_layers="all")
+    assert {name.rpartition(".")[0] for name in trainable(model)} == {"bert.pooler.dense", "classifier"}
+    assert model.bert.pooler.training
+
+
+def test_a_pattern_says_what_is_frozen(tiny_bert: Path):
+    model = classifier(tiny_bert)
+    fixed.frozen(model, num_layers=3, pattern=r"embeddings|layer\.1\.attention")
+    frozen = {name for name, _ in model.named_parameters()} - trainable(model)
+    assert all("embeddings" in name or "layer.1.attention" in name for name in frozen)
+    assert len(frozen) == 5 + 10
+    assert not any(module.training for module in model.bert.encoder.layer[1].attention.modules())
+    assert model.bert.encoder.layer[1].training
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"), [("layers", "is found in no name"), ("(", "no regular expression")]
+)
+def test_a_pattern_that_cannot_be_meant_is_refused(tiny_bert: Path, pattern: str, said: str):
+    with pytest.raises(UserError, match=said):
+        fixed.frozen(classifier(tiny_bert), num_layers=3, pattern=pattern)
+
+
+def test_bitfit_moves_biases_and_the_head(tiny_bert: Path):
+    model = classifier(tiny_bert)
+    fixed.bitfit(model)
+    biases = {name for name, _ in model.named_parameters() if name.endswith("bias")}
+    assert trainable(model) == biases | {"classifier.weight"}
+    assert all(module.training for module in model.modules())
+
+
+def test_bitfit_on_a_model_without_biases_is_refused():
+    with pytest.raises(UserError, match="T5ForConditionalGeneration has no biases"):
+        fixed.bitfit(small("t5"))
+
+
+ARCHITECTURES: dict[str, Callable[[], Any]] = {
+    **{name: lambda config=config: AutoModelForSequenceClassification.from_config(config)
+       for name, config in CONFIGS.items()},
+    **{name: lambda name=name: small(name) for name in ("gpt2", "qwen", "t5", "bart")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_nothing_is_propagated_back_into_what_is_frozen(name: str):
+    """The lowest layer that moves reads what no gradient can go back from."""
+    model = ARCHITECTURES[name]().train()
+    fixed.frozen(model, num_layers=1)
+    base = getattr(model, "base_model", model)
+    read: list[torch.Tensor] = []
+    fixed.transformer_layers(base)[1].register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+    )
+    ids = torch.randint(5, 40, (2, 7))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids
+    model(**inputs).logits.float().sum().backward()
+    assert read[0].grad_fn is None and not read[0].requires_grad
+    for part in [*fixed.embeddings(base), fixed.transformer_layers(base)[0]]:
+        assert all(parameter.grad is None for parameter in part.parameters())
+    assert any(parameter.grad is not None for parameter in fixed.transformer_layers(base)[1].parameters())
+
+
+def test_the_first_adapters_are_where_gradients_end(tiny_bert: Path):
+    model = classifier(tiny_bert)
+    lora.lora(model, r=2, alpha=4, dropout=0.1, target_modules=["query"], use_rslora=False, use_dora=False)
+    read: list[torch.Tensor] = []
+    model.bert.encoder.layer[0].register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    model(input_ids=torch.tensor([[5, 6, 7]])).logits.sum().backward()
+    assert read[0].grad_fn is None
+    with_gradient = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert with_gradient == trainable(model)
+
+
+WAYS = {
+    "lora": ["tuning=lora"],
+    "bitfit": ["tuning=bitfit"],
+    "layers": ["tuning=frozen", "tuning.num_layers=1"],
+    "all but the head": ["tuning=frozen", "tuning.num_layers=all"],
+    "pattern": ["tuning=frozen", "tuning.pattern=attention"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_frozen_weights_end_as_they_began_and_have_no_state(
+    train_here: Callable[..., dict[str, float]],
+    reviews: Path,
+    tiny_bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+):
+    whole: list[dict[str, torch.Tensor]] = []
+    cut = TrainedOnly.cut
+
+    def remember(self: TrainedOnly, checkpoint: dict[str, Any]) -> None:
+        whole.append({name: tensor.clone() for name, tensor in checkpoint["state_dict"].items()})
+        cut(self, checkpoint)
+
+    monkeypatch.setattr(TrainedOnly, "cut", remember)
+    metrics = train_here(
+        "data=local", f"data.path={reviews}", "model.pooling=null", "optimizer.lr=1e-2", "trainer.max_epochs=1",
+        *WAYS[way],
+    )  # fmt: skip
+    last = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    state = whole[-1] if whole else last["state_dict"]
+    model = classifier(tiny_bert)
+    before = {name: parameter for name, parameter in model.named_parameters() if name.startswith("bert.")}
+    after = {name.removeprefix("model.").replace(".base_layer", ""): tensor for name, tensor in state.items()}
+    same = {name for name, parameter in before.items() if torch.equal(parameter, after[name])}
+    moved = sum(before[name].numel() for name in before.keys() - same)
+    states = last["optimizer_states"][0]["state"]
+    held = sum(one["exp_avg"].numel() for one in states.values())
+    assert held == metrics["parameters/trainable"]
+    head = sum(parameter.numel() for name, parameter in model.named_parameters() if name not in before)
+    lora = sum(tensor.numel() for name, tensor in state.items() if ".lora_" in name)
+    assert moved == metrics["parameters/trainable"] - head - lora
+
+
+def test_layers_join_from_the_top(tiny_bert: Path):
+    model = classifier(tiny_bert)
+    joining = phased.gradual(model, share=0.6).phases
+    assert len(trainable(model)) == len(list(model.parameters())), "the optimizer is to know of all"
+    joining.begin(num_steps=100, world_size=1)
+
+    def at(done: float) -> set[str]:
+        joining.go_to(round(done * 100))
+        found = {name.split(".")[3] for name in trainable(model) if "layer." in name}
+        return found | {
+            name for name in ("embeddings", "classifier") if any(name in one for one in trainable(model))
+        }
+
+    assert at(0.0) == at(0.19) == {"classifier"}
+    assert not model.bert.encoder.layer[1].training
+    assert at(0.21) == at(0.39) == {"classifier", "1"}
+    assert model.bert.encoder.layer[1].training and not model.bert.encoder.layer[0].training
+    assert at(0.41) == {"classifier", "1", "0"}
+    assert at(0.6) == at(1.0) == {"classifier", "1", "0", "embeddings"}
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("way", ["gradual", "linear_probe_then_full"])
+def test_everything_has_moved_in_the_end_and_states_began_with_the_first_gradient(
+    train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, way: str
+):
+    metrics = train_here(
+        "data=local", f"data.path={reviews}", f"tuning={way}", "tuning.share=0.5", "data.batch_size=8",
+        "trainer.max_epochs=2",
+    )  # fmt: skip
+    assert metrics["parameters/trainable"] == metrics["parameters/total"]
+    states = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
+    steps = sorted({int(state["step"]) for state in states.values()})
+    # 24 steps: at 0, 4, 8 and 12 of them one joins of the head, two layers and the embeddings; or at 0 and 12
+    assert steps == ([12, 16, 20, 24] if way == "gradual" else [12, 24])
+
+
+def test_a_run_that_is_prolonged_freezes_nothing_again(start, tmp_path: Path):
+    gradual = ["tuning=gradual", "tuning.share=0.5", "trainer.max_epochs=1"]
+    assert start(tmp_path / "run", *gradual).returncode == 0
+    longer = [*gradual, "trainer.max_epochs=4", f"resume='{tmp_path / 'run'}'"]
+    assert start(tmp_path / "run", *longer).returncode == 0
+    states = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
+    steps = {int(state["step"]) for state in states.values()}
+    assert steps == {48, 46, 44, 42}, (
+        "12 steps an epoch: all had joined after 6, and none has missed one since"
+    )
+
+
+def test_nothing_to_train_is_refused(
+    train_here: Callable[..., dict[str, float]], reviews: Path, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        train_here("data=local", f"data.path={reviews}", "tuning=frozen", "tuning.pattern=.")
+    assert "nothing is left to train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", [0, 1.5])
+def test_a_share_that_is_none_is_refused(tiny_bert: Path, share: float):
+    with pytest.raises(UserError, match=r"tuning\.share"):
+        phased.gradual(classifier(tiny_bert), share=share)
