@@ -22,9 +22,9 @@ from lightune.config import (
     friendly_errors,
     given,
     guarded_command_line,
-    record,
     shown,
 )
+from lightune.sweeps.run_trial import record
 from lightune.training import plan
 
 CONF = Path(__file__).parent.resolve() / "conf"

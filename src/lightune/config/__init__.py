@@ -1,13 +1,11 @@
 """What the entry points share of Hydra: errors that help, checks before anything heavy, a run's configuration."""
 
 from lightune.config.checks import check_calls, check_checkpoints, check_made, check_pairing, check_resumed
-from lightune.config.folders import given, hydra_folder, overrides_of, run_folder, shown, started_with
+from lightune.config.folders import hydra_folder, run_folder
 from lightune.config.guard import check_composed, guarded_command_line
 from lightune.config.messages import friendly_errors
-from lightune.config.rerun import command, tuning_asked
+from lightune.config.rerun import command, given, overrides_of, shown, started_with, tuning_asked
 from lightune.config.saved import load_run_config
-from lightune.sweeps.restart import sweep_started_with
-from lightune.sweeps.run_trial import record
 
 __all__ = [
     "check_calls",
@@ -23,10 +21,8 @@ __all__ = [
     "hydra_folder",
     "load_run_config",
     "overrides_of",
-    "record",
     "run_folder",
     "shown",
     "started_with",
-    "sweep_started_with",
     "tuning_asked",
 ]

@@ -5,30 +5,10 @@ import pkgutil
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from lightune.common.bounds import Between, Count, Share
 from lightune.common.errors import UserError, nearest
-
-
-@dataclass(frozen=True)
-class Between:
-    """Bounds of a number, both allowed; stands in ``Annotated`` beside its type."""
-
-    least: float
-    most: float | None = None
-
-    def __str__(self) -> str:
-        return f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
-
-    def holds(self, value: float) -> bool:
-        return self.least <= value and (self.most is None or value <= self.most)
-
-
-Count = Annotated[int, Between(1)]
-Whole = Annotated[int, Between(0)]
-Share = Annotated[float, Between(0, 1)]
-Seed = Annotated[int, Between(0, 2**32 - 1)]
 
 FRAME: dict[str, Any] = {
     "layerwise_lr_decay": Share | None,

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
 from lightune.config.checks import check_calls
-from lightune.config.folders import not_a_run
+from lightune.config.rerun import not_a_run
 
 TRUSTED = "LIGHTUNE_TRUST_REMOTE_CODE"
 """Names the commit whose code a run's model may run in ``lightune`` commands."""
@@ -34,10 +34,8 @@ def load_run_config(folder: Path) -> DictConfig:
             f"Nothing was run. If you know that code: {TRUSTED}={cfg.model.revision} lightune …"
         )
     started_in = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
-    for name in (
-        "pretrained_model_name_or_path",
-        "from_run",
-    ):  # where only what was trained lies in the run's folder
+    # needed where only what was trained lies in the run's folder
+    for name in ("pretrained_model_name_or_path", "from_run"):
         cfg.model[name] = _from(started_in, cfg.model.get(name))
     cfg.data.path = _from(started_in, OmegaConf.to_container(cfg.data, resolve=True)["path"])  # type: ignore[call-overload,index]
     return cfg

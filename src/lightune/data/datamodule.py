@@ -11,8 +11,8 @@ from datasets import Dataset
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from lightune.common.bounds import Count, Seed, Whole
 from lightune.common.errors import UserError, about, listed
-from lightune.config.options import Count, Seed, Whole
 from lightune.data import health, splits
 from lightune.data.batches.frozen_states import TrunkStates, WithTrunkStates, collate
 from lightune.data.batches.padding import rounded

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from lightune.data.batches.frozen_states import STATES, spread
-from lightune.tuning.fixed import embeddings, transformer_layers
+from lightune.models.layers import embeddings, transformer_layers
 
 
 class Trunk:

@@ -2,15 +2,15 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
@@ -19,12 +19,11 @@ from transformers import (
 )
 
 from lightune.common import hub, package_index
+from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, did_you_mean
-from lightune.config.options import Count, Share
 from lightune.models.fewer_layers import keep_layers
-from lightune.models.weights import check_weights
-from lightune.runs.checkpoints import not_plain
-from lightune.runs.run import Run
+from lightune.models.layers import ATTENTION_DROPOUTS, reads_left_to_right
+from lightune.models.weights import check_weights, not_plain
 
 NEW = re.compile("pooler|crossattention|qa_outputs|classif")
 """Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
@@ -36,9 +35,6 @@ TOLD = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
 
 FILES = {"AutoConfig": "config.json", "AutoTokenizer": "tokenizer.json and tokenizer_config.json"}
 
-ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
-"""What configurations call the dropout of attention weights."""
-
 
 class PretrainedModel:
     """Where θ comes from.
@@ -46,7 +42,6 @@ class PretrainedModel:
     Args:
         pretrained_model_name_or_path: a name on the Hub, a local folder in the Hub's layout, or
             ``embedded:all-MiniLM-L6-v2``.
-        from_run: a finished run's folder, whose best weights are gone on from.
         revision: branch, tag or commit on the Hub.
         trust_remote_code: whether Python code that comes with the model may run. ``revision`` must be the commit
             that was read then; for a local folder that is a record, nothing is compared with it.
@@ -54,6 +49,7 @@ class PretrainedModel:
             classification head.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
         num_hidden_layers: keeps so many of the layers, see :func:`lightune.models.fewer_layers.keep_layers`; None: all.
+        state_dict: returns the weights, in place of those beside the configuration.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
 
     Raises:
@@ -64,16 +60,15 @@ class PretrainedModel:
         self,
         *,
         pretrained_model_name_or_path: str,
-        from_run: str | None = None,
         revision: str | None = None,
         trust_remote_code: bool = False,
         pooling: Literal["mean", "cls"] | None = None,
         attention_dropout: Share | None = None,
         num_hidden_layers: Count | None = None,
+        state_dict: Callable[[], dict[str, Tensor]] | None = None,
         load_weights: bool = True,
     ) -> None:
-        self.run = Run(Path(from_run).expanduser()) if from_run is not None else None
-        self.name = str(self.run.model) if self.run is not None else pretrained_model_name_or_path
+        self.name = pretrained_model_name_or_path
         self.revision = revision
         if trust_remote_code and not COMMIT.fullmatch(revision or ""):
             raise UserError(
@@ -88,6 +83,7 @@ class PretrainedModel:
         self.pooling = pooling
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
+        self.state_dict = state_dict
         self.load_weights = load_weights
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
@@ -127,11 +123,8 @@ class PretrainedModel:
         Raises:
             UserError: they are not.
         """
-        if self.run is not None:
-            self.run.check_best()
-            return
         folder = Path(package_index.resolve(self.name)).expanduser()
-        if folder.is_dir():
+        if self.state_dict is None and folder.is_dir():
             check_weights(folder)
 
     def load_config(self, **head: Any) -> PreTrainedConfig:
@@ -196,12 +189,12 @@ class PretrainedModel:
             "ignore_mismatched_sizes": True,  # a head of another size is made anew
             "output_loading_info": True,
         }
-        if self.run is not None:
+        if self.state_dict is not None:
             if type(config) not in auto_class._model_mapping:
                 self._from_config(auto_class, config)  # registers the class that came with the model
             kinds = auto_class._model_mapping[type(config)]
             model_class = kinds[0] if isinstance(kinds, tuple) else kinds
-            model, loaded = model_class.from_pretrained(None, state_dict=self.run.model_weights(), **settings)
+            model, loaded = model_class.from_pretrained(None, state_dict=self.state_dict(), **settings)
             self._restore_generation_config(model)
         else:
             model, loaded = self._load(auto_class, **settings)
@@ -243,11 +236,6 @@ class PretrainedModel:
 
     def _load(self, auto_class: Any, **kwargs: Any) -> Any:
         name = self.name
-        if self.run is not None and not self.run.model.is_dir():
-            raise UserError(
-                f"model.from_run: {self.run.folder} is not the folder of a run: it holds no model/.\n"
-                "Name a folder such as outputs/imdb-bert/2026-01-31_12-00-00-000000."
-            )
         source = package_index.resolve(name)
         folder = Path(source).expanduser()
         local = folder.is_dir()
@@ -293,16 +281,6 @@ class PretrainedModel:
                 f"Cannot load the model {name}: {reason}.\n"
                 + hub.WAYS_OUT.format(option="model.pretrained_model_name_or_path")
             ) from error
-
-
-def reads_left_to_right(config: PreTrainedConfig) -> bool:
-    """Tell models such as GPT-2 from encoders, which fill masks, and from encoder-decoders."""
-    kind = type(config)
-    return (
-        kind in AutoModelForCausalLM._model_mapping
-        and kind not in AutoModelForMaskedLM._model_mapping
-        and not config.is_encoder_decoder
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lightune.models.pretrained import ATTENTION_DROPOUTS
+from lightune.models.layers import ATTENTION_DROPOUTS
 
 NAME = "varlen"  # of the attention; one with "flash" in it makes transformers look for the package flash-attn
 COUNTED_BY_COLUMN = {"albert", "bert", "distilbert", "electra", "modernbert"}

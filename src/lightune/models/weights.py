@@ -1,14 +1,16 @@
 """Whether files of weights are whole, by their first bytes and their size: before data is tokenized for them."""
 
 import json
+import pickle
+import re
 from pathlib import Path
 
 from lightune.common.errors import UserError
+from lightune.common.files import LFS
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 MOST = 100_000_000  # bytes of a header, as safetensors itself has it
-LFS = b"version https://git-lfs"  # with which a pointer begins that stands for a file
 
 
 def check_weights(folder: Path) -> None:
@@ -68,3 +70,17 @@ def _check_size(file: Path) -> None:
 
 def _damaged(file: Path, why: str) -> UserError:
     return UserError(f"{file} is damaged: {why}.\nCopy or download it anew.")
+
+
+def not_plain(path: Path | str, error: pickle.UnpicklingError) -> str:
+    """Say why a file of weights was refused. PyTorch's own words advise to read it without a check."""
+    called = re.search(r"GLOBAL ([\w.]+\w)", str(error))
+    what = (
+        f"reading it would call {called.group(1)}"
+        if called
+        else "it is damaged, or reading it could run code"
+    )
+    return (
+        f"{path} is refused: {what}. Nothing was run.\n"
+        "Expected tensors and plain values only. If you do not know who made this file, delete it."
+    )

@@ -3,7 +3,6 @@
 import errno
 import os
 import pickle
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from lightune.common.errors import UserError
+from lightune.models.weights import not_plain
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -72,20 +72,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "it ends too early"
         raise UserError(f"{path} cannot be loaded: {reason}") from error
     return checkpoint
-
-
-def not_plain(path: Path | str, error: pickle.UnpicklingError) -> str:
-    """Say why a file of weights was refused. PyTorch's own words advise to read it without a check."""
-    called = re.search(r"GLOBAL ([\w.]+\w)", str(error))
-    what = (
-        f"reading it would call {called.group(1)}"
-        if called
-        else "it is damaged, or reading it could run code"
-    )
-    return (
-        f"{path} is refused: {what}. Nothing was run.\n"
-        "Expected tensors and plain values only. If you do not know who made this file, delete it."
-    )
 
 
 def newest_loadable(paths: Iterable[Path]) -> tuple[Path | None, list[str]]:

@@ -8,20 +8,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.common.files import whole
 from lightune.runs.checkpoints import newest_loadable, read_checkpoint
 from lightune.sweeps.trial import is_trial
-from lightune.tuning import trained_only
-
-if TYPE_CHECKING:
-    from lightune.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -149,38 +144,17 @@ class Run:
             head["id2label"] = {int(index): name for index, name in head["id2label"].items()}
         return head
 
-    def load_weights(self, task: "Task", checkpoint: dict[str, Any]) -> None:
-        """Fill a task with a checkpoint's weights.
+    def check_model(self) -> None:
+        """Look for the tokenizer and the model's configuration.
 
         Raises:
-            UserError: they do not fit.
+            UserError: they are not there.
         """
-        try:
-            task.on_load_checkpoint(checkpoint)
-            task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading)
-        except RuntimeError as error:
-            raise UserError(f"{self.best} cannot be loaded: {str(error).splitlines()[0][:200]}") from error
-
-    def model_weights(self) -> dict[str, Tensor]:
-        """Return the best checkpoint's weights by the names that transformers gives them, adapters merged.
-
-        Raises:
-            UserError: there is no such checkpoint, or it cannot be read.
-        """
-        checkpoint = self.best_checkpoint()
-        weights: dict[str, Tensor] = checkpoint["state_dict"]
-        if trained_only.KEY in checkpoint:
-            from lightune.runs.load import merged_weights  # it needs this module
-
-            weights = merged_weights(self.folder)
-        state = {
-            name.removeprefix("model."): tensor
-            for name, tensor in weights.items()
-            if name.startswith("model.")
-        }
-        if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
-            state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
-        return state
+        if not self.model.is_dir():
+            raise UserError(
+                f"model.from_run: {self.folder} is not the folder of a run: it holds no model/.\n"
+                "Name a folder such as outputs/imdb-bert/2026-01-31_12-00-00-000000."
+            )
 
     def check_best(self) -> None:
         """Look for the best checkpoint.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lightune.common.bounds import Between
 from lightune.common.errors import PrunedError
-from lightune.config.options import Between
 from lightune.sweeps.search import DIRECTIONS, make_pruner, name_of_study, open_storage
 from lightune.sweeps.trial import is_trial, read_trial, sweep_of
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from lightune.common.bounds import Between
 from lightune.common.errors import UserError, nearest
-from lightune.config.options import Between
 
 if TYPE_CHECKING:
     import optuna

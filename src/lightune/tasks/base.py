@@ -17,7 +17,7 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.models.sharding import shard
 from lightune.tasks.distillation import Teacher
 from lightune.tasks.held_out import HeldOut
-from lightune.tuning.fixed import Tune, check_something_moves
+from lightune.tuning.base import Tune, check_something_moves
 from lightune.tuning.optimizer import build
 from lightune.tuning.trained_only import TrainedOnly
 

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id
-from lightune.models.pretrained import PretrainedModel, reads_left_to_right
+from lightune.models.layers import reads_left_to_right
+from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, inputs
 from lightune.tasks.generation import Generation
 

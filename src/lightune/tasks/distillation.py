@@ -1,36 +1,48 @@
 """Knowledge distillation: a smaller model learns a finished run's answers beside the labels."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError, listed
-from lightune.config.options import Between, Share
 
-if TYPE_CHECKING:
-    from lightune.tasks import Task
+
+class Student(Protocol):
+    """Knows where the targets of a batch are."""
+
+    def at_targets(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return the logits of each target, (targets, classes)."""
 
 
 class Teacher:
     """A finished run that answers each training batch; no module, so that nobody trains, counts or saves it.
 
     Args:
-        task: of the run, with its best weights.
-        reads: what of a batch it reads, by name.
-        folder: of the run.
-        temperature: see :func:`load_teacher`.
-        alpha: see :func:`load_teacher`.
+        answer: returns the logits of a batch, on the device of the batch.
+        label_names: of the classes, in the order of the logits; None where the logits are over tokens.
+        problem_type: of a classification head, see :func:`soft_loss`.
+        folder: of the run, for messages.
+        temperature: by which both logits are divided.
+        alpha: the teacher's share of the loss.
     """
 
     def __init__(
-        self, task: "Task", *, reads: list[str], folder: Path, temperature: float, alpha: float
+        self,
+        *,
+        answer: Callable[[dict[str, Any]], Tensor],
+        label_names: list[str] | None,
+        problem_type: str | None,
+        folder: Path,
+        temperature: float,
+        alpha: float,
     ) -> None:
-        self.task = task.eval().requires_grad_(False)
-        self.reads = {*reads, "labels"}
+        self.answer = answer
+        self.label_names = label_names
+        self.problem_type = problem_type
         self.folder = folder
         self.temperature = temperature
         self.alpha = alpha
@@ -44,10 +56,9 @@ class Teacher:
         """
         if "id2label" not in head:
             return
-        config: Any = self.task.model.config
-        names = [config.id2label[index] for index in range(config.num_labels)]
+        names = self.label_names or []
         wanted = list(head["id2label"].values())
-        kinds = getattr(config, "problem_type", None), head.get("problem_type")
+        kinds = self.problem_type, head.get("problem_type")
         if set(names) != set(wanted) or kinds[0] != kinds[1]:
             of = [f" ({kind})" if kind else "" for kind in kinds]
             raise UserError(
@@ -57,7 +68,7 @@ class Teacher:
             )
         self.order = [names.index(name) for name in wanted]
 
-    def mixed(self, loss: Tensor, logits: Tensor, *, student: "Task", batch: dict[str, Any]) -> Tensor:
+    def mixed(self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]) -> Tensor:
         """Return the student's loss of a batch with the teacher's share in it.
 
         Args:
@@ -66,81 +77,18 @@ class Teacher:
             student: knows where targets are.
             batch: what the student was given.
         """
-        if self.task.device != logits.device:
-            self.task.to(logits.device)
         with torch.no_grad():
-            answers = self.task({name: value for name, value in batch.items() if name in self.reads})
+            answers = self.answer(batch)
         if self.order is not None:
             answers = answers[..., self.order]
         classes = min(answers.shape[-1], logits.shape[-1])  # embeddings padded to a rounder number of rows
         learned = soft_loss(
             student.at_targets(logits[..., :classes].float(), batch),
             student.at_targets(answers[..., :classes].float(), batch),
-            problem_type=getattr(student, "problem_type", None),
+            problem_type=self.problem_type,
             temperature=self.temperature,
         )
         return self.alpha * learned + (1 - self.alpha) * loss
-
-
-def load_teacher(
-    *,
-    teacher: str | None,
-    temperature: Annotated[float, Between(1)],
-    alpha: Share,
-    task_name: str,
-    max_length: int | None,
-    tokenizer: PreTrainedTokenizerBase,
-) -> Teacher | None:
-    """Load a finished run by its folder alone, whatever of it can be refused before data is read.
-
-    The student's loss becomes ``alpha * T² * KL(teacher / T || student / T) + (1 - alpha) * loss`` over logits at the
-    targets. Source: Hinton, Vinyals and Dean (2015), Distilling the Knowledge in a Neural Network.
-
-    Args:
-        teacher: the folder; None: no distillation.
-        temperature: T, by which both logits are divided. T² keeps the size of the gradient.
-        alpha: the teacher's share of the loss.
-        task_name: the student's.
-        max_length: tokens a text has at most, where the task bounds them.
-        tokenizer: the student's. The teacher is given the student's token ids, so it must mean the same by them.
-
-    Raises:
-        UserError: it is not the folder of a finished run, or that run has another task or tokenizer, or reads less.
-    """
-    if teacher is None:
-        return None
-    from lightune.runs.load import rebuild  # it needs the tasks, which need this module
-
-    folder = Path(teacher).expanduser()
-    with torch.random.fork_rng(devices=[]):  # the student starts as it would without a teacher
-        cfg, task, preprocessor = rebuild(folder)
-    if cfg.task_name != task_name:
-        raise UserError(
-            f"distill.teacher={folder} was trained for task={cfg.task_name}, not task={task_name}.\n"
-            "Name a run of the same task."
-        )
-    its_own: PreTrainedTokenizerBase = preprocessor.tokenizer  # type: ignore[attr-defined]
-    if its_own.get_vocab() != tokenizer.get_vocab():
-        raise UserError(
-            f"distill.teacher={folder} has another tokenizer than the student, and is given the student's token ids.\n"
-            f"The teacher's: {len(its_own):,} tokens, of {cfg.model.pretrained_model_name_or_path}\n"
-            f"The student's: {len(tokenizer):,} tokens, of {tokenizer.name_or_path}\n"
-            "Choose two models with one vocabulary, such as bert and distilbert; or model.from_run with fewer layers."
-        )
-    segments = {"token_type_ids"} & {*its_own.model_input_names} - {*tokenizer.model_input_names}
-    if segments and len(preprocessor.input_columns) > 1:
-        raise UserError(
-            f"distill.teacher={folder} reads which text of a pair a token belongs to, and the student's tokenizer does not say it.\n"
-            "Choose a student that reads token_type_ids, such as bert or minilm."
-        )
-    positions = getattr(task.model.config, "max_position_embeddings", None)
-    longest = min(max_length or 0, tokenizer.model_max_length)
-    if positions is not None and longest > positions:
-        raise UserError(
-            f"distill.teacher={folder} reads {positions} tokens, and data.max_length is {longest}.\n"
-            f"Lower it: data.max_length={positions}"
-        )
-    return Teacher(task, reads=its_own.model_input_names, folder=folder, temperature=temperature, alpha=alpha)
 
 
 def soft_loss(student: Tensor, teacher: Tensor, *, problem_type: str | None, temperature: float) -> Tensor:

@@ -15,7 +15,7 @@ from lightune.common.errors import UserError, nearest
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Example, Row, Task, cross_entropy, row_losses
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
-from lightune.tuning.fixed import Tune
+from lightune.tuning.base import Tune
 
 METRICS: dict[str, Callable[[bool], Metric]] = {
     "bleu": lambda lowercase: SacreBLEU(score="bleu", lowercase=lowercase),

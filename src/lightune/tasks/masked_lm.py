@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM
 
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Task, cross_entropy
-from lightune.tuning.fixed import Tune
+from lightune.tuning.base import Tune
 
 BEST = 5  # tokens offered for a mask
 

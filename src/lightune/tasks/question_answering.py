@@ -11,11 +11,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from transformers import AutoModelForQuestionAnswering
 
-from lightune.config.options import Count
+from lightune.common.bounds import Count
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Row, Task, cross_entropy, inputs, row_losses
 from lightune.tasks.metrics.squad import SquadScore, kind_of_error
-from lightune.tuning.fixed import Tune
+from lightune.tuning.base import Tune
 
 Candidate = dict[str, Any]
 

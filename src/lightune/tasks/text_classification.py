@@ -32,7 +32,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Row, Task, row_losses
-from lightune.tuning.fixed import Tune
+from lightune.tuning.base import Tune
 
 
 class Pearson(PearsonCorrCoef):

@@ -13,7 +13,7 @@ from lightune.common.tags import entity_types, spans
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Row, Task, cross_entropy, row_losses
 from lightune.tasks.metrics.entities import EntityScore
-from lightune.tuning.fixed import Tune
+from lightune.tuning.base import Tune
 
 
 class TokenClassification(Task):

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from lightune.data import DataModule
 from lightune.models import precision
 from lightune.runs.checkpoints import CheckpointIO
+from lightune.runs.load import pretrained_model
 from lightune.tasks import Task
 
 
@@ -29,7 +30,7 @@ def build(cfg: DictConfig) -> Parts:
     Raises:
         UserError: model, data and task do not fit, or one cannot be read.
     """
-    pretrained = instantiate(cfg.model, _convert_="all")
+    pretrained = pretrained_model(cfg.model)
     task_class: Any = get_class(cfg.task._target_)
     task_class.check(pretrained)
     pretrained.check_weights()

@@ -1,32 +1,21 @@
 """LoRA by the peft library, put into the layers in place: the model stays the one that transformers made."""
 
-import copy
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL_TARGETS
-from safetensors.torch import save_file
 from torch import nn
 from transformers import EncoderDecoderConfig
 from transformers.pytorch_utils import Conv1D
 
+from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, listed
-from lightune.config.options import Count, Share
-from lightune.tuning.fixed import Tuning, head
+from lightune.models.layers import head
+from lightune.tuning.base import Tuning
 
 ALL = "all-linear"
-TASK_TYPES = {
-    "ForSequenceClassification": "SEQ_CLS",
-    "ForTokenClassification": "TOKEN_CLS",
-    "ForQuestionAnswering": "QUESTION_ANS",
-    "ForCausalLM": "CAUSAL_LM",
-    "LMHeadModel": "CAUSAL_LM",
-    "ForConditionalGeneration": "SEQ_2_SEQ_LM",
-}
-"""What peft calls the tasks, by the ends of transformers' class names."""
 
 
 def lora(
@@ -110,34 +99,3 @@ def merge(model: nn.Module) -> None:
             setattr(model.get_submodule(parent), child, module.get_base_layer())
     if hasattr(model, "peft_config"):
         del model.peft_config
-
-
-def save(model: Any, folder: Path, *, base: str, revision: str | None) -> None:
-    """Write ``adapter_config.json`` and ``adapter_model.safetensors`` as peft reads them, the head among the latter.
-
-    Args:
-        model: with adapters.
-        folder: where to.
-        base: name or folder of the pretrained model.
-        revision: of it.
-    """
-    whole: set[str] = set()  # modules that peft must replace
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and ".lora_" not in name:
-            in_body = name.startswith(f"{model.base_model_prefix}.")
-            whole.add(name.rpartition(".")[0] if in_body else name.split(".")[0])
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    for name, tensor in model.state_dict().items():
-        if any(name.startswith(f"{module}.") for module in whole):
-            state[name] = tensor
-    config = copy.deepcopy(model.peft_config["default"])
-    config.base_model_name_or_path = base
-    config.revision = revision
-    config.inference_mode = True
-    config.exclude_modules = None
-    config.modules_to_save = sorted(whole) or None
-    kind = type(model).__name__
-    config.task_type = next((TASK_TYPES[end] for end in TASK_TYPES if kind.endswith(end)), None)
-    config.save_pretrained(folder)
-    tensors = {f"base_model.model.{name}": tensor.clone().contiguous() for name, tensor in state.items()}
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
+from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.config.options import Share
-from lightune.tuning.fixed import EMBEDDINGS
+from lightune.models.layers import EMBEDDINGS
 
 LAYER = re.compile(r"(.*?)\.(\d+)\.")
 """The stack and the place of a layer that a name begins with."""

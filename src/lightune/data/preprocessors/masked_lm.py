@@ -7,8 +7,8 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBase
 
+from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.config.options import Share
 from lightune.data.batches.padding import pad, pad_inputs
 from lightune.data.preprocessors.columns import check_columns, check_texts
 from lightune.data.preprocessors.lengths import check_length

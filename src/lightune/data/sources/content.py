@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lightune.common.errors import UserError
-from lightune.models.weights import LFS
+from lightune.common.files import LFS
 
 BEGINNINGS = {
     b"PAR1": ("a Parquet file", "Call it .parquet."),
