@@ -20,11 +20,11 @@ from lightune.config import (
     check_pairing,
     check_resumed,
     friendly_errors,
-    given,
     guarded_command_line,
-    shown,
+    rerun_arguments,
+    settings_and_command,
 )
-from lightune.sweeps.run_trial import record
+from lightune.sweeps.run_trial import run_as_trial
 from lightune.training import plan
 
 CONF = Path(__file__).parent.resolve() / "conf"
@@ -34,7 +34,7 @@ CONF = Path(__file__).parent.resolve() / "conf"
 def train(cfg: DictConfig) -> float:
     """Run one experiment; return the monitored metric, which a sweep may optimise."""
     with friendly_errors(CONF):
-        return record(fine_tune, cfg)
+        return run_as_trial(fine_tune, cfg)
 
 
 def fine_tune(cfg: DictConfig) -> float:
@@ -44,7 +44,7 @@ def fine_tune(cfg: DictConfig) -> float:
     check_checkpoints(cfg)
     processes.end_with_parent()
     if cfg.plan or cfg.find is not None:
-        return plan.answer(cfg, conf=CONF)
+        return plan.run(cfg, conf=CONF)
 
     # torch and transformers take seconds to import: only now that the configuration is known to be right
     import lightning
@@ -69,7 +69,7 @@ def fine_tune(cfg: DictConfig) -> float:
     devices = processes.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
     if devices * cfg.trainer.num_nodes > 1 and not processes.is_rank():
         processes.run_ranks(
-            [__file__, *given(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes
+            [__file__, *rerun_arguments(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes
         )
         return run.monitored()
     checkpoint = run.checkpoint_to_resume() if resumed else None
@@ -119,9 +119,13 @@ def fine_tune(cfg: DictConfig) -> float:
             run.write_confusion_matrix(matrix, list(task.label_names))
         if signatures := task.signatures():
             run.write_signatures(signatures)
-        report_finished(run, rows, data=data, task=task, config=shown, page=cfg.report)
+        report_finished(run, rows, data=data, task=task, config=settings_and_command, page=cfg.report)
         print_results(
-            metrics, folder=run.folder, label_names=task.label_names, matrix=matrix, asked=task.asked
+            metrics,
+            folder=run.folder,
+            label_names=task.label_names,
+            matrix=matrix,
+            predict_arguments=task.predict_arguments,
         )
     return float(metrics[cfg.monitor.metric])
 

@@ -16,7 +16,7 @@ from transformers import (
 
 from lightune.data.batches.frozen_states import STATES, spread
 from lightune.models import unpadded
-from lightune.models.frozen_layers import Trunk
+from lightune.models.frozen_layers import FrozenLayers
 from lightune.models.pooling import PooledClassifier
 from lightune.tuning import fixed
 
@@ -48,7 +48,7 @@ def batch() -> dict[str, torch.Tensor]:
 def test_states_stand_in_for_the_frozen_layers(name: str, num_layers: int):
     model = model_of(CONFIGS[name]).eval()
     fixed.frozen(model, num_layers=num_layers)
-    trunk = Trunk.of(model)
+    trunk = FrozenLayers.of(model)
     inputs = batch()
     with torch.no_grad():
         whole = model(**inputs).logits
@@ -71,12 +71,12 @@ def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
         if hasattr(model.config, dropout):
             setattr(model.config, dropout, 0.0)
     fixed.frozen(model, num_layers=2)
-    trunk = Trunk.of(model)
+    trunk = FrozenLayers.of(model)
     inputs = batch()
     mask = inputs["attention_mask"].bool()
     with torch.no_grad():
         padded, wanted = trunk.states(model, inputs), model(**inputs).logits
-        unpadded.skip_padding(model)
+        unpadded.remove_padding(model)
         packed = trunk.states(model, inputs)
         assert kernel, "the batch was packed"
         assert trunk.can_be_left_out(model, inputs)
@@ -89,7 +89,7 @@ def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
 def test_where_no_states_are_given_the_whole_model_runs():
     model = model_of(CONFIGS["bert"]).eval()
     fixed.frozen(model, num_layers=2)
-    trunk = Trunk.of(model)
+    trunk = FrozenLayers.of(model)
     inputs = batch()
     whole = model(**inputs).logits
     with trunk.replaced(model):
@@ -104,13 +104,13 @@ def test_layers_that_are_shared_cannot_be_left_out(embedding_size: int):
     model = model_of(AlbertConfig(**sizes)).eval()
     fixed.frozen(model, num_layers=1)
     with torch.no_grad():
-        assert not Trunk.of(model).can_be_left_out(model, batch())
+        assert not FrozenLayers.of(model).can_be_left_out(model, batch())
 
 
 def test_gradients_stop_at_the_states():
     model = model_of(CONFIGS["bert"])
     fixed.frozen(model, num_layers=2)
-    trunk = Trunk.of(model)
+    trunk = FrozenLayers.of(model)
     inputs = batch()
     with torch.no_grad():
         states = trunk.states(model, inputs)
@@ -123,22 +123,22 @@ def test_gradients_stop_at_the_states():
 
 def test_a_model_that_moves_wholly_has_no_trunk(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
-    assert Trunk.of(model) is None
+    assert FrozenLayers.of(model) is None
     fixed.frozen(model, num_layers=0)
-    assert Trunk.of(model) is None, "embeddings alone are not worth a file"
+    assert FrozenLayers.of(model) is None, "embeddings alone are not worth a file"
 
 
 def test_frozen_layers_with_dropout_on_are_no_trunk():
     model = model_of(CONFIGS["bert"])
     fixed.frozen(model, num_layers=2)
     model.train()
-    assert Trunk.of(model) is None, "their output would differ from epoch to epoch"
+    assert FrozenLayers.of(model) is None, "their output would differ from epoch to epoch"
 
 
 def test_a_pooled_classifier_has_the_trunk_of_its_encoder():
     model = PooledClassifier(model_of(CONFIGS["bert"]).bert, pooling="mean")
     fixed.frozen(model, num_layers=2)
-    assert len(Trunk.of(model).layers) == 2
+    assert len(FrozenLayers.of(model).layers) == 2
 
 
 def test_the_digest_tells_weights_apart():
@@ -147,7 +147,7 @@ def test_the_digest_tells_weights_apart():
         with torch.no_grad():
             model.bert.encoder.layer[1].output.dense.weight[0, 0] += shift
         fixed.frozen(model, num_layers=2)
-        return Trunk.of(model).digest()
+        return FrozenLayers.of(model).digest()
 
     assert digest(0) == digest(0)
     assert digest(0) != digest(1e-3)

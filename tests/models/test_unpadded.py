@@ -77,7 +77,7 @@ def step(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str,
 def assert_same(model: nn.Module, inputs: dict[str, Tensor]) -> None:
     """Packing changes neither logits nor gradients."""
     logits, gradients = step(model, inputs)
-    unpadded.skip_padding(model)
+    unpadded.remove_padding(model)
     packed_logits, packed_gradients = step(model, inputs)
     torch.testing.assert_close(packed_logits, logits, rtol=1e-6, atol=1e-7)
     for name, gradient in gradients.items():
@@ -110,7 +110,7 @@ def test_pooling(kernel: list[int], pooling: str):
 
 def test_no_layer_sees_padding(kernel: list[int]):
     model, seen = tiny(AutoModelForTokenClassification, "bert"), []
-    unpadded.skip_padding(model)
+    unpadded.remove_padding(model)
     for module in [model.bert.embeddings, *model.bert.encoder.layer]:
         module.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
     output = model(**batch(5, 12, 1))
@@ -134,7 +134,7 @@ def test_evaluation_packs_too(kernel: list[int]):
     model = tiny(AutoModelForSequenceClassification, "bert").eval()
     with torch.inference_mode():
         logits = model(**batch(5, 12)).logits
-        unpadded.skip_padding(model)
+        unpadded.remove_padding(model)
         torch.testing.assert_close(model(**batch(5, 12)).logits, logits)
     assert kernel == [17] * LAYERS
 
@@ -168,7 +168,7 @@ def test_models_that_do_not_fit_stay_padded(kernel: list[int], model_type: str, 
 )
 def test_calls_that_ask_for_more_stay_padded(kernel: list[int], asked: str):
     model, inputs = tiny(AutoModel, "bert"), batch(5, 12)
-    unpadded.skip_padding(model)
+    unpadded.remove_padding(model)
     if asked == "inputs_embeds":
         ids = inputs.pop("input_ids")
         model(**inputs, inputs_embeds=torch.zeros(*ids.shape, 32).double())
@@ -257,7 +257,7 @@ def test_in_mixed_precision_the_kernel_gets_what_it_takes(
 
     monkeypatch.setattr(unpadded, "varlen_attn", noted)
     model = tiny(AutoModelForTokenClassification, model_type).float()
-    unpadded.skip_padding(model)
+    unpadded.remove_padding(model)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(**batch(5, 12)).logits.float().sum().backward()
     assert len(seen) == 3 * LAYERS
@@ -303,7 +303,7 @@ def test_on_a_gpu_torchs_kernel_gives_what_padding_gives(model_type: str, mixed:
         )
 
     logits, gradients = run()
-    unpadded.skip_padding(model)
+    unpadded.remove_padding(model)
     with torch.profiler.profile() as found:
         packed_logits, packed_gradients = run()
     assert {"torch_attn::_varlen_attn", "torch_attn::_varlen_attn_backward"} <= {

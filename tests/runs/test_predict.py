@@ -13,7 +13,7 @@ from lightune.commands import predict as command
 from lightune.data.sources.stream import Rejected, Row
 from lightune.runs.load import rebuild
 from lightune.runs.predict import predict
-from lightune.runs.resumable_output import Unfinished
+from lightune.runs.resumable_output import ResumableOutput
 
 ROWS = 100
 BAD = {7: b'{"text": 5}', 30: b'{"text"', 64: b"\xff", 99: b'{"texts": "x"}'}
@@ -72,9 +72,9 @@ def test_killed_and_started_again(
 ):  # fmt: skip
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
     run(finished_run, file, "--out", whole)
-    append = Unfinished.append
+    append = ResumableOutput.append
 
-    def third_fails(self: Unfinished, labelled: list[str], rejected: list[str]) -> None:
+    def third_fails(self: ResumableOutput, labelled: list[str], rejected: list[str]) -> None:
         if self.rows == 48:
             if killed == "before the state":
                 self._files[0].write(labelled[0].encode()[:20])  # a torn line
@@ -82,7 +82,7 @@ def test_killed_and_started_again(
         append(self, labelled, rejected)
 
     with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
-        patched.setattr(Unfinished, "append", third_fails)
+        patched.setattr(ResumableOutput, "append", third_fails)
         run(finished_run, file, "--out", out)
     assert not out.exists()
     assert left_beside(out) == ["out.jsonl.part", "out.jsonl.part.json", "out.jsonl.rejected.jsonl.part"]
@@ -95,20 +95,20 @@ def test_killed_and_started_again(
 
 def test_another_input_or_run_is_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "out.jsonl"
-    first = Unfinished(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
+    first = ResumableOutput(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
     first.append(["one"], [])
     first.close()
     with pytest.raises(command.UserError, match=r"its input was a \(5 bytes\).*\nTo start anew: rm"):
-        Unfinished(out, made_of={"input": "a (6 bytes)", "checkpoint": "c"})
-    again = Unfinished(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
+        ResumableOutput(out, made_of={"input": "a (6 bytes)", "checkpoint": "c"})
+    again = ResumableOutput(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
     with pytest.raises(command.UserError, match="another process"):
-        Unfinished(out, made_of={})
+        ResumableOutput(out, made_of={})
     again.close()
     Path(f"{out}.part").write_text("")
     with pytest.raises(command.UserError, match="damaged"):
-        Unfinished(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
+        ResumableOutput(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
     Path(f"{out}.part.json").unlink()
-    anew = Unfinished(out, made_of={"input": "b", "checkpoint": "c"})
+    anew = ResumableOutput(out, made_of={"input": "b", "checkpoint": "c"})
     assert anew.rows == 0
     anew.close()
 

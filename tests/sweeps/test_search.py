@@ -16,13 +16,14 @@ QUICK = f"""
 import json, os, sys, time
 from pathlib import Path
 import hydra
-from lightune.config import friendly_errors, guarded_command_line, record
+from lightune.config import friendly_errors, guarded_command_line
+from lightune.sweeps.run_trial import run_as_trial
 from lightune.common.errors import PrunedError
 
 @hydra.main(version_base="1.3", config_path={str(ROOT / "conf")!r}, config_name="train")
 def train(cfg):
     with friendly_errors():
-        return record(quick, cfg)
+        return run_as_trial(quick, cfg)
 
 def quick(cfg):
     folder = Path(cfg.run_dir)

@@ -52,7 +52,7 @@ def write_card(
 ) -> None:
     """Write ``README.md`` into what is exported."""
     from lightune.runs.export.card import model_card
-    from lightune.runs.export.snippet import usage
+    from lightune.runs.export.snippet import snippet
 
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     base, base_model, license_name = _base(plain["model"])
@@ -78,7 +78,7 @@ def write_card(
         chosen_by=plain["monitor"]["metric"] or task.monitor[0],
         options=values,
         command=None if command is None else redact(shlex.join(["python", "train.py", *command])),
-        usage=usage(
+        snippet=snippet(
             task,
             preprocessor,
             task_name=plain["task_name"],

@@ -43,10 +43,10 @@ def _run(arguments: argparse.Namespace) -> None:
     cfg, task, preprocessor = load(arguments.run)
 
     from lightune.commands.card import write_card
-    from lightune.runs.export.hf import whole
+    from lightune.common.files import atomic_folder
 
     onnx = arguments.format == "onnx"
-    with whole(arguments.out) as folder:
+    with atomic_folder(arguments.out) as folder:
         comparison = None
         preprocessor.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
         if onnx:

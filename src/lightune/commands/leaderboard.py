@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightune.commands import Commands
 from lightune.common.errors import UserError, listed
-from lightune.common.files import whole
+from lightune.common.files import atomic_file
 
 
 def add(commands: Commands) -> None:
@@ -35,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> None:
             print(show.plain(f"again: {board.command}"))
         return
     try:
-        with whole(arguments.out) as file:
+        with atomic_file(arguments.out) as file:
             file.write(written[arguments.out.suffix](board))
     except OSError as error:
         raise UserError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightune.common.errors import UserError
-from lightune.common.files import whole
+from lightune.common.files import atomic_file
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def output(path: Path | None) -> Iterator[Callable[[str], None]]:
         yield print
         return
     try:
-        with whole(path) as file:
+        with atomic_file(path) as file:
             yield lambda line: print(line, file=file)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error

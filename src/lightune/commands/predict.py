@@ -116,11 +116,11 @@ def _to_file(
     chunks: "Chunks",
 ) -> None:
     from lightune.data.sources.stream import Row
-    from lightune.runs.resumable_output import Unfinished
+    from lightune.runs.resumable_output import ResumableOutput
     from lightune.runs.run import Run
 
     made_of = {"input": _identity(arguments.file), "checkpoint": _identity(Run(arguments.run).best)}
-    unfinished = Unfinished(arguments.out, made_of=made_of)
+    unfinished = ResumableOutput(arguments.out, made_of=made_of)
     try:
         if unfinished.rows:
             print(f"{arguments.out}: going on behind {unfinished.rows:,} rows", file=sys.stderr)

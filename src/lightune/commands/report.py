@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lightune.commands import Commands
 from lightune.commands.open_run import inference_trainer, load
 from lightune.common.errors import UserError
-from lightune.config import load_run_config, shown
+from lightune.config import load_run_config, settings_and_command
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> None:
             cfg, task, _ = load(folder)
             if not (folder / "predictions.jsonl").is_file():
                 _predict(folder, data, task, inference_trainer(cfg))
-        config, command = shown(folder)
+        config, command = settings_and_command(folder)
         found.append(read_material(folder, config=config, command=command, data=data, task=task))
         if len(runs) > 1 and not found[-1].rows:
             raise UserError(

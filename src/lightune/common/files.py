@@ -1,13 +1,17 @@
 """Files that are there whole or not at all."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from lightune.common.errors import UserError
+
 
 @contextmanager
-def whole(path: Path) -> Iterator[TextIO]:
+def atomic_file(path: Path) -> Iterator[TextIO]:
     """Open a text file beside the one that is meant, which takes its name once all is written."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -19,3 +23,24 @@ def whole(path: Path) -> Iterator[TextIO]:
 
 
 LFS = b"version https://git-lfs"  # with which a pointer begins that stands for a file
+
+
+@contextmanager
+def atomic_folder(out: Path) -> Iterator[Path]:
+    """Give a folder beside the one that is wanted, and rename it when it is filled: there is no half of a model.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    temporary = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes it private
+        temporary.rename(out)
+    except OSError as error:
+        raise UserError(f"Cannot write {out}: {error.strerror or error}.") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -4,7 +4,14 @@ from lightune.config.checks import check_calls, check_checkpoints, check_made, c
 from lightune.config.folders import hydra_folder, run_folder
 from lightune.config.guard import check_composed, guarded_command_line
 from lightune.config.messages import friendly_errors
-from lightune.config.rerun import command, given, overrides_of, shown, started_with, tuning_asked
+from lightune.config.rerun import (
+    chosen_tuning,
+    command,
+    overrides_of,
+    rerun_arguments,
+    settings_and_command,
+    started_with,
+)
 from lightune.config.saved import load_run_config
 
 __all__ = [
@@ -14,15 +21,15 @@ __all__ = [
     "check_made",
     "check_pairing",
     "check_resumed",
+    "chosen_tuning",
     "command",
     "friendly_errors",
-    "given",
     "guarded_command_line",
     "hydra_folder",
     "load_run_config",
     "overrides_of",
+    "rerun_arguments",
     "run_folder",
-    "shown",
+    "settings_and_command",
     "started_with",
-    "tuning_asked",
 ]

@@ -11,7 +11,7 @@ from lightune.common.errors import UserError
 from lightune.config.flat import flat
 
 
-def tuning_asked() -> str:
+def chosen_tuning() -> str:
     """Return the chosen option of ``conf/tuning``."""
     return str(HydraConfig.get().runtime.choices["tuning"])
 
@@ -27,7 +27,7 @@ def _name(override: str) -> str:
     return override.partition("=")[0].lstrip("+")
 
 
-def given(folder: Path) -> list[str]:
+def rerun_arguments(folder: Path) -> list[str]:
     """Return what a script must be given to run this job again, in this folder, its configuration left as it is."""
     hydra = HydraConfig.get()
     conf = next(source.path for source in hydra.runtime.config_sources if source.provider == "main")
@@ -71,7 +71,7 @@ def overrides_of(folder: Path) -> list[str] | None:
     return [one for one in overrides if not one.startswith("resume=")]
 
 
-def shown(folder: Path) -> tuple[dict[str, Any], str]:
+def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
     """Return a run's settings by their whole names, and the command that repeats it, for a person to read.
 
     What refers to another setting is left out; what refers to the environment, such as a password, is not looked up.

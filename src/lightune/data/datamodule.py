@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from lightune.common.bounds import Count, Seed, Whole
 from lightune.common.errors import UserError, about, listed
 from lightune.data import health, splits
-from lightune.data.batches.frozen_states import TrunkStates, WithTrunkStates, collate
+from lightune.data.batches.frozen_states import FrozenStates, WithFrozenStates, collate
 from lightune.data.batches.padding import rounded
 from lightune.data.batches.sampler import (
     Batch,
@@ -105,8 +105,8 @@ class DataModule(LightningDataModule):
         self.rows: dict[str, Dataset] = {}  # of each split, as the preprocessor's prepare returns them
         self.datasets: dict[str, Dataset] = {}  # the same, tokenized
         self.chosen: dict[str, list[Batch]] = {}  # of splits that are not gone through whole
-        self.told: list[str] = []  # what a person should know of the data
-        self.trunk_states: dict[str, TrunkStates] = {}  # of splits whose frozen layers have run already
+        self.warnings: list[str] = []  # what a person should know of the data
+        self.frozen_states: dict[str, FrozenStates] = {}  # of splits whose frozen layers have run already
 
     @property
     def head(self) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class DataModule(LightningDataModule):
             prepared["train"] = health.without(leaked, prepared["train"], why="held out too", path=self.path)
         strata_of = {split: self.preprocessor.strata(rows) for split, rows in prepared.items()}
         with about(self._source("train")):
-            self.told = health.tell(
+            self.warnings = health.find_problems(
                 prepared, strata=strata_of, names=list(self.head.get("id2label", {}).values())
             )
         for split, rows in prepared.items():
@@ -158,7 +158,9 @@ class DataModule(LightningDataModule):
             )
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
-        self.told += health.tell_cut(self.datasets, max_length=getattr(self.preprocessor, "max_length", 0))
+        self.warnings += health.truncation_warnings(
+            self.datasets, max_length=getattr(self.preprocessor, "max_length", 0)
+        )
 
     def _prepare(self, raw: dict[str, Dataset]) -> dict[str, Dataset]:
         """Pick the splits that the data set has, checked."""
@@ -286,8 +288,8 @@ class DataModule(LightningDataModule):
     ) -> DataLoader[dict[str, Any]]:
         dataset: Any = self.datasets[split]
         collate_fn: Any = partial(self.preprocessor.collate, few_widths=self._few_widths)
-        if split in self.trunk_states:
-            dataset = WithTrunkStates(dataset, self.trunk_states[split])
+        if split in self.frozen_states:
+            dataset = WithFrozenStates(dataset, self.frozen_states[split])
             collate_fn = partial(collate, inner=collate_fn)
         if isinstance(batches, LengthGroupedBatches) or batches is self.chosen.get("train"):
             dataset = SeededRows(dataset)

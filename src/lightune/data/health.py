@@ -49,7 +49,7 @@ def without(mask: np.ndarray, train: Dataset, *, why: str, path: object) -> Data
     return train.select(np.flatnonzero(~mask))
 
 
-def tell(
+def find_problems(
     rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], names: Sequence[str]
 ) -> list[str]:
     """Log a line for each thing that a person should know before they believe a figure, and return them.
@@ -111,7 +111,7 @@ def tell(
     return told
 
 
-def tell_cut(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
+def truncation_warnings(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
     """Log a line with how many texts of each split were longer than the model was to read, and return it, if any.
 
     Args:

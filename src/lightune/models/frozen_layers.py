@@ -15,7 +15,7 @@ from lightune.data.batches.frozen_states import STATES, spread
 from lightune.models.layers import embeddings, transformer_layers
 
 
-class Trunk:
+class FrozenLayers:
     """The embeddings and the lowest transformer layers of a model, all frozen.
 
     Args:

@@ -25,12 +25,12 @@ from lightune.models.fewer_layers import keep_layers
 from lightune.models.layers import ATTENTION_DROPOUTS, reads_left_to_right
 from lightune.models.weights import check_weights, not_plain
 
-NEW = re.compile("pooler|crossattention|qa_outputs|classif")
+HEAD_WEIGHTS = re.compile("pooler|crossattention|qa_outputs|classif")
 """Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
-TOLD = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
+LIBRARY_ERRORS = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
 """What the libraries raise with words of their own; anything else says little without its name."""
 
 FILES = {"AutoConfig": "config.json", "AutoTokenizer": "tokenizer.json and tokenizer_config.json"}
@@ -225,7 +225,9 @@ class PretrainedModel:
         prefix = f"{model.base_model_prefix}."
         body_only = not any(name.startswith(prefix) for name, _ in model.named_parameters())
         body = [
-            name for name in not_loaded if (body_only or name.startswith(prefix)) and not NEW.search(name)
+            name
+            for name in not_loaded
+            if (body_only or name.startswith(prefix)) and not HEAD_WEIGHTS.search(name)
         ]
         if body:
             raise UserError(
@@ -258,7 +260,7 @@ class PretrainedModel:
         except pickle.UnpicklingError as error:
             raise UserError(not_plain(f"{name}: pytorch_model.bin", error)) from error
         except Exception as error:  # of files that are no model's, in any way
-            if self._code["trust_remote_code"] and not isinstance(error, TOLD):
+            if self._code["trust_remote_code"] and not isinstance(error, LIBRARY_ERRORS):
                 raise  # a bug of the code that came with the model
             if "trust_remote_code" in str(error):
                 raise UserError(
@@ -284,6 +286,6 @@ class PretrainedModel:
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, TOLD):
+    if isinstance(error, LIBRARY_ERRORS):
         return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

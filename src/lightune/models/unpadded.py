@@ -39,7 +39,7 @@ class Packed(NamedTuple):
     """(batch, length)."""
 
 
-def skip_padding(model: nn.Module) -> None:
+def remove_padding(model: nn.Module) -> None:
     """Make a model compute on real tokens only, in every forward pass for which there is a kernel.
 
     Models that it does not fit stay as they are: whose architecture is not among those above, that look back only,

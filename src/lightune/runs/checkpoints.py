@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightune.common.errors import UserError
 from lightune.models.weights import not_plain
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointIO(TorchCheckpointIO):
@@ -46,7 +46,7 @@ class CheckpointIO(TorchCheckpointIO):
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):
                 raise
-            why = "the disk is full" if cause.errno in FULL else str(cause.strerror)
+            why = "the disk is full" if cause.errno in DISK_FULL else str(cause.strerror)
             raise UserError(
                 f"Cannot write {target}: {why}.\n"
                 "The checkpoints that are there stay as they were. Make room or choose another folder, then go on:\n"

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from lightune.common.errors import UserError
 
 
-class Unfinished:
+class ResumableOutput:
     """``OUT.part`` and ``OUT.rejected.jsonl.part``, and in ``OUT.part.json`` how much of them is sure.
 
     A chunk counts once both files are on the disk and the state says so; what lies behind, such as a torn line, is cut

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
-from lightune.common.files import whole
+from lightune.common.files import atomic_file
 from lightune.runs.checkpoints import newest_loadable, read_checkpoint
 from lightune.sweeps.trial import is_trial
 
@@ -186,7 +186,7 @@ class Run:
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``, whole or not at all."""
-        with whole(self.metrics) as file:
+        with atomic_file(self.metrics) as file:
             file.write(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
 
     def write_signatures(self, signatures: Mapping[str, str]) -> None:

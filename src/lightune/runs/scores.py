@@ -49,7 +49,7 @@ def print_results(
     folder: Path,
     label_names: Sequence[str],
     matrix: list[list[int]] | None,
-    asked: str,
+    predict_arguments: str,
 ) -> None:
     """Print a run's scores and what can be done with it."""
     console = Console()
@@ -66,7 +66,7 @@ def print_results(
     if (report := folder / "report.html").is_file():
         console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
     console.print(
-        f'next: lightune predict "{folder}" {asked}\n      lightune evaluate "{folder}"',
+        f'next: lightune predict "{folder}" {predict_arguments}\n      lightune evaluate "{folder}"',
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -23,7 +23,7 @@ STOPS = (130, 138, 143)
 """Exit codes of a run that was told to stop, and goes on when the sweep is started again."""
 
 
-def record(run: Callable[[DictConfig], float], cfg: DictConfig) -> float:
+def run_as_trial(run: Callable[[DictConfig], float], cfg: DictConfig) -> float:
     """Run one experiment and, where it is a sweep's trial, keep its account.
 
     In a sweep a failure is told and written down, and the sweep goes on. A trial that another process runs, or that has

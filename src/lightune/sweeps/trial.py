@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lightune.common.errors import UserError, cannot_write
-from lightune.common.files import whole
+from lightune.common.files import atomic_file
 
 ENDED = ("finished", "failed", "nan", "pruned")
 STATES = ("waiting", "running", *ENDED)
@@ -62,7 +62,7 @@ class Trial:
         del kept["folder"]
         if self.value is not None and not math.isfinite(self.value):
             kept["value"] = None  # JSON has no such number
-        with whole(self.folder / "trial.json") as file:
+        with atomic_file(self.folder / "trial.json") as file:
             file.write(json.dumps(kept, indent=2) + "\n")
 
     def is_held(self) -> bool:

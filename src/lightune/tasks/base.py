@@ -74,7 +74,7 @@ class Task(LightningModule):
     """Whether the model is an encoder that reads the same tokens of a row in each epoch, so that what its frozen layers
     make of a row can be kept."""
 
-    asked: str = '--text "…"'
+    predict_arguments: str = '--text "…"'
     """What ``lightune predict RUN`` is given."""
 
     label_names: tuple[str, ...] | list[str] = ()
@@ -97,7 +97,7 @@ class Task(LightningModule):
     ) -> None:
         super().__init__()
         self.model: Any = model.train()
-        unpadded.skip_padding(self.model)
+        unpadded.remove_padding(self.model)
         tuned = tuning(self.model)
         cpu.replace_dropout(self.model)
         self._optimizer = optimizer

@@ -58,8 +58,8 @@ class Generation(Task):
     ) -> None:
         _check_names(metrics, monitor)
         tokenizer = pretrained.load_tokenizer()
-        self.written_as = _uncased(tokenizer)
-        uncased = self.written_as is not None
+        self.normalize_text = _uncased(tokenizer)
+        uncased = self.normalize_text is not None
         model = self.load(pretrained, tokenizer)
         super().__init__(
             model=model,
@@ -110,9 +110,9 @@ class Generation(Task):
             first = Example(rows[0]["source"], predictions[0], rows[0]["references"][0])
             self.examples = [*self.examples, first]
         references = [row["references"] for row in rows]
-        if self.written_as is not None:  # the model can write nothing else
-            predictions = [self.written_as(text) for text in predictions]
-            references = [[self.written_as(text) for text in texts] for texts in references]
+        if self.normalize_text is not None:  # the model can write nothing else
+            predictions = [self.normalize_text(text) for text in predictions]
+            references = [[self.normalize_text(text) for text in texts] for texts in references]
         metrics.update(predictions, references)
         self._judged = predictions, references
 
@@ -158,7 +158,7 @@ class Generation(Task):
     def decode(self, written: Tensor) -> list[str]:
         """Return the texts of tokens, (batch, length)."""
         # an uncased vocabulary writes "it ' s ." for "it's."; others know their own spaces
-        tidy = True if self.written_as is not None else None
+        tidy = True if self.normalize_text is not None else None
         texts = self.tokenizer.batch_decode(
             written, skip_special_tokens=True, clean_up_tokenization_spaces=tidy
         )
@@ -175,7 +175,7 @@ class Generation(Task):
             for name, metric in self.test.metrics.items(keep_base=True)
             if isinstance(metric, SacreBLEU)
         }
-        if self.written_as is not None:
+        if self.normalize_text is not None:
             found["text"] = (
                 "predictions and references in lower case without accents, as this tokenizer reads"
             )

@@ -31,7 +31,7 @@ class MaskedLM(Task):
 
     language_model = True
     monitor = ("val/loss", "min")
-    asked = '--text "… [MASK] …"'
+    predict_arguments = '--text "… [MASK] …"'
 
     def __init__(
         self,

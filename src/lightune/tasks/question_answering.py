@@ -40,7 +40,7 @@ class QuestionAnswering(Task):
 
     monitor = ("val/f1", "max")
     encodes_rows = True
-    asked = '--question "…" --context "…"'
+    predict_arguments = '--question "…" --context "…"'
 
     def __init__(
         self,

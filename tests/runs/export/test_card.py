@@ -12,7 +12,7 @@ def card(**changes: object) -> ModelCard:
         "task_name": "text_classification", "base": "a/base", "base_model": "a/base", "license_name": None,
         "data": "reviews.csv", "dataset": None, "tags": [], "chosen_by": "val/accuracy", "command": "python train.py",
         "metrics": {"val/accuracy": 0.5, "test/accuracy": 0.75, "test/f1": float("nan"), "train/seconds": 3.0},
-        "options": {"seed": 0}, "usage": "print(1)", "holds": "All.", "limits": ["None."],
+        "options": {"seed": 0}, "snippet": "print(1)", "holds": "All.", "limits": ["None."],
     }  # fmt: skip
     return model_card(**(settings | changes))  # type: ignore[arg-type]
 
@@ -33,5 +33,5 @@ def test_the_front_matter_is_the_hubs(tmp_path: Path):
 
 
 def test_a_run_that_was_not_measured_has_no_scores():
-    text = str(card(metrics={}, command=None, usage=None))
+    text = str(card(metrics={}, command=None, snippet=None))
     assert "## Scores" not in text and "model-index" not in text and "```" not in text

@@ -14,7 +14,7 @@ STATES = "trunk_states"
 """The name in a batch: (batch, length, hidden size)."""
 
 
-class TrunkStates:
+class FrozenStates:
     """States in bfloat16, token by token, one row's after another's.
 
     Args:
@@ -59,10 +59,10 @@ class TrunkStates:
         return torch.from_file(str(self.path), size=size, dtype=torch.bfloat16).view(-1, self.width)
 
 
-class WithTrunkStates(torch.utils.data.Dataset[dict[str, Any]]):
+class WithFrozenStates(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows with their states beside the features."""
 
-    def __init__(self, dataset: Dataset, states: TrunkStates) -> None:
+    def __init__(self, dataset: Dataset, states: FrozenStates) -> None:
         self.dataset = dataset
         self.states = states
 

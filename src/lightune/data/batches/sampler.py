@@ -133,7 +133,7 @@ class SeededRows(Dataset[dict[str, Any]]):
         return rows
 
 
-class Borrowed(list[int]):
+class FillerRows(list[int]):
     """The number of another device's row: computed, so that all devices make as many steps, and not counted."""
 
 
@@ -157,7 +157,7 @@ class HeldOutRows(Dataset[dict[str, Any]]):
 
     def __getitems__(self, batch: list[int]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.dataset.__getitems__(list(batch))
-        return ReadRows(rows, numbers=list(batch), borrowed=isinstance(batch, Borrowed))
+        return ReadRows(rows, numbers=list(batch), borrowed=isinstance(batch, FillerRows))
 
 
 def collate_held_out(
@@ -174,7 +174,7 @@ def held_out_batches(
     """Return this device's rows, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens.
 
     Each row is counted on exactly one device. All devices have as many batches, for they may have to talk to each
-    other in each (FSDP gathers weights): where the last step has no row for one, that one's batch is :class:`Borrowed`.
+    other in each (FSDP gathers weights): where the last step has no row for one, that one's batch is :class:`FillerRows`.
     """
     order = np.argsort(lengths, kind="stable")
     if max_tokens is None:
@@ -188,7 +188,7 @@ def held_out_batches(
             if turn > starts[-1] and (turn - starts[-1] + 1) * length > max_tokens:
                 starts.append(turn)
         steps = np.split(order, np.array(starts[1:], dtype=np.int64) * world_size)
-    return [step[rank::world_size].tolist() or Borrowed(step[:1].tolist()) for step in steps]
+    return [step[rank::world_size].tolist() or FillerRows(step[:1].tolist()) for step in steps]
 
 
 def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -53,7 +53,7 @@ def model_card(
     chosen_by: str,
     options: Mapping[str, Any],
     command: str | None,
-    usage: str | None,
+    snippet: str | None,
     holds: str,
     limits: Sequence[str],
     comparison: "Comparison | None" = None,
@@ -72,7 +72,7 @@ def model_card(
         chosen_by: the figure that chose the best checkpoint.
         options: the run's settings by their names.
         command: what repeats the run.
-        usage: a script that loads the folder.
+        snippet: a script that loads the folder.
         holds: what lies in the folder, a sentence.
         limits: what it cannot do, a sentence each.
         comparison: the model before and after quantization.
@@ -114,7 +114,7 @@ def model_card(
     parts = [
         f"# {name}",
         f"`{base}`, fine-tuned for {task_name.replace('_', ' ')} on {data}. {holds}",
-        *([f"## How to load it\n\n```python\n{usage}\n```"] if usage else []),
+        *([f"## How to load it\n\n```python\n{snippet}\n```"] if snippet else []),
         *_scores(scores, chosen_by=chosen_by),
         *([_comparison(comparison)] if comparison is not None else []),
         "## How it was trained",

@@ -1,10 +1,6 @@
 """A run's best model as a folder that transformers, or peft, loads with nothing of this package at hand."""
 
 import copy
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +9,6 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from lightune.common.errors import UserError
-
-
-@contextmanager
-def whole(out: Path) -> Iterator[Path]:
-    """Give a folder beside the one that is wanted, and rename it when it is filled: there is no half of a model.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    temporary = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        temporary.rename(out)
-    except OSError as error:
-        raise UserError(f"Cannot write {out}: {error.strerror or error}.") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_loadable(model: Any) -> None:

@@ -46,7 +46,7 @@ READ_OFF = {
 }
 
 
-def usage(
+def snippet(
     task: Task, preprocessor: Any, *, task_name: str, onnx: bool = False, adapter_of: str | None = None
 ) -> str | None:
     """Return a script that loads the folder and uses the model once; None for a task of somebody's own.

@@ -10,19 +10,19 @@ from lightune.runs.report import plots
 from lightune.runs.report.blocks import Block, Matrix, Plots, Rows, Section, Table, Text
 from lightune.runs.report.figures import entity_counts, kind_of, right
 from lightune.runs.report.predictions import Row
-from lightune.runs.report.run_results import Material
+from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import reliability
 from lightune.runs.scores import MOST_LABELS
 
 SHOWN = 8  # rows of a kind
 
 
-def details(material: Material) -> Section | None:
+def details(material: RunResults) -> Section | None:
     """What a task's errors are made of."""
     if not material.rows:
         return None
     kind = kind_of(material.rows)
-    blocks_of: dict[str, Callable[[Material], list[Block]]] = {
+    blocks_of: dict[str, Callable[[RunResults], list[Block]]] = {
         "classes": _classes,
         "labels": _labels,
         "number": _number,
@@ -32,7 +32,7 @@ def details(material: Material) -> Section | None:
     return Section("Where it goes wrong", blocks_of[kind](material)) if kind in blocks_of else None
 
 
-def calibration(material: Material) -> Section | None:
+def calibration(material: RunResults) -> Section | None:
     """Whether rows of 90 % confidence are right in 90 of 100, where rows have one label each."""
     if not material.rows or kind_of(material.rows) != "classes":
         return None
@@ -50,7 +50,7 @@ def calibration(material: Material) -> Section | None:
     return Section("Calibration", [Plots([("reliability on test", plot)]), Text(text)])
 
 
-def worst(material: Material) -> Section | None:
+def worst(material: RunResults) -> Section | None:
     """Rows that are wrong with most confidence, and those it was least sure of."""
     if not material.rows:
         return None
@@ -89,7 +89,7 @@ def most_sure(wrong: list[Row]) -> list[Row]:
     return sorted(wrong, key=lambda row: -_confidence(row) if by_confidence else -row["loss"])
 
 
-def _shown(material: Material, rows: list[Row]) -> Block:
+def _shown(material: RunResults, rows: list[Row]) -> Block:
     found = []
     for row in rows:
         title = f"row {row['row'] + 1} · loss {row['loss']:.3f} · {_said(material, row)}"
@@ -121,7 +121,7 @@ def said(names: list[str], row: Row) -> str:
     return " · ".join(f"{name} {value:.3f}" for name, value in text_scores(row).items())
 
 
-def _said(material: Material, row: Row) -> str:
+def _said(material: RunResults, row: Row) -> str:
     return said(material.label_names, row)
 
 
@@ -158,7 +158,7 @@ def _margin(row: Row) -> float:
     return float(first - second)
 
 
-def _classes(material: Material) -> list[Block]:
+def _classes(material: RunResults) -> list[Block]:
     names = material.label_names
     matrix = np.zeros((len(names), len(names)), dtype=int)
     for row in material.rows:
@@ -178,18 +178,18 @@ def _classes(material: Material) -> list[Block]:
     return [*blocks, _by_name(names, hits, predicted, true)]
 
 
-def _labels(material: Material) -> list[Block]:
+def _labels(material: RunResults) -> list[Block]:
     true, predicted = (np.array([row[key] for row in material.rows]) for key in ("true", "predicted"))
     sums = (true * predicted).sum(axis=0), predicted.sum(axis=0), true.sum(axis=0)
     return [_by_name(material.label_names, *sums)]
 
 
-def _number(material: Material) -> list[Block]:
+def _number(material: RunResults) -> list[Block]:
     true, predicted = (np.array([row[key] for row in material.rows]) for key in ("true", "predicted"))
     return [Plots([("test rows", plots.scatter(true, predicted, x="true", y="predicted"))])]
 
 
-def _entities(material: Material) -> list[Block]:
+def _entities(material: RunResults) -> list[Block]:
     counts = entity_counts(material.rows)
     hits, predicted, true = np.array([found.sum(axis=0) for found in counts.values()]).reshape(-1, 3).T
     kinds: Counter[str] = Counter()
@@ -210,7 +210,7 @@ def _entities(material: Material) -> list[Block]:
     return [_by_name(list(counts), hits, predicted, true), Table(["kind of error", "entities"], rows)]
 
 
-def _answers(material: Material) -> list[Block]:
+def _answers(material: RunResults) -> list[Block]:
     kinds = Counter(row["error"] for row in material.rows)
     rows = [
         [name, f"{count:,}", f"{count / len(material.rows):.1%}", f"{_mean_f1(material.rows, name):.3f}"]

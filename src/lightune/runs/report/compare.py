@@ -10,7 +10,7 @@ from lightune.runs.report.blocks import Block, Plots, Rows, Section, Table, Text
 from lightune.runs.report.by_task import said
 from lightune.runs.report.figures import kind_of, right
 from lightune.runs.report.general import primary
-from lightune.runs.report.run_results import Material
+from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, mcnemar, paired_bootstrap, resampled
 from lightune.runs.scores import OVERALL
 
@@ -19,7 +19,7 @@ LEVEL = 0.05
 SHOWN = 5
 
 
-def compare(runs: Sequence[Material]) -> list[Section]:
+def compare(runs: Sequence[RunResults]) -> list[Section]:
     """Compare each further run with the first.
 
     Raises:
@@ -47,7 +47,7 @@ def compare(runs: Sequence[Material]) -> list[Section]:
     return [*sections, *_differing(runs)]
 
 
-def sentence(first: Material, second: Material, a: str, b: str, name: str) -> str:
+def sentence(first: RunResults, second: RunResults, a: str, b: str, name: str) -> str:
     """Say whether the second run is better than the first by more than chance."""
     difference = paired_bootstrap(first.summary(), second.summary())[name]
     p, test = difference.p, "paired bootstrap"
@@ -75,7 +75,7 @@ def sentence(first: Material, second: Material, a: str, b: str, name: str) -> st
     )
 
 
-def _check(runs: Sequence[Material]) -> None:
+def _check(runs: Sequence[RunResults]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if kind_of(first.rows) != kind_of(run.rows) or first.label_names != run.label_names:
@@ -96,7 +96,7 @@ def _check(runs: Sequence[Material]) -> None:
             )
 
 
-def _scores(runs: Sequence[Material]) -> Block:
+def _scores(runs: Sequence[RunResults]) -> Block:
     drawn = [resampled(run.summary()) for run in runs]
     differences = [paired_bootstrap(runs[0].summary(), run.summary()) for run in runs[1:]]
     rows = []
@@ -122,7 +122,7 @@ def _scores(runs: Sequence[Material]) -> Block:
     )
 
 
-def _settings(runs: Sequence[Material]) -> Section:
+def _settings(runs: Sequence[RunResults]) -> Section:
     names = sorted({name for run in runs for name in run.config})
     values = {name: [str(run.config.get(name, "")) for run in runs] for name in names}
     rows = [[name, *found] for name, found in values.items() if len(set(found)) > 1 and name != "run_dir"]
@@ -132,7 +132,7 @@ def _settings(runs: Sequence[Material]) -> Section:
     )
 
 
-def _differing(runs: Sequence[Material]) -> list[Section]:
+def _differing(runs: Sequence[RunResults]) -> list[Section]:
     ours = right(runs[0].rows)
     sections = []
     for i, run in enumerate(runs[1:], start=1):

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from lightune.runs.report import plots
 from lightune.runs.report.blocks import Block, Code, Plots, Section, Table, Text
 from lightune.runs.report.figures import kind_of
-from lightune.runs.report.run_results import Material
+from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, resampled
 from lightune.runs.scores import OVERALL
 
@@ -33,14 +33,14 @@ SHORT = (
 )
 
 
-def primary(material: Material) -> str:
+def primary(material: RunResults) -> str:
     """Return the figure that a task is judged by."""
     kind = kind_of(material.rows) if material.rows else ""
     known = [PRIMARY.get(kind, ""), "rougeL", "bleu", "chrf", "loss"]
     return next(name for name in known if f"test/{name}" in material.metrics)
 
 
-def scores(material: Material) -> Section:
+def scores(material: RunResults) -> Section:
     """Every overall figure on validation and test, with how far test rows leave it open."""
     intervals = {}
     notes: list[Block] = []
@@ -72,7 +72,7 @@ def scores(material: Material) -> Section:
     return Section("Scores", [Table(["", "val", "test", "95 % of test"], rows), *notes])
 
 
-def learning_curves(material: Material) -> Section | None:
+def learning_curves(material: RunResults) -> Section | None:
     """How loss, learning rate, the judged figure and speed went."""
     drawn: list[tuple[str, Markup]] = []
     losses = _columns(material, ["train/loss", "val/loss"])
@@ -89,7 +89,7 @@ def learning_curves(material: Material) -> Section | None:
     return Section("Learning curves", [Plots(drawn)]) if drawn else None
 
 
-def by_length(material: Material) -> Section | None:
+def by_length(material: RunResults) -> Section | None:
     """The judged figure on rows of like length."""
     name = primary(material)
     lengths = np.array([row["length"] for row in material.rows])
@@ -110,7 +110,7 @@ def by_length(material: Material) -> Section | None:
     )
 
 
-def health(material: Material) -> Section:
+def health(material: RunResults) -> Section:
     """What of the data makes figures too good or training worse."""
     data = material.data
     if data is None:
@@ -122,7 +122,7 @@ def health(material: Material) -> Section:
         [split, f"{len(found):,}", *(f"{np.quantile(found, q):,.0f}" for q in (0, 0.5, 0.95, 1))]
         for split, found in lengths.items()
     ]
-    told: Sequence[str] = data.told or ["No row repeats another or is shared by two splits; none is cut."]
+    told: Sequence[str] = data.warnings or ["No row repeats another or is shared by two splits; none is cut."]
     return Section(
         "Data",
         [
@@ -137,7 +137,7 @@ def health(material: Material) -> Section:
     )
 
 
-def how(material: Material) -> Section:
+def how(material: RunResults) -> Section:
     """The settings in short and whole, the command and where it ran."""
     config = material.config
     short = [[name, str(config[name])] for name in SHORT if config.get(name) is not None]
@@ -160,7 +160,7 @@ def how(material: Material) -> Section:
     )
 
 
-def _columns(material: Material, names: Sequence[str]) -> dict[str, plots.Curve]:
+def _columns(material: RunResults, names: Sequence[str]) -> dict[str, plots.Curve]:
     found: dict[str, plots.Curve] = {}
     for name in names:
         points = [(row["step"], row[name]) for row in material.history if name in row]

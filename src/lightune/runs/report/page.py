@@ -6,15 +6,15 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from lightune.common.files import whole
+from lightune.common.files import atomic_file
 from lightune.runs.explain import STYLE
 from lightune.runs.report import by_task, general
 from lightune.runs.report.blocks import Section
 from lightune.runs.report.compare import compare
-from lightune.runs.report.run_results import Material
+from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.why import why
 
-SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
+SECTIONS: tuple[Callable[[RunResults], Section | None], ...] = (
     general.scores,
     by_task.details,
     by_task.calibration,
@@ -27,7 +27,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
 )
 
 
-def write_page(path: Path, runs: Sequence[Material]) -> None:
+def write_page(path: Path, runs: Sequence[RunResults]) -> None:
     """Write the report of a run, or the comparison of several, whole or not at all.
 
     Raises:
@@ -42,5 +42,5 @@ def write_page(path: Path, runs: Sequence[Material]) -> None:
         loader=PackageLoader("lightune.runs.report", "."), autoescape=True, trim_blocks=True
     )
     page = environment.get_template("page.html").render(title=title, sections=sections, style=Markup(STYLE))
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(page)

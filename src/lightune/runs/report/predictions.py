@@ -13,7 +13,7 @@ import numpy as np
 from datasets import Dataset
 
 from lightune.common.errors import UserError
-from lightune.common.files import whole
+from lightune.common.files import atomic_file
 from lightune.data.health import ANSWERS
 
 Row = dict[str, Any]
@@ -42,7 +42,7 @@ def write_rows(path: Path, results: list[Row], *, rows: Dataset, lengths: np.nda
     if not results:
         return
     ids = identify(rows)
-    with whole(path) as file:
+    with atomic_file(path) as file:
         for result in results:
             number = result["row"]
             line = {"row": number, "id": ids[number], "length": int(lengths[number])} | result

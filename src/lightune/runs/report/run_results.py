@@ -21,7 +21,7 @@ ANSWERS = ("answers", "references", "target", "reply")
 
 
 @dataclass(frozen=True)
-class Material:
+class RunResults:
     """A finished run.
 
     Args:
@@ -75,7 +75,7 @@ class Material:
 
 def read_material(
     folder: Path, *, config: Mapping[str, Any], command: str, data: "DataModule | None", task: "Task | None"
-) -> Material:
+) -> RunResults:
     """Read a run's folder.
 
     Raises:
@@ -83,7 +83,7 @@ def read_material(
     """
     run = Run(folder)
     environment = folder / "environment.json"
-    return Material(
+    return RunResults(
         folder=folder,
         config=config,
         command=command,

@@ -7,12 +7,12 @@ from lightune.runs.explain import LEGEND, explain, fragment
 from lightune.runs.report.blocks import Html, Section
 from lightune.runs.report.by_task import most_sure
 from lightune.runs.report.figures import right
-from lightune.runs.report.run_results import Material
+from lightune.runs.report.run_results import RunResults
 
 SHOWN = 3  # rows: each takes fifty forward and backward passes or more
 
 
-def why(material: Material) -> Section | None:
+def why(material: RunResults) -> Section | None:
     """Words for and against answers that are wrong, and most sure of it; nothing where the model is not at hand."""
     correct = right(material.rows) if material.rows else None
     if material.task is None or material.data is None or correct is None:

@@ -1,9 +1,8 @@
 """Callbacks: what happens around training."""
 
-from lightune.sweeps.pruning import Pruning
-from lightune.training.callbacks.cache_frozen_layers import FrozenOnce
+from lightune.training.callbacks.cache_frozen_layers import CacheFrozenLayers
 from lightune.training.callbacks.epoch_log import EpochLog
-from lightune.training.callbacks.fail_fast import Trouble
+from lightune.training.callbacks.fail_fast import FailFast
 from lightune.training.callbacks.last_checkpoint import LastCheckpoint
 from lightune.training.callbacks.metrics_csv import MetricsCSV
 from lightune.training.callbacks.profile import Profile
@@ -12,14 +11,13 @@ from lightune.training.callbacks.step_seed import StepSeed
 from lightune.training.callbacks.throughput import Throughput
 
 __all__ = [
+    "CacheFrozenLayers",
     "EpochLog",
-    "FrozenOnce",
+    "FailFast",
     "LastCheckpoint",
     "MetricsCSV",
     "Profile",
     "ProgressBar",
-    "Pruning",
     "StepSeed",
     "Throughput",
-    "Trouble",
 ]

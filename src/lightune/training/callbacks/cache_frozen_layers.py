@@ -15,8 +15,8 @@ from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from lightune.data.batches.frozen_states import TrunkStates
-from lightune.models.frozen_layers import Trunk
+from lightune.data.batches.frozen_states import FrozenStates
+from lightune.models.frozen_layers import FrozenLayers
 from lightune.tasks.base import inputs
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "validation")  # test rows go once, through the whole model as it will be used
 
 
-class FrozenOnce(Callback):
+class CacheFrozenLayers(Callback):
     """Keep what frozen embeddings and lowest layers make of each row on disk; later epochs and runs read it.
 
     Nothing is kept where not even the lowest layer is frozen, where rows change from epoch to epoch (masked
@@ -40,7 +40,7 @@ class FrozenOnce(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         task: Any = pl_module
-        trunk = Trunk.of(task.model)
+        trunk = FrozenLayers.of(task.model)
         plain = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
         if trunk is None or not task.encodes_rows or not plain:
             return
@@ -58,15 +58,15 @@ class FrozenOnce(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._until_teardown.close()
-        trainer.datamodule.trunk_states = {}  # type: ignore[attr-defined]
+        trainer.datamodule.frozen_states = {}  # type: ignore[attr-defined]
 
-    def _set_up(self, trainer: Trainer, task: Any, trunk: Trunk) -> str | None:
+    def _set_up(self, trainer: Trainer, task: Any, trunk: FrozenLayers) -> str | None:
         """Write what is not there yet and have it read; return the reason where that cannot be."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         batch = trainer.strategy.batch_to_device(next(iter(data.every_row("validation")[1])))
         if not trunk.can_be_left_out(task.model, inputs(batch)):
             return f"{type(task.model).__name__} does not let them be left out"
-        found: dict[str, TrunkStates] = {}
+        found: dict[str, FrozenStates] = {}
         for split in SPLITS:
             file, loader = states_file(
                 data,
@@ -86,14 +86,14 @@ class FrozenOnce(Callback):
                     batches = map(trainer.strategy.batch_to_device, loader)
                     file.write(trunk.states(task.model, inputs(batch)) for batch in batches)
             found[split] = file
-        data.trunk_states = found
+        data.frozen_states = found
         self._until_teardown.enter_context(trunk.replaced(task.model))
         return None
 
 
 def states_file(
-    data: Any, split: str, *, trunk: Trunk, precision: str, width: int
-) -> tuple[TrunkStates, Iterable[dict[str, Any]]]:
+    data: Any, split: str, *, trunk: FrozenLayers, precision: str, width: int
+) -> tuple[FrozenStates, Iterable[dict[str, Any]]]:
     """Return where the states of a split's rows are kept, there or not yet, and the rows in the file's order."""
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "trunk"
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,4 +101,4 @@ def states_file(
     rows = data.datasets[split]
     key = [trunk.digest(), precision, torch.__version__, transformers.__version__, rows._fingerprint]
     name = sha256("\n".join(key).encode() + order.tobytes()).hexdigest()
-    return TrunkStates(folder / name, lengths=data.lengths(split), order=order, width=width), loader
+    return FrozenStates(folder / name, lengths=data.lengths(split), order=order, width=width), loader

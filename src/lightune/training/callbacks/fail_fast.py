@@ -13,7 +13,7 @@ NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", 
 SHOWN = 8  # rows of a batch
 
 
-class Trouble(Callback):
+class FailFast(Callback):
     """Stop at the first loss that is infinite or not a number, before a checkpoint is made of it; explain a lack of memory.
 
     On a GPU the loss of a step is looked at when the next has been sent on its way, so that the device need not wait.

@@ -8,14 +8,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightune.common import processes
 from lightune.common.errors import UserError
-from lightune.config import command, tuning_asked
+from lightune.config import chosen_tuning, command
 from lightune.training.plan import batch_size, learning_rate, output
-from lightune.training.plan.process import alone
+from lightune.training.plan.process import in_subprocess
 
 COMPARED = ("full", "frozen", "lora")
 
 
-def answer(cfg: DictConfig, *, conf: Path) -> float:
+def run(cfg: DictConfig, *, conf: Path) -> float:
     """Answer ``plan=true`` or ``find=…``: print it, and write it into the run's folder.
 
     Each measurement has a process of its own, for a process's memory never shrinks.
@@ -42,18 +42,18 @@ def answer(cfg: DictConfig, *, conf: Path) -> float:
         return _plan(cfg, conf=conf, folder=folder)
     if cfg.find == "lr":
         learning_rate.check_plotting()
-        found = alone("lightune.training.plan.learning_rate:test_range", _plain(cfg), folder)
+        found = in_subprocess("lightune.training.plan.learning_rate:test_range", _plain(cfg), folder)
         output.write(folder / "lr_find.json", found)
         output.print_lr(found, folder=folder, command=command(f"optimizer.lr={found['suggestion']:.1e}"))
         return float(found["suggestion"])
-    found = alone("lightune.training.plan.batch_size:find", _plain(cfg))
+    found = in_subprocess("lightune.training.plan.batch_size:find", _plain(cfg))
     output.write(folder / "batch_size.json", found)
     output.print_batch_size(found, command=command(*batch_size.overrides(found)))
     return float(found["largest"])
 
 
 def _plan(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
-    asked = tuning_asked()
+    asked = chosen_tuning()
     tunings: dict[str, Any] = {asked: cfg.tuning}
     for name in COMPARED:
         tunings.setdefault(name, OmegaConf.load(conf / "tuning" / f"{name}.yaml"))
@@ -62,7 +62,7 @@ def _plan(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
         one = cfg.copy()
         one.tuning = tuning
         try:
-            costs[name] = alone(
+            costs[name] = in_subprocess(
                 "lightune.training.plan.cost:measure",
                 _plain(one),
                 asked_at=time.time(),

@@ -44,7 +44,7 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
     import torch
 
     from lightune.common.errors import UserError
-    from lightune.training.callbacks import FrozenOnce, Trouble
+    from lightune.training.callbacks import CacheFrozenLayers, FailFast
     from lightune.training.callbacks.throughput import peak_memory_bytes
     from lightune.training.plan import setup, workload
 
@@ -61,7 +61,7 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
         data.choose(
             "train", [order[:rows].tolist()] * 4
         )  # two steps of two micro-batches: all that a step may hold
-        made = setup.callbacks(cfg, without=(FrozenOnce, Trouble))
+        made = setup.callbacks(cfg, without=(CacheFrozenLayers, FailFast))
         trainer = setup.trainer(cfg, callbacks=made, accumulate_grad_batches=2)
         try:
             trainer.fit(task, data)

@@ -13,7 +13,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from lightune.data.batches.frozen_states import STATES
-from lightune.models.frozen_layers import Trunk
+from lightune.models.frozen_layers import FrozenLayers
 from lightune.tasks.base import inputs
 from lightune.training.build import make_trainer
 from lightune.training.callbacks import Throughput
@@ -152,7 +152,7 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
 
 
 class Once(Callback):
-    """Time the frozen lowest layers alone, where their output is kept (:class:`lightune.training.callbacks.FrozenOnce`).
+    """Time the frozen lowest layers alone, where their output is kept (:class:`lightune.training.callbacks.CacheFrozenLayers`).
 
     Args:
         whole: the data with all its rows.
@@ -171,8 +171,8 @@ class Once(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         task: Any = pl_module
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        trunk = Trunk.of(task.model)
-        if trunk is None or not data.trunk_states:
+        trunk = FrozenLayers.of(task.model)
+        if trunk is None or not data.frozen_states:
             return
         self.is_used = True
         temporary, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, self.cache

@@ -39,13 +39,13 @@ def test_range(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         UserError: the loss falls nowhere.
     """
-    from lightune.training.callbacks import FrozenOnce, Trouble
+    from lightune.training.callbacks import CacheFrozenLayers, FailFast
     from lightune.training.plan import setup
 
     cfg, (_, data, task) = setup.load(config)
     test = _range_test()
     # Trouble would end what is meant to diverge; frozen layers need not be kept for a hundred steps
-    made = [*setup.callbacks(cfg, without=(FrozenOnce, Trouble)), test]
+    made = [*setup.callbacks(cfg, without=(CacheFrozenLayers, FailFast)), test]
     trainer = setup.trainer(cfg, callbacks=made, max_epochs=-1, max_steps=STEPS)
     task.num_training_steps = setup.FOREVER
     trainer.fit(task, data)

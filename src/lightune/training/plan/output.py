@@ -8,14 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lightune.common.files import whole
+from lightune.common.files import atomic_file
 
 console = Console()
 
 
 def write(file: Path, found: Mapping[str, Any]) -> None:
     """Write JSON, whole or not at all."""
-    with whole(file) as opened:
+    with atomic_file(file) as opened:
         opened.write(json.dumps(found, indent=2) + "\n")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from lightune.common.errors import UserError
 
 
-def alone(function: str, *args: Any, **kwargs: Any) -> Any:
+def in_subprocess(function: str, *args: Any, **kwargs: Any) -> Any:
     """Call a function in a new process; return what it returns.
 
     Args:
