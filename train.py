@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from lightune.common import processes
 from lightune.config import (
+    check_added,
     check_calls,
     check_checkpoints,
     check_made,
@@ -41,6 +42,7 @@ def fine_tune(cfg: DictConfig) -> float:
     """Load a pretrained model, prepare the data, fine-tune, evaluate."""
     check_pairing(cfg, data=HydraConfig.get().runtime.choices.get("data"))
     check_calls(cfg)
+    check_added(cfg)
     check_checkpoints(cfg)
     processes.end_with_parent()
     if cfg.plan or cfg.find is not None:
@@ -57,7 +59,6 @@ def fine_tune(cfg: DictConfig) -> float:
     from lightune.training import environment
     from lightune.training.build import build, make_trainer
     from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
-    from lightune.tuning.optimizer import num_training_steps
 
     quiet()
     check_made(cfg)
@@ -92,9 +93,6 @@ def fine_tune(cfg: DictConfig) -> float:
         callbacks.append(Profile(run.folder / "profile"))
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
     trainer = make_trainer(cfg, callbacks=callbacks, logger=loggers)
-    task.num_training_steps = num_training_steps(
-        trainer, batches_per_epoch=data.batches_per_epoch(world_size=trainer.world_size)
-    )
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
         run.save_head(data.head)

@@ -7,15 +7,14 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from speed import print_figures
 
 from lightune.models import cpu, precision
+from lightune.training.build import build
 from lightune.tuning.optimizer import parameter_groups
 
 CONF = Path(__file__).parent.parent.resolve() / "conf"
@@ -27,16 +26,12 @@ def main(steps: int, overrides: list[str]) -> None:
         cfg = compose("train", overrides)
     cpu.speed_up()
     transformers.set_seed(cfg.seed)
-    pretrained = instantiate(cfg.model, _convert_="all")
-    preprocessor = instantiate(cfg.preprocessor, tokenizer=pretrained.load_tokenizer(), _convert_="all")
-    data: Any = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
-    data.setup()
-    task: Any = instantiate(cfg.task, pretrained=pretrained, head=data.head, _convert_="all")
+    _, data, task = build(cfg)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     task.to(device)
     half = precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator) == "bf16-mixed"
-    optimizer = instantiate(cfg.task.optimizer)(parameter_groups(task.model))
-    scheduler = instantiate(cfg.task.scheduler)(optimizer, num_training_steps=steps)
+    optimizer = task.recipe.optimizer(parameter_groups(task.model))
+    scheduler = task.recipe.scheduler(optimizer, num_training_steps=steps)
     samples = tokens = computed = 0
     started = time.perf_counter()
     for batch in islice(data.train_dataloader(), steps):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from lightune.commands.open_run import inference_trainer, load
 from lightune.data.preprocessors.base import encode
 from lightune.runs.explain import Explanation, Word, explain
+from lightune.runs.load import make_data
 
 SHARES = (0.1, 0.2)  # of a text's words
 DRAWS = 10  # at random, whose mean stands beside the words on top
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100)
     arguments = parser.parse_args()
     cfg, task, preprocessor = load(arguments.run)
-    data: Any = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
+    data = make_data(cfg, preprocessor)
     data.setup()
     (column,) = preprocessor.input_columns
     rng = random.Random(0)

@@ -30,6 +30,7 @@ from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
 from lightune.tuning import fixed
 from lightune.tuning.optimizer import schedule
+from lightune.tuning.recipe import Recipe
 
 # fmt: off
 AWKWARD = [
@@ -91,9 +92,11 @@ class Way:
         self.task = getattr(tasks, name)(
             pretrained=pretrained,
             head=self.preprocessor.head,
-            tuning=fixed.full,
-            optimizer=partial(torch.optim.SGD, lr=0.1),
-            scheduler=partial(schedule, name="linear", warmup_ratio=0.0),
+            recipe=Recipe(
+                tuning=fixed.full,
+                optimizer=partial(torch.optim.SGD, lr=0.1),
+                scheduler=partial(schedule, name="linear", warmup_ratio=0.0),
+            ),
             **of_task,
         )
 

@@ -31,6 +31,7 @@ from lightune.runs.run import Run
 from lightune.tasks import CausalLM, Seq2Seq
 from lightune.tuning import fixed
 from lightune.tuning.optimizer import schedule
+from lightune.tuning.recipe import Recipe
 
 GREEDY = {"max_new_tokens": 6, "num_beams": 1, "do_sample": False}
 
@@ -44,9 +45,12 @@ def task(kind: type, folder: Path, **settings) -> Seq2Seq | CausalLM:
             "metrics": ["bleu", "chrf"] if kind is Seq2Seq else ["bleu", "distinct1"],
             "monitor": ["val/loss", "min"],
             "generation": GREEDY,
-            "tuning": fixed.full,
-            "optimizer": partial(torch.optim.SGD, lr=0.1),
-            "scheduler": partial(schedule, name="constant_with_warmup", warmup_ratio=0.0),
+            "recipe": Recipe(
+                tuning=fixed.full,
+                optimizer=partial(torch.optim.SGD, lr=0.1),
+                scheduler=partial(schedule, name="constant_with_warmup", warmup_ratio=0.0),
+                num_training_steps=lambda trainer: 1,
+            ),
             **settings,
         }
     )
@@ -306,7 +310,6 @@ def test_the_gradient_is_that_of_the_mean_over_all_target_tokens(
                 module.p = 0.0
             if hasattr(module, "dropout_prob"):
                 module.dropout_prob = 0.0
-        made.num_training_steps = 1
         whole = sources(16)
         for index in range(16):
             whole["labels"][index, 1 + index % 5 :] = -100

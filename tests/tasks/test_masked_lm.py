@@ -11,12 +11,13 @@ from lightune.runs.run import Run
 from lightune.tasks import MaskedLM, TextClassification
 from lightune.tuning import fixed
 from lightune.tuning.optimizer import schedule
+from lightune.tuning.recipe import Recipe
 
-SETTINGS = {
-    "tuning": fixed.full,
-    "optimizer": partial(torch.optim.AdamW, lr=1e-3),
-    "scheduler": partial(schedule, name="linear", warmup_ratio=0.1),
-}
+RECIPE = Recipe(
+    tuning=fixed.full,
+    optimizer=partial(torch.optim.AdamW, lr=1e-3),
+    scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
+)
 HEAD = {"num_labels": 2, "id2label": {0: "n", 1: "p"}, "problem_type": "single_label_classification"}
 
 
@@ -29,7 +30,7 @@ def finished(made: MaskedLM | TextClassification, folder: Path) -> Run:
 
 
 def task(pretrained: PretrainedModel, kind: type = MaskedLM, **settings):
-    made = kind(pretrained=pretrained, head={} if kind is MaskedLM else HEAD, **SETTINGS)
+    made = kind(pretrained=pretrained, head={} if kind is MaskedLM else HEAD, recipe=RECIPE)
     made.pretrained_tokenizer = pretrained.load_tokenizer()
     return made
 

@@ -12,6 +12,7 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.tasks import QuestionAnswering
 from lightune.tuning import fixed
 from lightune.tuning.optimizer import schedule
+from lightune.tuning.recipe import Recipe
 
 CONTEXT = " ".join(["the very story is a plot"] * 6 + ["superb"] + ["with a film and the plot"] * 6)
 
@@ -25,9 +26,11 @@ def task(folder: Path, **settings) -> QuestionAnswering:
             "n_best_size": 5,
             "max_answer_length": 4,
             "null_score_diff_threshold": 0.0,
-            "tuning": fixed.full,
-            "optimizer": partial(torch.optim.AdamW, lr=1e-3),
-            "scheduler": partial(schedule, name="linear", warmup_ratio=0.1),
+            "recipe": Recipe(
+                tuning=fixed.full,
+                optimizer=partial(torch.optim.AdamW, lr=1e-3),
+                scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
+            ),
             **settings,
         }
     )

@@ -21,6 +21,7 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.tasks import TextClassification
 from lightune.tuning import fixed
 from lightune.tuning.optimizer import schedule
+from lightune.tuning.recipe import Recipe
 
 NAMES = ["bad", "fair", "good"]
 
@@ -28,15 +29,16 @@ NAMES = ["bad", "fair", "good"]
 def task(
     folder: Path, names: list[str] = NAMES, problem_type: str = SINGLE, **settings
 ) -> TextClassification:
-    made = TextClassification(
+    return TextClassification(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder), **settings),
         head=Labels(names=names, problem_type=problem_type).head,
-        tuning=fixed.full,
-        optimizer=partial(torch.optim.AdamW, lr=1e-3),
-        scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
+        recipe=Recipe(
+            tuning=fixed.full,
+            optimizer=partial(torch.optim.AdamW, lr=1e-3),
+            scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
+            num_training_steps=lambda trainer: 10,
+        ),
     )
-    made.num_training_steps = 10
-    return made
 
 
 def batch(labels: list, dtype: torch.dtype = torch.int64) -> dict[str, torch.Tensor]:

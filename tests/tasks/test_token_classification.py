@@ -20,6 +20,7 @@ from lightune.runs.scores import label_table
 from lightune.tasks import TokenClassification
 from lightune.tuning import fixed
 from lightune.tuning.optimizer import schedule
+from lightune.tuning.recipe import Recipe
 
 LONG = ["good", "Anna", "film", "Lee", "story"] * 8
 ROWS = Dataset.from_dict(
@@ -46,15 +47,16 @@ def preprocessor(folder: Path) -> TokenClassificationPreprocessor:
 
 
 def task(folder: Path, head: dict[str, Any]) -> TokenClassification:
-    made = TokenClassification(
+    return TokenClassification(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder)),
         head=head,
-        tuning=fixed.full,
-        optimizer=partial(torch.optim.AdamW, lr=1e-3),
-        scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
+        recipe=Recipe(
+            tuning=fixed.full,
+            optimizer=partial(torch.optim.AdamW, lr=1e-3),
+            scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
+            num_training_steps=lambda trainer: 10,
+        ),
     )
-    made.num_training_steps = 10
-    return made
 
 
 def rows_of(made: TokenClassificationPreprocessor, *, training: bool = False) -> list[dict[str, Any]]:

@@ -34,9 +34,9 @@ def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **ch
     Raises:
         UserError: it cannot be read, or its labels are not those that the run was trained on.
     """
-    from hydra.utils import instantiate
+    from lightune.runs.load import make_data
 
-    data: DataModule = instantiate(cfg.datamodule, preprocessor=preprocessor, **changes, _convert_="all")
+    data = make_data(cfg, preprocessor, **changes)
     data.setup()
     trained_on = list(task.model.config.id2label.values())
     labels = list(data.head.get("id2label", {}).values())

@@ -3,28 +3,21 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from annotated_types import Interval
+
 
 @dataclass(frozen=True)
-class Between:
-    """Bounds of a number, both allowed; stands in ``Annotated`` beside its type."""
+class Between(Interval):
+    """Bounds of a number, both allowed; stands in ``Annotated`` beside its type, where pydantic reads it too."""
 
-    least: float
-    most: float | None = None
+    def __init__(self, least: float, most: float | None = None) -> None:
+        super().__init__(ge=least, le=most)
 
     def __str__(self) -> str:
-        return f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
-
-    def holds(self, value: float) -> bool:
-        return self.least <= value and (self.most is None or value <= self.most)
+        return f"of at least {self.ge}" if self.le is None else f"from {self.ge} to {self.le}"
 
 
 Count = Annotated[int, Between(1)]
-
-
 Whole = Annotated[int, Between(0)]
-
-
 Share = Annotated[float, Between(0, 1)]
-
-
 Seed = Annotated[int, Between(0, 2**32 - 1)]

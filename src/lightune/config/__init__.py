@@ -1,6 +1,13 @@
 """What the entry points share of Hydra: errors that help, checks before anything heavy, a run's configuration."""
 
-from lightune.config.checks import check_calls, check_checkpoints, check_made, check_pairing, check_resumed
+from lightune.config.checks import (
+    check_added,
+    check_calls,
+    check_checkpoints,
+    check_made,
+    check_pairing,
+    check_resumed,
+)
 from lightune.config.folders import hydra_folder, run_folder
 from lightune.config.guard import check_composed, guarded_command_line
 from lightune.config.messages import friendly_errors
@@ -15,6 +22,7 @@ from lightune.config.rerun import (
 from lightune.config.saved import load_run_config
 
 __all__ = [
+    "check_added",
     "check_calls",
     "check_checkpoints",
     "check_composed",

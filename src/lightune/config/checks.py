@@ -1,18 +1,20 @@
 """What a configuration asks for, looked at before anything is loaded."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import (
-    InstantiationException,
-)
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError, listed
 from lightune.config import paths
 from lightune.config.flat import flat
-from lightune.config.options import check_options
+from lightune.config.older_runs import upgraded
+from lightune.config.options import check_options, check_unread
+from lightune.config.rerun import overrides_of
 from lightune.config.targets import check_targets
 
 MAY_CHANGE = (
@@ -29,17 +31,39 @@ MAY_CHANGE = (
 )
 
 
-def check_calls(cfg: DictConfig) -> None:
+def check_calls(cfg: DictConfig, *, parts: Sequence[str] | None = None) -> None:
     """Refuse a configuration that would call what nobody allowed, write outside its folders, or give what cannot be.
 
     See :func:`lightune.config.targets.check_targets`, :func:`lightune.config.paths.check_names` and
     :func:`lightune.config.options.check_options`.
+
+    Args:
+        cfg: of a run.
+        parts: the nodes that are looked at; None: all.
     """
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    check_targets(plain)
-    paths.check_names({group: plain.get(group) for group in ("logger", "callbacks")})
     raw: Any = OmegaConf.to_container(cfg)
-    check_options(raw, plain)
+    names = [name for name in parts or raw if name in raw and not OmegaConf.is_missing(cfg, name)]
+    resolved = {
+        name: OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
+        for name in names
+    }
+    check_targets(resolved)
+    paths.check_names({group: resolved.get(group) for group in ("logger", "callbacks")})
+    check_options({name: raw[name] for name in names}, resolved)
+
+
+def check_added(cfg: DictConfig) -> None:
+    """Refuse options that nothing reads, see :func:`lightune.config.options.check_unread`."""
+    hydra = HydraConfig.get()
+    added = [
+        override.partition("=")[0].lstrip("+")
+        for override in hydra.overrides.task
+        if override.startswith("+")
+    ]
+    raw: Any = OmegaConf.to_container(cfg)
+    check_unread(
+        raw, added=[option for option in added if option.partition("@")[0] not in hydra.runtime.choices]
+    )
 
 
 def check_made(cfg: DictConfig) -> None:
@@ -120,9 +144,13 @@ def check_resumed(cfg: DictConfig, folder: Path) -> None:
     Raises:
         UserError: names the settings.
     """
-    started = OmegaConf.load(folder / ".hydra" / "config.yaml")
-    before = dict(flat(OmegaConf.to_container(started)))
+    started: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+    before = dict(flat(upgraded(started)))
     now = dict(flat(OmegaConf.to_container(cfg)))
+    given = {one.partition("=")[0].lstrip("+") for one in HydraConfig.get().overrides.task}
+    given -= {one.partition("=")[0].lstrip("+") for one in overrides_of(folder) or []}
+    # an option that the folder does not know had its default, which it has now unless it is given
+    before |= {name: value for name, value in now.items() if name not in before and name not in given}
     changed = [
         f"{name} was {before.get(name)}, is {now.get(name)}"
         for name in sorted({*before, *now})

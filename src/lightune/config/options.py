@@ -1,20 +1,28 @@
 """What an option may be: the type, and the bounds, of the argument that it becomes, held against it before it is used."""
 
-import inspect
+import json
 import pkgutil
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from lightune.common.bounds import Between, Count, Share
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from lightune.common.bounds import Between, Count, Seed, Share
 from lightune.common.errors import UserError, nearest
+from lightune.config.arguments import signature_of
+from lightune.config.flat import flat
 
 FRAME: dict[str, Any] = {
     "layerwise_lr_decay": Share | None,
+    "model.from_run": str | None,
     "plan": bool,
     "find": Literal["lr", "batch_size"] | None,
     "profile": bool,
+    "report": bool,
+    "seed": Seed,
     "resume": str | None,
     "monitor.metric": str | None,
     "monitor.mode": Literal["min", "max"] | None,
@@ -25,7 +33,13 @@ FRAME: dict[str, Any] = {
 }
 """Options that are nobody's argument, or of which Lightning's types say less than it needs: it divides by some of them."""
 
+DATA_MODULE = "lightune.data.DataModule"
+NOT_OPTIONS = {"preprocessor", "tokenizer", "seed"}
+"""What the readers of ``data`` are given besides."""
+
+REFERENCES = re.compile(r"\$\{([\w.]+)")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+CONFIG = ConfigDict(arbitrary_types_allowed=True)
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
 
@@ -52,15 +66,69 @@ def check_options(raw: dict[str, Any], resolved: dict[str, Any]) -> None:
         if target is None:
             continue
         arguments = {name: value for name, value in node.items() if not name.startswith("_")}
-        parameters, hints = _signature(target)
+        parameters, hints = signature_of(target)
         for name, given in arguments.items():
             option = _option(raw, f"{where}.{name}", given)
-            if parameters is not None and name not in parameters:
+            if parameters is not None and name not in parameters and option not in FRAME:
                 raise UserError(f"There is no option {option!r}. {nearest(name, parameters)}")
             value = _select(resolved, f"{where}.{name}")
             is_ours = str(node["_target_"]).startswith("lightune.")
             if name in hints and option not in FRAME and (is_ours or value is not None):
                 _check(option, value, hints[name])
+    data = resolved.get("data", {})
+    for target in _readers_of_data(raw):
+        for name, hint in signature_of(target)[1].items():
+            if name in data:
+                _check(f"data.{name}", data[name], hint)
+
+
+def check_unread(raw: dict[str, Any], *, added: Sequence[str]) -> None:
+    """Refuse options that nothing reads.
+
+    Args:
+        raw: the configuration, interpolations unresolved.
+        added: names of the options that the command line adds with ``+``.
+
+    Raises:
+        UserError: names the option and those that are like it.
+    """
+    references = {name for text in _texts(raw) for name in REFERENCES.findall(text)}
+    data = raw["data"]
+    readers = _readers_of_data(raw)
+    read = {name for target in readers for name in signature_of(target)[0] or ()}
+    if data.get("task") not in (None, raw["task_name"]):  # such as label_column in further pretraining
+        read |= {*data}
+    for name in data:
+        if name not in {*read, "task"} and not _is_referenced(f"data.{name}", references):
+            raise UserError(f"There is no option 'data.{name}'. {nearest(name, sorted(read - NOT_OPTIONS))}")
+    for option in added:
+        path = option.split(".")
+        owners = [_select(raw, ".".join(path[:end])) for end in range(1, len(path) + 1)]
+        is_owned = any(_is_made(owner) for owner in owners) or any(_nodes(owners[-1], ""))
+        if path[0] == "data" or is_owned or option in FRAME or _is_referenced(option, references):
+            continue
+        names = sorted({name for name, _ in flat(raw) if name not in added})
+        raise UserError(f"There is no option {option!r}: nothing reads it. {nearest(option, names)}")
+
+
+def _readers_of_data(raw: dict[str, Any]) -> list[Any]:
+    """Return what takes its arguments from ``data``."""
+    names = (DATA_MODULE, str(_select(raw, "preprocessor._target_")))
+    return [target for target in map(_found, names) if target is not None]
+
+
+def _is_referenced(option: str, references: set[str]) -> bool:
+    return any(
+        f"{option}.".startswith(f"{name.rstrip('.')}.") or name.startswith(f"{option}.")
+        for name in references
+    )
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _texts(child)
 
 
 def _check(option: str, value: Any, hint: Any) -> None:
@@ -77,29 +145,17 @@ def _check(option: str, value: Any, hint: Any) -> None:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Say whether a plain value, as YAML has them, may be given where a type is asked for."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if hint is Any:
+    """Say whether a plain value, as YAML has them, may be given where a type is asked for.
+
+    It is checked as JSON is: a list may stand for a tuple, a whole number for a float, nothing else for another.
+    """
+    try:
+        TypeAdapter(hint, config=CONFIG).validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        return False
+    except PydanticSchemaGenerationError:
         return True
-    if origin is Annotated:
-        bounds = [one for one in inner[1:] if isinstance(one, Between)]
-        return fits(value, inner[0]) and all(one.holds(value) for one in bounds)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, one) for one in inner)
-    if origin is Literal:
-        return any(type(value) is type(one) and value == one for one in inner)
-    if origin is tuple and inner[-1] is not ...:
-        return isinstance(value, list) and len(value) == len(inner) and all(map(fits, value, inner))
-    kind = origin or hint
-    if not isinstance(kind, type):
-        return True
-    if issubclass(kind, Mapping):
-        return isinstance(value, dict)
-    if kind is not str and issubclass(kind, (Sequence, tuple)):
-        return isinstance(value, list) and all(fits(one, inner[0]) for one in value if inner)
-    if kind in (int, float):
-        return isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    return True
 
 
 def described(hint: Any) -> str:
@@ -149,24 +205,6 @@ def _found(target: str) -> Any:
         return pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError):  # instantiating it will say so
         return None
-
-
-def _signature(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
-    """Return the names of all parameters, None where any name may be given, and their types as far as they are known."""
-    try:
-        parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return None, {}
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    try:
-        hints = get_type_hints(
-            inspect.getattr_static(target, "__init__") if isinstance(target, type) else target,
-            include_extras=True,
-        )
-    except (NameError, TypeError):  # a name that is there for type checkers only
-        hints = {}
-    typed = {name: hint for name, hint in hints.items() if name in parameters}
-    return None if takes_any else list(parameters), typed
 
 
 def _is_plain(value: Any) -> bool:

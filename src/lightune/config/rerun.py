@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
 from lightune.config.flat import flat
+from lightune.config.older_runs import renamed
 
 
 def chosen_tuning() -> str:
@@ -53,7 +54,7 @@ def started_with(folder: Path) -> tuple[list[str], Path]:
     saved, hydra = folder / ".hydra" / "overrides.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
         raise not_a_run(folder, saved)
-    overrides = overrides_of(folder) or []
+    overrides = [renamed(one) for one in overrides_of(folder) or []]
     for one in overrides:
         if one.startswith("-") or one.lstrip("+~").startswith("hydra"):
             raise UserError(f"{saved}: {one!r} is not a setting of a run. Nothing was run.")

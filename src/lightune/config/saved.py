@@ -8,7 +8,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
 from lightune.config.checks import check_calls
+from lightune.config.older_runs import upgraded
 from lightune.config.rerun import not_a_run
+
+USED = ("model", "task", "preprocessor", "data", "tuning", "optimizer", "scheduler", "layerwise_lr_decay")
+"""What is made of a run's configuration again; its callbacks, loggers and Trainer never are."""
 
 TRUSTED = "LIGHTUNE_TRUST_REMOTE_CODE"
 """Names the commit whose code a run's model may run in ``lightune`` commands."""
@@ -24,10 +28,10 @@ def load_run_config(folder: Path) -> DictConfig:
     saved, hydra = folder / ".hydra" / "config.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
         raise not_a_run(folder, saved)
-    cfg = OmegaConf.load(saved)
-    assert isinstance(cfg, DictConfig)
+    plain: Any = OmegaConf.to_container(OmegaConf.load(saved))
+    cfg = OmegaConf.create(upgraded(plain))
     cfg.run_dir = str(folder)
-    check_calls(cfg)
+    check_calls(cfg, parts=USED)
     if cfg.model.get("trust_remote_code") and os.environ.get(TRUSTED) != cfg.model.revision:
         raise UserError(
             f"{folder} runs Python code that came with its model, at commit {cfg.model.revision}; a run's folder cannot vouch for it.\n"

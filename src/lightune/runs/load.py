@@ -1,54 +1,96 @@
-"""A finished run's task, built again from its folder, with the best checkpoint's weights."""
+"""The parts of an experiment, made of its configuration; a finished run's, with the best checkpoint's weights."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from hydra.utils import get_class, instantiate
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.config import load_run_config
+from lightune.config.arguments import named_by
 from lightune.data import DataModule
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.run import Run
 from lightune.tasks import Task
 from lightune.tuning import trained_only
+from lightune.tuning.distillation import Teacher
 from lightune.tuning.lora import merge
+from lightune.tuning.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
 
-def pretrained_model(model: DictConfig, **settings: Any) -> PretrainedModel:
-    """Return what a configuration's ``model`` names; with ``from_run``, a finished run's best weights.
-
-    Args:
-        model: the node.
-        settings: of :class:`PretrainedModel`, in place of the node's.
+def make_pretrained(cfg: DictConfig) -> PretrainedModel:
+    """Make the pretrained model that ``model`` names, or the finished run that ``model.from_run`` names.
 
     Raises:
         UserError: ``from_run`` is not the folder of a finished run.
     """
-    options = {name: value for name, value in model.items() if name != "from_run"}
-    if model.get("from_run") is not None:
-        run = Run(Path(model.from_run).expanduser())
+    options = {name: value for name, value in cfg.model.items() if name != "from_run"}
+    if cfg.model.get("from_run") is not None:
+        run = Run(Path(cfg.model.from_run).expanduser())
         run.check_model()
         run.check_best()
         options |= {
             "pretrained_model_name_or_path": str(run.model),
             "state_dict": partial(model_weights, run),
         }
-    pretrained: PretrainedModel = instantiate(options | settings, _convert_="all")
+    pretrained: PretrainedModel = instantiate(options, _convert_="all")
     return pretrained
 
 
-def saved_model(run: Run, model: DictConfig) -> PretrainedModel:
-    """Return a run's own tokenizer and architecture, for its checkpoint to fill."""
-    options: Any = {**model, "from_run": None}
-    return pretrained_model(options, pretrained_model_name_or_path=str(run.model), load_weights=False)
+def make_saved(cfg: DictConfig, run: Run) -> PretrainedModel:
+    """Make a run's own tokenizer and architecture, for its checkpoint to fill."""
+    options = {name: value for name, value in cfg.model.items() if name != "from_run"}
+    options |= {"pretrained_model_name_or_path": str(run.model), "load_weights": False}
+    saved: PretrainedModel = instantiate(options, _convert_="all")
+    return saved
+
+
+def make_preprocessor(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Preprocessor:
+    """Make the preprocessor of the task, with those options of ``data`` that its signature names."""
+    options = named_by(get_class(cfg.preprocessor._target_), _plain(cfg.data))
+    preprocessor: Preprocessor = instantiate(
+        cfg.preprocessor, tokenizer=tokenizer, **options, _convert_="all"
+    )
+    return preprocessor
+
+
+def make_data(cfg: DictConfig, preprocessor: Preprocessor, **changes: Any) -> DataModule:
+    """Make the DataModule, with those options of ``data`` that its signature names, but for the changes."""
+    options = named_by(DataModule, _plain(cfg.data)) | {"seed": cfg.seed} | changes
+    return DataModule(preprocessor=preprocessor, **options)
+
+
+def make_task(
+    cfg: DictConfig,
+    *,
+    pretrained: PretrainedModel,
+    head: dict[str, Any],
+    num_training_steps: Callable[[Trainer], int] | None = None,
+    teacher: Teacher | None = None,
+) -> Task:
+    """Make the task, with the recipe that ``tuning``, ``optimizer``, ``scheduler`` and the like describe."""
+    parts: dict[str, Any] = {
+        name: instantiate(cfg[name], _convert_="all") for name in ("tuning", "optimizer", "scheduler")
+    }
+    if num_training_steps is not None:
+        parts["num_training_steps"] = num_training_steps
+    recipe = Recipe(**parts, layerwise_lr_decay=cfg.get("layerwise_lr_decay"), teacher=teacher)
+    task: Task = instantiate(cfg.task, pretrained=pretrained, head=head, recipe=recipe, _convert_="all")
+    return task
+
+
+def _plain(node: DictConfig) -> Any:
+    return OmegaConf.to_container(node, resolve=True)
 
 
 def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
@@ -60,16 +102,15 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     cfg = load_run_config(folder)
     run = Run(folder)
     checkpoint = run.best_checkpoint()
-    saved = saved_model(run, cfg.model)
+    saved = make_saved(cfg, run)
     if trained_only.KEY in checkpoint:
-        pretrained, head = pretrained_model(cfg.model), run.head()
+        pretrained, head = make_pretrained(cfg), run.head()
         log.info("The checkpoint holds only what was trained; the rest is loaded from %s", pretrained.name)
     else:
         pretrained, head = saved, {}
-    task: Any = instantiate(cfg.task, pretrained=pretrained, head=head, _convert_="all")
+    task = make_task(cfg, pretrained=pretrained, head=head)
     load_weights(task, checkpoint, path=run.best)
-    preprocessor = instantiate(cfg.preprocessor, tokenizer=saved.load_tokenizer(), _convert_="all")
-    return cfg, task, preprocessor
+    return cfg, task, make_preprocessor(cfg, saved.load_tokenizer())
 
 
 def rebuild_data(folder: Path) -> DataModule:
@@ -79,9 +120,8 @@ def rebuild_data(folder: Path) -> DataModule:
         UserError: this is not a run folder, or the data is not where it was.
     """
     cfg = load_run_config(folder)
-    saved = saved_model(Run(folder), cfg.model)
-    preprocessor = instantiate(cfg.preprocessor, tokenizer=saved.load_tokenizer(), _convert_="all")
-    data: DataModule = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
+    tokenizer = make_saved(cfg, Run(folder)).load_tokenizer()
+    data = make_data(cfg, make_preprocessor(cfg, tokenizer))
     data.setup()
     return data
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.bounds import Between, Share
 from lightune.common.errors import UserError
 from lightune.runs.load import rebuild
-from lightune.tasks.distillation import Teacher
+from lightune.tuning.distillation import Teacher
 
 
 def load_teacher(

@@ -1,6 +1,5 @@
 """What every task shares: the loop from a batch to a loss and to held-out metrics."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -8,17 +7,16 @@ import torch.nn.functional as F  # noqa: N812
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from lightune.common.errors import UserError, nearest
 from lightune.models import cpu, unpadded
 from lightune.models.pretrained import PretrainedModel
 from lightune.models.sharding import shard
-from lightune.tasks.distillation import Teacher
 from lightune.tasks.held_out import HeldOut
-from lightune.tuning.base import Tune, check_something_moves
+from lightune.tuning.base import check_something_moves
 from lightune.tuning.optimizer import build
+from lightune.tuning.recipe import Recipe
 from lightune.tuning.trained_only import TrainedOnly
 
 Row = dict[str, Any]
@@ -50,22 +48,11 @@ class Task(LightningModule):
         model: the pretrained model with its head (``transformers`` returns it in eval mode; it is put
             in training mode here, or dropout would be off for the whole run).
         metrics: computed on validation and on test, each under its own prefix.
-        tuning: chooses which weights move.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+        recipe: which weights move, how fast, and after which teacher.
     """
 
     monitor: tuple[str, str]
     """The metric that chooses the best checkpoint, and ``min`` or ``max``."""
-
-    num_training_steps: int
-    """Optimizer steps in the whole run: set it before ``fit``, the schedule spans it."""
-
-    layerwise_lr_decay: float | None = None
-    """Each layer's learning rate as a share of that of the layer above it; set it before ``fit``."""
-
-    teacher: Teacher | None = None
-    """Whose answers are learned beside the labels; set it before ``fit``."""
 
     language_model: bool = False
     """Whether targets are tokens, whose loss is also told as perplexity."""
@@ -91,17 +78,14 @@ class Task(LightningModule):
         *,
         model: nn.Module,
         metrics: MetricCollection,
-        tuning: Tune,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
+        recipe: Recipe,
     ) -> None:
         super().__init__()
         self.model: Any = model.train()
         unpadded.remove_padding(self.model)
-        tuned = tuning(self.model)
+        tuned = recipe.tuning(self.model)
         cpu.replace_dropout(self.model)
-        self._optimizer = optimizer
-        self._scheduler = scheduler
+        self.recipe = recipe
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self.test_rows = []
@@ -157,8 +141,8 @@ class Task(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch)
         loss, targets = self.loss(logits, batch)
-        if self.teacher is not None:
-            loss = self.teacher.mixed(loss, logits, student=self, batch=batch)
+        if self.recipe.teacher is not None:
+            loss = self.recipe.teacher.mixed(loss, logits, student=self, batch=batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
         if not self._several_micro_batches():
             return loss
@@ -214,11 +198,12 @@ class Task(LightningModule):
         shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
-        optimizer = build(self._optimizer, self.model, layerwise_lr_decay=self.layerwise_lr_decay)
+        recipe, num_steps = self.recipe, self.recipe.num_training_steps(self.trainer)
+        optimizer = build(recipe.optimizer, self.model, layerwise_lr_decay=recipe.layerwise_lr_decay)
         if self._phases is not None:
-            self._phases.begin(num_steps=self.num_training_steps, world_size=self.trainer.world_size)
+            self._phases.begin(num_steps=num_steps, world_size=self.trainer.world_size)
         check_something_moves(self.model)
-        scheduler = self._scheduler(optimizer, num_training_steps=self.num_training_steps)
+        scheduler = recipe.scheduler(optimizer, num_training_steps=num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

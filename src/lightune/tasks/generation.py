@@ -5,8 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer
@@ -15,7 +13,7 @@ from lightune.common.errors import UserError, nearest
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Example, Row, Task, cross_entropy, row_losses
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
-from lightune.tuning.base import Tune
+from lightune.tuning.recipe import Recipe
 
 METRICS: dict[str, Callable[[bool], Metric]] = {
     "bleu": lambda lowercase: SacreBLEU(score="bleu", lowercase=lowercase),
@@ -37,9 +35,7 @@ class Generation(Task):
         metrics: names out of ``bleu``, ``chrf``, ``rouge``, ``distinct1``, ``distinct2``; loss and perplexity come with them.
         monitor: what chooses the best checkpoint: ``[NAME, min or max]``.
         generation: how text is generated, as ``transformers.GenerationConfig`` takes it.
-        tuning: chooses which weights move.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+        recipe: which weights move, how fast, and after which teacher.
     """
 
     language_model = True
@@ -52,9 +48,7 @@ class Generation(Task):
         metrics: list[str],
         monitor: list[str],
         generation: dict[str, Any],
-        tuning: Tune,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
+        recipe: Recipe,
     ) -> None:
         _check_names(metrics, monitor)
         tokenizer = pretrained.load_tokenizer()
@@ -66,9 +60,7 @@ class Generation(Task):
             metrics=MetricCollection(
                 {name: METRICS[name](uncased) for name in metrics}, compute_groups=False
             ),
-            tuning=tuning,
-            optimizer=optimizer,
-            scheduler=scheduler,
+            recipe=recipe,
         )
         self.tokenizer = tokenizer
         # predictions and references of the last held-out batch

@@ -1,17 +1,14 @@
 """Further pretraining on a task's own texts, before fine-tuning from that run."""
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM
 
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Task, cross_entropy
-from lightune.tuning.base import Tune
+from lightune.tuning.recipe import Recipe
 
 BEST = 5  # tokens offered for a mask
 
@@ -24,9 +21,7 @@ class MaskedLM(Task):
     Args:
         pretrained: where the weights come from.
         head: empty.
-        tuning: chooses which weights move.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+        recipe: which weights move, how fast, and after which teacher.
     """
 
     language_model = True
@@ -38,16 +33,12 @@ class MaskedLM(Task):
         *,
         pretrained: PretrainedModel,
         head: dict[str, Any],
-        tuning: Tune,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
+        recipe: Recipe,
     ) -> None:
         super().__init__(
             model=pretrained.load_model(AutoModelForMaskedLM, **head),
             metrics=MetricCollection({}),
-            tuning=tuning,
-            optimizer=optimizer,
-            scheduler=scheduler,
+            recipe=recipe,
         )
         self.tokenizer = pretrained.load_tokenizer()
 

@@ -1,13 +1,10 @@
 """Extractive question answering: which part of a text answers a question, if any."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from transformers import AutoModelForQuestionAnswering
 
@@ -15,7 +12,7 @@ from lightune.common.bounds import Count
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Row, Task, cross_entropy, inputs, row_losses
 from lightune.tasks.metrics.squad import SquadScore, kind_of_error
-from lightune.tuning.base import Tune
+from lightune.tuning.recipe import Recipe
 
 Candidate = dict[str, Any]
 
@@ -33,9 +30,7 @@ class QuestionAnswering(Task):
         n_best_size: starts and ends that are tried for each window, and answers given for a question.
         max_answer_length: tokens.
         null_score_diff_threshold: the higher, the fewer questions have no answer.
-        tuning: chooses which weights move.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+        recipe: which weights move, how fast, and after which teacher.
     """
 
     monitor = ("val/f1", "max")
@@ -51,16 +46,12 @@ class QuestionAnswering(Task):
         n_best_size: int,
         max_answer_length: Count,
         null_score_diff_threshold: float,
-        tuning: Tune,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
+        recipe: Recipe,
     ) -> None:
         super().__init__(
             model=pretrained.load_model(AutoModelForQuestionAnswering, num_labels=2, **head),
             metrics=MetricCollection({"squad": SquadScore(version_2_with_negative=version_2_with_negative)}),
-            tuning=tuning,
-            optimizer=optimizer,
-            scheduler=scheduler,
+            recipe=recipe,
         )
         self.version_2_with_negative = version_2_with_negative
         self.n_best_size = n_best_size

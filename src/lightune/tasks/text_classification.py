@@ -1,12 +1,9 @@
 """Text classification: one label of many, several labels at once, or a number (regression)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import (
     MeanAbsoluteError,
     MeanSquaredError,
@@ -32,7 +29,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Row, Task, row_losses
-from lightune.tuning.base import Tune
+from lightune.tuning.recipe import Recipe
 
 
 class Pearson(PearsonCorrCoef):
@@ -57,9 +54,7 @@ class TextClassification(Task):
         pretrained: where the weights come from.
         head: ``num_labels``, ``id2label``, ``label2id`` and ``problem_type``, as the data says;
             empty where the model's own configuration holds them (a finished run).
-        tuning: chooses which weights move.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+        recipe: which weights move, how fast, and after which teacher.
     """
 
     encodes_rows = True
@@ -69,9 +64,7 @@ class TextClassification(Task):
         *,
         pretrained: PretrainedModel,
         head: dict[str, Any],
-        tuning: Tune,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
+        recipe: Recipe,
     ) -> None:
         model: Any
         if pretrained.pooling is None:
@@ -82,9 +75,7 @@ class TextClassification(Task):
         self.problem_type: str = config.problem_type
         self.label_names = [config.id2label[index] for index in range(config.num_labels)]
         metrics, self.monitor = _metrics(self.problem_type, self.label_names)
-        super().__init__(
-            model=model, metrics=metrics, tuning=tuning, optimizer=optimizer, scheduler=scheduler
-        )
+        super().__init__(model=model, metrics=metrics, recipe=recipe)
         self.criterion: nn.Module = {
             "single_label_classification": nn.CrossEntropyLoss,
             "multi_label_classification": nn.BCEWithLogitsLoss,

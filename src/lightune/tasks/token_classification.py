@@ -1,11 +1,8 @@
 """Token classification: which words are a person, a place, … (named-entity recognition)."""
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from transformers import AutoModelForTokenClassification
 
@@ -13,7 +10,7 @@ from lightune.common.tags import entity_types, spans
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, Row, Task, cross_entropy, row_losses
 from lightune.tasks.metrics.entities import EntityScore
-from lightune.tuning.base import Tune
+from lightune.tuning.recipe import Recipe
 
 
 class TokenClassification(Task):
@@ -26,9 +23,7 @@ class TokenClassification(Task):
         pretrained: where the weights come from.
         head: ``num_labels``, ``id2label`` and ``label2id``, as the data says; empty where the model's own
             configuration holds them (a finished run).
-        tuning: chooses which weights move.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
+        recipe: which weights move, how fast, and after which teacher.
     """
 
     monitor = ("val/f1", "max")
@@ -39,9 +34,7 @@ class TokenClassification(Task):
         *,
         pretrained: PretrainedModel,
         head: dict[str, Any],
-        tuning: Tune,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
+        recipe: Recipe,
     ) -> None:
         model = pretrained.load_model(AutoModelForTokenClassification, **head)
         self.tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
@@ -49,9 +42,7 @@ class TokenClassification(Task):
         super().__init__(
             model=model,
             metrics=MetricCollection({"entities": EntityScore(self.label_names)}),
-            tuning=tuning,
-            optimizer=optimizer,
-            scheduler=scheduler,
+            recipe=recipe,
         )
 
     @classmethod

@@ -1,5 +1,7 @@
-"""An experiment's parts, made of its configuration: for training, and for what is asked before it."""
+"""Build an experiment from its configuration, ready for ``trainer.fit``."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from hydra.utils import get_class, instantiate
@@ -10,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from lightune.data import DataModule
 from lightune.models import precision
 from lightune.runs.checkpoints import CheckpointIO
-from lightune.runs.load import pretrained_model
+from lightune.runs.load import make_data, make_preprocessor, make_pretrained, make_task
 from lightune.tasks import Task
+from lightune.tuning.optimizer import num_training_steps
 
 
 class Parts(NamedTuple):
@@ -22,15 +25,19 @@ class Parts(NamedTuple):
     task: Task
 
 
-def build(cfg: DictConfig) -> Parts:
+def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = None) -> Parts:
     """Load the pretrained model, prepare the data, and make the task of both.
 
     The tokenizer comes first, the weights θ once the data has said what head they need.
 
+    Args:
+        cfg: of the experiment.
+        count_steps: counts the optimizer steps that the schedule spans; None: those of the whole run.
+
     Raises:
         UserError: model, data and task do not fit, or one cannot be read.
     """
-    pretrained = pretrained_model(cfg.model)
+    pretrained = make_pretrained(cfg)
     task_class: Any = get_class(cfg.task._target_)
     task_class.check(pretrained)
     pretrained.check_weights()
@@ -38,14 +45,18 @@ def build(cfg: DictConfig) -> Parts:
     teacher = instantiate(
         cfg.distill, task_name=cfg.task_name, max_length=cfg.data.get("max_length"), tokenizer=tokenizer
     )
-    preprocessor = instantiate(cfg.preprocessor, tokenizer=tokenizer, _convert_="all")
-    data = instantiate(cfg.datamodule, preprocessor=preprocessor, _convert_="all")
+    data = make_data(cfg, make_preprocessor(cfg, tokenizer))
     data.setup()
     if teacher is not None:
         teacher.check_labels(data.head)
-    task = instantiate(cfg.task, pretrained=pretrained, head=data.head, _convert_="all")
-    task.teacher = teacher
-    task.layerwise_lr_decay = cfg.layerwise_lr_decay
+    task = make_task(
+        cfg,
+        pretrained=pretrained,
+        head=data.head,
+        num_training_steps=count_steps
+        or partial(num_training_steps, batches_per_epoch=data.batches_per_epoch),
+        teacher=teacher,
+    )
     return Parts(tokenizer, data, task)
 
 

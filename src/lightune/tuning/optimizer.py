@@ -106,7 +106,7 @@ def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup
     return built
 
 
-def num_training_steps(trainer: Trainer, *, batches_per_epoch: int) -> int:
+def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int]) -> int:
     """Count the optimizer steps of a run from the Trainer's settings.
 
     ``trainer.estimated_stepping_batches`` would build the data loaders to find out, too early
@@ -114,10 +114,11 @@ def num_training_steps(trainer: Trainer, *, batches_per_epoch: int) -> int:
 
     Args:
         trainer: whose ``max_epochs``, ``max_steps``, ``accumulate_grad_batches`` and ``limit_train_batches`` count.
-        batches_per_epoch: batches that one device sees in an epoch.
+        batches_per_epoch: counts the batches that each of ``world_size`` devices sees in an epoch.
     """
     limit = trainer.limit_train_batches
-    batches = min(batches_per_epoch, limit) if isinstance(limit, int) else int(batches_per_epoch * limit)
+    per_epoch = batches_per_epoch(world_size=trainer.world_size)
+    batches = min(per_epoch, limit) if isinstance(limit, int) else int(per_epoch * limit)
     steps_per_epoch = math.ceil(max(1, batches) / trainer.accumulate_grad_batches)
     max_epochs = trainer.max_epochs or 1
     if trainer.max_steps > 0:

@@ -27,11 +27,12 @@ from lightune.tasks import QuestionAnswering, TextClassification, TokenClassific
 from lightune.tasks.base import Task
 from lightune.tuning import fixed
 from lightune.tuning.lora import lora
+from lightune.tuning.recipe import Recipe
 
 TEXT = "the film is a superb story, and qx very lovely"
 WORDS = ["the", "film", "is", "a", "superb", "story", ",", "and", "qx", "very", "lovely"]
 FAMILIES = ["bert", "distilbert", "roberta", "albert", "electra", "deberta-v2", "modernbert", "gpt2"]
-HOW: dict[str, Any] = {"tuning": fixed.full, "optimizer": None, "scheduler": None}
+RECIPE: Any = partial(Recipe, tuning=fixed.full, optimizer=None, scheduler=None)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def classification(
     task = TextClassification(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder), pooling=pooling),
         head=Labels(names=names, problem_type=problem_type).head,
-        **{**HOW, **{name: settings.pop(name) for name in HOW if name in settings}},
+        recipe=RECIPE(**{name: settings.pop(name) for name in ("tuning",) if name in settings}),
     )
     preprocessor = TextClassificationPreprocessor(
         **{
@@ -95,7 +96,7 @@ def entities(folder: Path) -> tuple[Task, TokenClassificationPreprocessor]:
             "id2label": dict(enumerate(tags)),
             "label2id": {t: i for i, t in enumerate(tags)},
         },
-        **HOW,
+        recipe=RECIPE(),
     )
     preprocessor = TokenClassificationPreprocessor(
         tokenizer=AutoTokenizer.from_pretrained(folder), tokens_column="tokens", label_column="tags", max_length=16,
@@ -107,7 +108,7 @@ def entities(folder: Path) -> tuple[Task, TokenClassificationPreprocessor]:
 def answers(folder: Path, *, none: bool = False) -> tuple[Task, QuestionAnsweringPreprocessor]:
     task = QuestionAnswering(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder)), head={}, version_2_with_negative=none,
-        n_best_size=5, max_answer_length=4, null_score_diff_threshold=-100.0 if none else 0.0, **HOW,
+        n_best_size=5, max_answer_length=4, null_score_diff_threshold=-100.0 if none else 0.0, recipe=RECIPE(),
     )  # fmt: skip
     preprocessor = QuestionAnsweringPreprocessor(
         tokenizer=AutoTokenizer.from_pretrained(folder), question_column="question", context_column="context",

@@ -48,13 +48,13 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
     from lightune.training.callbacks.throughput import peak_memory_bytes
     from lightune.training.plan import setup, workload
 
-    cfg, (_, data, task) = setup.load(config)
+    # with one step, all that ever thaws has thawed in the second
+    cfg, (_, data, task) = setup.load(config, num_steps=1)
     on_gpu = setup.trainer(cfg).strategy.root_device.type == "cuda"
     limit = limit_bytes or free_bytes(on_gpu=on_gpu)
     order = np.argsort(data.lengths("train"), kind="stable")[::-1]
     longest = int(workload.batches(data, "train", [order[:1].tolist()], few_widths=not on_gpu).columns[0])
     whole, most = data.datasets["train"], min(MOST, len(order))
-    task.num_training_steps = 1  # so that all that ever thaws has thawed in the second step
 
     def step(rows: int) -> int | None:
         data.datasets["train"] = whole

@@ -52,7 +52,7 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
     real = make_trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     few_widths = real.strategy.root_device.type == "cpu"
     epochs = list(workload.training_rows(data, real))
-    steps = num_training_steps(real, batches_per_epoch=data.batches_per_epoch(world_size=real.world_size))
+    steps = num_training_steps(real, batches_per_epoch=data.batches_per_epoch)
     per_epoch = [len(rows) for rows in epochs]
     run = workload.batches(data, "train", [rows for epoch in epochs for rows in epoch], few_widths=few_widths)
     held_out: dict[str, tuple[list[list[int]], workload.Batches | None]] = {}
@@ -86,7 +86,6 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
     trainer = setup.trainer(
         cfg, callbacks=made, limit_val_batches=1.0 if known is not None else 0, log_every_n_steps=10
     )
-    task.num_training_steps = setup.FOREVER  # what changes while a run goes on stays as it is at first
     setup_seconds = time.time() - asked_at
     held = psutil.Process().memory_info().rss
     with tempfile.TemporaryDirectory() as folder:

@@ -47,7 +47,6 @@ def test_range(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     # Trouble would end what is meant to diverge; frozen layers need not be kept for a hundred steps
     made = [*setup.callbacks(cfg, without=(CacheFrozenLayers, FailFast)), test]
     trainer = setup.trainer(cfg, callbacks=made, max_epochs=-1, max_steps=STEPS)
-    task.num_training_steps = setup.FOREVER
     trainer.fit(task, data)
     smooth = smoothed(test.losses)
     found: dict[str, Any] = {"lr": test.rates[: len(smooth)], "loss": test.losses, "smoothed_loss": smooth}

@@ -24,11 +24,14 @@ FOR_TRAINING = (Checkpoint, EarlyStopping, ProgressBar, EpochLog)
 FOREVER = 10**9
 
 
-def load(config: dict[str, Any], *, quietly: bool = False) -> tuple[DictConfig, Parts]:
+def load(
+    config: dict[str, Any], *, num_steps: int = FOREVER, quietly: bool = False
+) -> tuple[DictConfig, Parts]:
     """Set this process up as training is set up, and make the run's parts.
 
     Args:
         config: resolved, so that it needs nothing of the process that has composed it.
+        num_steps: that the schedule spans; the default keeps what changes during a run as it is at first.
         quietly: say nothing of the data: another process has.
 
     Raises:
@@ -46,7 +49,7 @@ def load(config: dict[str, Any], *, quietly: bool = False) -> tuple[DictConfig, 
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices))
         cpu.speed_up()
         lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-        parts = build(cfg)
+        parts = build(cfg, count_steps=lambda trainer: num_steps)
         datasets.disable_progress_bars()  # the rows that are chosen come by without one
     except InstantiationException as error:  # it does not reach another process whole
         raise error.__cause__ if isinstance(error.__cause__, UserError) else UserError(str(error)) from error

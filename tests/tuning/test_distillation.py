@@ -20,7 +20,7 @@ from lightune.common.errors import UserError
 from lightune.runs.load import rebuild
 from lightune.runs.run import Run
 from lightune.runs.teacher import load_teacher
-from lightune.tasks.distillation import Teacher, soft_loss
+from lightune.tuning.distillation import Teacher, soft_loss
 
 Train = Callable[..., dict[str, float]]
 
