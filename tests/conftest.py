@@ -113,6 +113,20 @@ def reviews(tmp_path: Path) -> Path:
     return write_reviews(tmp_path / "reviews.csv", 120)
 
 
+def from_run(folder: Path) -> Any:
+    """Return the pretrained model that ``model.from_run`` names."""
+    from omegaconf import OmegaConf
+
+    from lightune.runs.load import make_pretrained
+
+    model = {
+        "_target_": "lightune.models.pretrained.PretrainedModel",
+        "pretrained_model_name_or_path": "not looked at",
+        "from_run": str(folder),
+    }
+    return make_pretrained(OmegaConf.create({"model": model}))
+
+
 @pytest.fixture
 def train_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path

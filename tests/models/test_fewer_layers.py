@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import small
 from conftest import save_tokenizer
-from test_export import small
 from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderModel
 
 from lightune.common.errors import UserError

@@ -2,16 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import CONFIGS
 from transformers import (
     AlbertConfig,
     AutoConfig,
     AutoModelForSequenceClassification,
-    BertConfig,
-    DebertaV2Config,
-    DistilBertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    RobertaConfig,
 )
 
 from lightune.data.batches.frozen_states import STATES, spread
@@ -19,17 +14,6 @@ from lightune.models import unpadded
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.models.pooling import PooledClassifier
 from lightune.tuning import fixed
-
-SIZES = {"vocab_size": 50, "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
-LAYERS = {"num_hidden_layers": 3, "max_position_embeddings": 40}
-CONFIGS = {
-    "bert": BertConfig(**SIZES, **LAYERS),
-    "roberta": RobertaConfig(**SIZES, **LAYERS),
-    "electra": ElectraConfig(**SIZES, **LAYERS, embedding_size=16),
-    "distilbert": DistilBertConfig(vocab_size=50, dim=32, n_heads=2, hidden_dim=64, n_layers=3),
-    "deberta": DebertaV2Config(**SIZES, **LAYERS, relative_attention=True, pos_att_type=["c2p", "p2c"]),
-    "modernbert": ModernBertConfig(**SIZES, **LAYERS, pad_token_id=0, cls_token_id=1, sep_token_id=2),
-}
 
 
 def model_of(config: AutoConfig) -> torch.nn.Module:

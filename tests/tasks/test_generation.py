@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_tokenizer
+from conftest import from_run, save_tokenizer
 from lightning import Trainer
 from torch.utils.data import DataLoader
 from transformers import (
@@ -357,8 +357,7 @@ def test_an_encoder_used_twice_is_gone_on_from_with_its_start_and_end(tiny_bert:
     run.save_model_files(made.tokenizer, made.model)
     run.best.parent.mkdir()
     torch.save({"state_dict": made.state_dict()}, run.best)
-    from_run = PretrainedModel(pretrained_model_name_or_path="not looked at", from_run=str(run.folder))
-    again = task(Seq2Seq, tiny_bert, pretrained=from_run).eval()
+    again = task(Seq2Seq, tiny_bert, pretrained=from_run(run.folder)).eval()
     for name in ("eos_token_id", "decoder_start_token_id", "pad_token_id"):
         value = getattr(made.model.generation_config, name)
         assert value is not None

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import from_run
 from transformers import AutoModel, AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from lightune.common.errors import UserError
@@ -71,9 +72,7 @@ def test_fine_tuning_goes_on_from_a_runs_best_weights(
         for parameter in made.parameters():
             parameter.add_(0.1)
     finished(made, tmp_path / "run")
-    model = PretrainedModel(
-        pretrained_model_name_or_path="not looked at", from_run=str(tmp_path / "run")
-    ).load_model(auto_class, **head)
+    model = from_run(tmp_path / "run").load_model(auto_class, **head)
     found = dict(model.base_model.named_parameters())
     for name, parameter in made.model.bert.named_parameters():
         assert torch.equal(parameter, found[name]), name
@@ -84,9 +83,7 @@ def test_a_run_with_a_pooled_head_is_gone_on_from_too(tiny_bert: Path, tmp_path:
         PretrainedModel(pretrained_model_name_or_path=str(tiny_bert), pooling="mean"), TextClassification
     )
     finished(made, tmp_path / "run")
-    model = PretrainedModel(
-        pretrained_model_name_or_path="not looked at", from_run=str(tmp_path / "run")
-    ).load_model(AutoModel)
+    model = from_run(tmp_path / "run").load_model(AutoModel)
     found = dict(model.named_parameters())
     for name, parameter in made.model.encoder.named_parameters():
         assert torch.equal(parameter, found[name]), name
@@ -94,7 +91,7 @@ def test_a_run_with_a_pooled_head_is_gone_on_from_too(tiny_bert: Path, tmp_path:
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="model.from_run: .* is not the folder of a run"):
-        PretrainedModel(pretrained_model_name_or_path="x", from_run=str(tmp_path)).load_tokenizer()
+        from_run(tmp_path).load_tokenizer()
 
 
 def test_a_model_that_fills_no_masks_is_refused(tmp_path: Path):

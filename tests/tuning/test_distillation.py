@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from architectures import small
 from conftest import review, save_tokenizer, write_reviews
 from test_all_tasks import write_chats, write_pairs
-from test_export import small
 from transformers import AutoTokenizer
 
 from lightune.commands import cli

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import small
 from conftest import write_reviews
 from test_all_tasks import write_chats, write_pairs
-from test_export import small
 from transformers import AutoModelForSequenceClassification
 
 from lightune.commands import cli

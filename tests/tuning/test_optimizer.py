@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import small
 from lightning import Trainer
-from test_export import small
 from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_export import small
-from test_trunk import CONFIGS
+from architectures import CONFIGS, small
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError

@@ -85,8 +85,9 @@ def make_task(
     if num_training_steps is not None:
         parts["num_training_steps"] = num_training_steps
     recipe = Recipe(**parts, layerwise_lr_decay=cfg.get("layerwise_lr_decay"), teacher=teacher)
-    task: Task = instantiate(cfg.task, pretrained=pretrained, head=head, recipe=recipe, _convert_="all")
-    return task
+    # Hydra would turn the recipe, a dataclass, into a dict
+    make: Callable[..., Task] = instantiate(cfg.task, _partial_=True, _convert_="all")
+    return make(pretrained=pretrained, head=head, recipe=recipe)
 
 
 def _plain(node: DictConfig) -> Any:
