@@ -274,11 +274,13 @@ class Kill(Callback):
 
 class Note(Callback):
     '''Write down what this process was given.'''
+    def __init__(self, api_key=None):
+        super().__init__()
     def on_train_start(self, trainer, module):
         given = {
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "threads": torch.get_num_threads(),
-            "secret": os.environ.get("LIGHTUNE_SECRET_NOTE__API_KEY"),
+            "secret": os.environ.get("LIGHTUNE_SECRET_CALLBACKS__NOTE__API_KEY"),
             "ranks": trainer.world_size,
         }
         with open(os.path.join(trainer.default_root_dir, "note.json"), "w") as file:

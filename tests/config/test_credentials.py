@@ -78,11 +78,15 @@ def test_a_sweep_with_secrets_writes_none_of_them_and_can_be_read_again(
     tmp_path: Path, tiny_bert: Path, capsys: pytest.CaptureFixture[str]
 ):
     data = write_reviews(tmp_path / "reviews.csv", 40)
+    (tmp_path / "own.py").write_text(
+        "import lightning\nclass Own(lightning.Callback):\n    def __init__(self, **secrets): pass\n"
+    )
     done = command(
         str(ROOT / "train.py"), "-m", "data=local", f"data.path={data}", "data.max_length=32", "trainer=debug",
         f"model.pretrained_model_name_or_path='{tiny_bert}'", "seed=0", f"hydra.sweep.dir={tmp_path / 'sweep'}",
-        "+a.api_key=hunter2-by-key", "+b.url=https://me:hunter2-by-url@host/x", "+c.password='hunter2, quoted'",
-        cwd=tmp_path, HF_TOKEN="hunter2-by-environment", WANDB_API_KEY="hunter2-by-environment",
+        "+callbacks.own._target_=own.Own", "+callbacks.own.api_key=hunter2-by-key",
+        "+callbacks.own.url=https://me:hunter2-by-url@host/x", "+callbacks.own.password='hunter2, quoted'",
+        cwd=tmp_path, LIGHTUNE_ALLOWED_TARGETS="own", PYTHONPATH=str(tmp_path), HF_TOKEN="hunter2-by-environment", WANDB_API_KEY="hunter2-by-environment",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = tmp_path / "sweep" / "0"

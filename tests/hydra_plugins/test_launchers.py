@@ -47,7 +47,7 @@ def test_jobs_run_at_once_each_on_its_share(start: START, tmp_path: Path, monkey
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     done = start(
         None, *SHORT, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", f"hydra.sweep.dir={tmp_path}",
-        "trainer.accelerator=auto", "+callbacks.note._target_=killer.Note", "+note.api_key=hunter2-given",
+        "trainer.accelerator=auto", "+callbacks.note._target_=killer.Note", "+callbacks.note.api_key=hunter2-given",
         launcher=SWEEP, cwd=tmp_path, CUDA_VISIBLE_DEVICES="97,98",  # GPUs that are not there
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_a_job_that_fails_says_why_and_lets_the_others_end(start: START, tmp_pat
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     done = start(
         None, *SHORT, f"hydra/launcher={launcher}", "data.text_columns=[text],[words]", f"hydra.sweep.dir={tmp_path}",
-        "+note.api_key=hunter2-given", launcher=SWEEP, cwd=tmp_path,
+        "+callbacks.note._target_=killer.Note", "+callbacks.note.api_key=hunter2-given", launcher=SWEEP, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1
     assert "no column 'words'" in done.stdout + done.stderr

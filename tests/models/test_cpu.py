@@ -152,7 +152,7 @@ def printed(code: str, **env: str) -> int:
 def test_freed_memory_is_used_again():
     code = """
 import resource, torch
-from lightune import cpu
+from lightune.models import cpu
 cpu.speed_up()
 for _ in range(30):
     torch.ones(10**7)
@@ -168,7 +168,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_a_run_of_many_shapes_keeps_few_kernels():
     code = """
 import psutil, torch
-from lightune import cpu
+from lightune.models import cpu
 cpu.speed_up()
 rows, weights = (torch.ones(number, 64, dtype=torch.bfloat16) for number in (1500, 64))
 rows[:5] @ weights

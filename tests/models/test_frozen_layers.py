@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures import CONFIGS
+from architectures import CONFIGS, SIZES
 from transformers import (
     AlbertConfig,
     AutoConfig,

@@ -34,7 +34,7 @@ def test_only_gpus_that_may_be_used_are_shared_out(
 
 
 def claiming(folder: str) -> subprocess.Popen[str]:
-    script = f"from lightune import jobs; print(jobs.claim_slot({folder!r}, 2), flush=True); input()"
+    script = f"from lightune.sweeps import jobs; print(jobs.claim_slot({folder!r}, 2), flush=True); input()"
     return subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

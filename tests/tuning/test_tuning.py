@@ -8,6 +8,7 @@ from architectures import CONFIGS, small
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
+from lightune.models import layers
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.checkpoints import read_checkpoint
@@ -116,7 +117,7 @@ def test_nothing_is_propagated_back_into_what_is_frozen(name: str):
     fixed.frozen(model, num_layers=1)
     base = getattr(model, "base_model", model)
     read: list[torch.Tensor] = []
-    fixed.transformer_layers(base)[1].register_forward_pre_hook(
+    layers.transformer_layers(base)[1].register_forward_pre_hook(
         lambda _, args, kwargs: read.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
     ids = torch.randint(5, 40, (2, 7))
@@ -125,9 +126,9 @@ def test_nothing_is_propagated_back_into_what_is_frozen(name: str):
         inputs["decoder_input_ids"] = ids
     model(**inputs).logits.float().sum().backward()
     assert read[0].grad_fn is None and not read[0].requires_grad
-    for part in [*fixed.embeddings(base), fixed.transformer_layers(base)[0]]:
+    for part in [*layers.embeddings(base), layers.transformer_layers(base)[0]]:
         assert all(parameter.grad is None for parameter in part.parameters())
-    assert any(parameter.grad is not None for parameter in fixed.transformer_layers(base)[1].parameters())
+    assert any(parameter.grad is not None for parameter in layers.transformer_layers(base)[1].parameters())
 
 
 def test_the_first_adapters_are_where_gradients_end(tiny_bert: Path):

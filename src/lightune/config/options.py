@@ -75,11 +75,16 @@ def check_options(raw: dict[str, Any], resolved: dict[str, Any]) -> None:
             is_ours = str(node["_target_"]).startswith("lightune.")
             if name in hints and option not in FRAME and (is_ours or value is not None):
                 _check(option, value, hints[name])
-    data = resolved.get("data", {})
+    data, own = resolved.get("data", {}), raw.get("preprocessor", {})
     for target in _readers_of_data(raw):
         for name, hint in signature_of(target)[1].items():
             if name in data:
                 _check(f"data.{name}", data[name], hint)
+            elif name not in {*own, *NOT_OPTIONS, "return"}:
+                raise UserError(
+                    f"data.{name} is not in the configuration, and a run needs it.\n"
+                    f"Leave out what takes it away, such as ~data.{name}. All options: python train.py --help"
+                )
 
 
 def check_unread(raw: dict[str, Any], *, added: Sequence[str]) -> None:
@@ -108,7 +113,7 @@ def check_unread(raw: dict[str, Any], *, added: Sequence[str]) -> None:
         if path[0] == "data" or is_owned or option in FRAME or _is_referenced(option, references):
             continue
         names = sorted({name for name, _ in flat(raw) if name not in added})
-        raise UserError(f"There is no option {option!r}: nothing reads it. {nearest(option, names)}")
+        raise UserError(f"Nothing reads the option {option!r}. {nearest(option, names)}")
 
 
 def _readers_of_data(raw: dict[str, Any]) -> list[Any]:
