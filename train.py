@@ -66,7 +66,7 @@ def fine_tune(cfg: DictConfig) -> float:
     run = Run(Path(cfg.run_dir))
     resumed = run.is_resumed(asked=cfg.resume is not None)
     if resumed:
-        check_resumed(cfg, run.folder)
+        check_resumed(cfg, run.folder, overrides=HydraConfig.get().overrides.task)
     devices = processes.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
     if devices * cfg.trainer.num_nodes > 1 and not processes.is_rank():
         processes.run_ranks(

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.config import check_checkpoints, check_resumed, hydra_folder, run_folder, started_with
+from lightune.config import check_checkpoints, check_resumed, hydra_folder, resume_arguments, run_folder
 from lightune.runs.run import Run
 
 
@@ -55,11 +55,21 @@ def test_other_settings_are_refused_by_name(tmp_path: Path):
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
     cfg.trainer.max_epochs, cfg.data.num_workers = 5, 2
-    check_resumed(cfg, tmp_path)
+    check_resumed(cfg, tmp_path, overrides=())
     cfg.optimizer.lr = 2e-4
     with pytest.raises(UserError, match=r"optimizer\.lr was 0\.0001, is 0\.0002") as refused:
-        check_resumed(cfg, tmp_path)
+        check_resumed(cfg, tmp_path, overrides=())
     assert f"lightune resume {tmp_path}" in str(refused.value)
+
+
+def test_an_option_that_the_folder_does_not_know_had_its_default(tmp_path: Path):
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save({"seed": 0}, tmp_path / ".hydra" / "config.yaml")
+    OmegaConf.save(["seed=0"], tmp_path / ".hydra" / "overrides.yaml")
+    cfg = OmegaConf.create({"seed": 0, "distill": {"alpha": 0.5}})
+    check_resumed(cfg, tmp_path, overrides=["seed=0"])
+    with pytest.raises(UserError, match=r"distill\.alpha was None, is 0\.5"):
+        check_resumed(cfg, tmp_path, overrides=["seed=0", "distill.alpha=0.5"])
 
 
 def test_a_run_is_started_again_as_it_was(tmp_path: Path):
@@ -68,16 +78,16 @@ def test_a_run_is_started_again_as_it_was(tmp_path: Path):
     overrides = tmp_path / ".hydra" / "overrides.yaml"
     OmegaConf.save(["data=imdb", "resume=last"], overrides)
     folder = f"'{tmp_path}'"
-    assert started_with(tmp_path) == (
+    assert resume_arguments(tmp_path) == (
         ["data=imdb", f"hydra.run.dir={folder}", f"resume={folder}"],
         Path("/somewhere"),
     )
     for planted in ("hydra.callbacks.x._target_=os.system", "+hydra.launcher=x", "--config-dir=/x"):
         OmegaConf.save([planted], overrides)
         with pytest.raises(UserError, match="is not a setting of a run"):
-            started_with(tmp_path)
+            resume_arguments(tmp_path)
     with pytest.raises(UserError, match="is not the folder of a run"):
-        started_with(tmp_path / "nothing")
+        resume_arguments(tmp_path / "nothing")
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

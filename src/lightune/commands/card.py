@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightune.common import package_index
 from lightune.config import overrides_of
 from lightune.config.credentials import redact
-from lightune.config.flat import flat
+from lightune.config.walk import flat
 
 if TYPE_CHECKING:
     from lightune.data.preprocessors.base import Preprocessor

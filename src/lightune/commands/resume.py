@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lightune.commands import Commands
-from lightune.config import started_with
+from lightune.config import resume_arguments
 from lightune.sweeps.restart import sweep_started_with
 from lightune.sweeps.trial import is_sweep
 
@@ -28,6 +28,6 @@ def _run(arguments: argparse.Namespace) -> None:
     if is_sweep(folder):
         overrides, cwd = sweep_started_with(folder, given=arguments.overrides)
     else:
-        overrides, cwd = started_with(folder)
+        overrides, cwd = resume_arguments(folder)
     os.chdir(cwd if cwd.is_dir() else Path.cwd())
     os.execv(sys.executable, [sys.executable, str(script), *overrides, *arguments.overrides])

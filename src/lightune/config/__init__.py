@@ -16,8 +16,8 @@ from lightune.config.rerun import (
     command,
     overrides_of,
     rerun_arguments,
+    resume_arguments,
     settings_and_command,
-    started_with,
 )
 from lightune.config.saved import load_run_config
 
@@ -37,7 +37,7 @@ __all__ = [
     "load_run_config",
     "overrides_of",
     "rerun_arguments",
+    "resume_arguments",
     "run_folder",
     "settings_and_command",
-    "started_with",
 ]

@@ -1,4 +1,4 @@
-"""What a configuration asks for, looked at before anything is loaded."""
+"""Check a configuration before anything is loaded."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError, listed
 from lightune.config import paths
-from lightune.config.flat import flat
 from lightune.config.older_runs import upgraded
-from lightune.config.options import check_options, check_unread
-from lightune.config.rerun import overrides_of
+from lightune.config.options import check_options
+from lightune.config.rerun import option_of, overrides_of
 from lightune.config.targets import check_targets
+from lightune.config.unread import check_unread
+from lightune.config.walk import flat
 
 MAY_CHANGE = (
     "trainer.",
@@ -29,20 +30,21 @@ MAY_CHANGE = (
     "data.num_workers",
     "sweep.n_",
 )
+"""How the options begin that may change when a run is resumed."""
 
 
-def check_calls(cfg: DictConfig, *, parts: Sequence[str] | None = None) -> None:
-    """Refuse a configuration that would call what nobody allowed, write outside its folders, or give what cannot be.
+def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
+    """Refuse a configuration that calls what nobody allowed, writes outside its folders, or holds a wrong value.
 
     See :func:`lightune.config.targets.check_targets`, :func:`lightune.config.paths.check_names` and
     :func:`lightune.config.options.check_options`.
 
     Args:
         cfg: of a run.
-        parts: the nodes that are looked at; None: all.
+        nodes: names of the nodes to check; None: all.
     """
     raw: Any = OmegaConf.to_container(cfg)
-    names = [name for name in parts or raw if name in raw and not OmegaConf.is_missing(cfg, name)]
+    names = [name for name in nodes or raw if name in raw and not OmegaConf.is_missing(cfg, name)]
     resolved = {
         name: OmegaConf.to_container(cfg[name], resolve=True) if OmegaConf.is_config(cfg[name]) else cfg[name]
         for name in names
@@ -53,24 +55,19 @@ def check_calls(cfg: DictConfig, *, parts: Sequence[str] | None = None) -> None:
 
 
 def check_added(cfg: DictConfig) -> None:
-    """Refuse options that nothing reads, see :func:`lightune.config.options.check_unread`."""
+    """Refuse options of the command line that nothing reads, see :func:`lightune.config.unread.check_unread`."""
     hydra = HydraConfig.get()
-    added = [
-        override.partition("=")[0].lstrip("+")
-        for override in hydra.overrides.task
-        if override.startswith("+")
-    ]
+    added = [option_of(override) for override in hydra.overrides.task if override.startswith("+")]
     raw: Any = OmegaConf.to_container(cfg)
-    check_unread(
-        raw, added=[option for option in added if option.partition("@")[0] not in hydra.runtime.choices]
-    )
+    is_group = {option: option.partition("@")[0] in hydra.runtime.choices for option in added}
+    check_unread(raw, added=[option for option in added if not is_group[option]])
 
 
 def check_made(cfg: DictConfig) -> None:
-    """Make a Trainer, an optimizer and a schedule, to be thrown away: what they refuse is told before anything is loaded.
+    """Make a Trainer, an optimizer and a schedule only to see whether they can be made, before anything is loaded.
 
     Raises:
-        UserError: one of them cannot be made of its options; or training would have no end.
+        UserError: one of them refuses its options; or training would have no end.
     """
     import torch
     from hydra.utils import instantiate
@@ -96,10 +93,10 @@ def check_made(cfg: DictConfig) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 make()
-        except Exception as error:  # whatever a library raises: nothing but the options can be wrong
-            cause = (
-                error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-            )
+        # whatever a library raises, only the options can be wrong
+        except Exception as error:
+            is_wrapped = isinstance(error, InstantiationException) and error.__cause__
+            cause = error.__cause__ if is_wrapped else error
             raise UserError(
                 f"{make.__name__}: {str(cause).strip().splitlines()[0][:300]}\n"
                 f"Mend the options {make.__name__}.NAME, or leave them out for their defaults: python train.py --help"
@@ -107,9 +104,7 @@ def check_made(cfg: DictConfig) -> None:
 
 
 def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
-    """Refuse a data set under a task that it is not for, before anything is loaded.
-
-    Further pretraining reads the texts of any.
+    """Refuse a data set that is for another task. Further pretraining reads the texts of any.
 
     Raises:
         UserError: they do not fit.
@@ -122,7 +117,7 @@ def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
 
 
 def check_checkpoints(cfg: DictConfig) -> None:
-    """Refuse to keep several checkpoints under one name: each would be written over the one before, better or not.
+    """Refuse to keep several checkpoints under one name: each would overwrite the one before, better or not.
 
     Raises:
         UserError: says how to name them.
@@ -136,21 +131,23 @@ def check_checkpoints(cfg: DictConfig) -> None:
         )
 
 
-def check_resumed(cfg: DictConfig, folder: Path) -> None:
-    """Refuse to go on with a run under settings that it was not started with.
+def check_resumed(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> None:
+    """Refuse to resume a run under other settings than it was started with, but for ``MAY_CHANGE``.
 
-    How long, on what machine and with what log may change.
+    Args:
+        cfg: composed now.
+        folder: of the run.
+        overrides: of the command line, now.
 
     Raises:
         UserError: names the settings.
     """
-    started: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
-    before = dict(flat(upgraded(started)))
+    saved: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
+    before = dict(flat(upgraded(saved)))
     now = dict(flat(OmegaConf.to_container(cfg)))
-    given = {one.partition("=")[0].lstrip("+") for one in HydraConfig.get().overrides.task}
-    given -= {one.partition("=")[0].lstrip("+") for one in overrides_of(folder) or []}
-    # an option that the folder does not know had its default, which it has now unless it is given
-    before |= {name: value for name, value in now.items() if name not in before and name not in given}
+    overridden = {*map(option_of, overrides)} - {*map(option_of, overrides_of(folder) or [])}
+    # an option that the folder does not know had its default, as it has now unless the command line sets it
+    before |= {name: value for name, value in now.items() if name not in {*before, *overridden}}
     changed = [
         f"{name} was {before.get(name)}, is {now.get(name)}"
         for name in sorted({*before, *now})

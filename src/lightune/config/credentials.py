@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from lightune.common.errors import UserError
+from lightune.config.walk import leaves
 
 WORDS = r"api_?key|access_?key|private_?key|secret(?:_?key)?|password|passwd|passphrase|credentials?"
 KEY = re.compile(
@@ -56,7 +56,7 @@ def check_credentials(cfg: dict[str, Any]) -> None:
     Raises:
         UserError: names the option, not the secret, and says how to give it.
     """
-    for where, value in _values(cfg, ""):
+    for where, value in leaves(cfg):
         option, _, text = str(value).partition("=") if ".overrides." in where else ("", "", "")
         text = text.replace("\\", "")  # a sweep writes interpolations so
         if _is_secret(where, value) or (option and _is_secret(option, text)):
@@ -88,12 +88,3 @@ def _is_secret(option: str, value: object) -> bool:
     return bool(text) and bool(
         KEY.search(option) or URL.search(text) or QUERY.search(text) or TOKEN.search(text)
     )
-
-
-def _values(node: Any, where: str) -> Iterator[tuple[str, Any]]:
-    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
-    if pairs is None:
-        yield where, node
-        return
-    for key, value in pairs:
-        yield from _values(value, f"{where}.{key}" if where else str(key))

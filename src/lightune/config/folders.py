@@ -1,4 +1,4 @@
-"""Which folder a run has, and how it is started again there."""
+"""Which folder a run has."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 
 
 def run_folder(parent: str, now: str, resume: str | None) -> str:
-    """Choose a run's folder: ``PARENT/NOW``, that of the run to go on with, or one that a SLURM job finds again.
+    """Choose a run's folder: ``PARENT/NOW``, the folder of the run to resume, or one that a SLURM job finds again.
 
-    The processes of one run, on any number of machines, get the same: the first tells the others.
+    All processes of a run get the same folder, on any number of machines: the first tells the others.
 
     Args:
         parent: folder of the runs on this data with this model.
@@ -19,12 +19,14 @@ def run_folder(parent: str, now: str, resume: str | None) -> str:
         resume: a run's folder; ``last``: the newest that holds a ``last.ckpt``; None: a new run.
     """
     if resume == "last":
-        found = sorted(Path(parent).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime_ns)
-        return str(found[-1].parent.parent if found else Path(parent) / now)
+        paths = Path(parent).glob("*/checkpoints/last.ckpt")
+        newest = max(paths, key=lambda path: path.stat().st_mtime_ns, default=None)
+        return str(newest.parent.parent if newest else Path(parent) / now)
     if resume is not None:
         return str(Path(str(resume)).expanduser())
     if job := os.environ.get("SLURM_JOB_ID"):
-        command = sha256("\0".join(sys.argv[1:]).encode()).hexdigest()[:8]  # a job may run several
+        # a job may run several commands
+        command = sha256("\0".join(sys.argv[1:]).encode()).hexdigest()[:8]
         return str(Path(parent) / f"slurm-{job}-{command}")
     folder = str(Path(parent) / now)
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -38,7 +40,7 @@ def run_folder(parent: str, now: str, resume: str | None) -> str:
 
 
 def hydra_folder(run_dir: str) -> str:
-    """Choose where in a run's folder Hydra writes the configuration: not over that of a run which has checkpoints."""
+    """Choose where in a run's folder Hydra writes the configuration, so that a resumed run keeps its first one."""
     started = any(Path(run_dir, "checkpoints").glob("*.ckpt"))
     return ".hydra/again" if started else ".hydra"
 

@@ -1,4 +1,4 @@
-"""Configurations of runs that were made before a class moved or an option went."""
+"""Read configurations that were saved before a class moved or an option went."""
 
 import re
 from typing import Any
@@ -22,22 +22,22 @@ MOVED = {
 """How a target's name began, and how it begins now."""
 
 OLD_TARGET = re.compile("|".join(map(re.escape, MOVED)))
-GONE = {"task": ("tuning", "optimizer", "scheduler")}
-"""Options that repeated others."""
+MIRRORED = {"task": ("tuning", "optimizer", "scheduler")}
+"""Options that used to repeat others."""
 
 
 def renamed(text: str) -> str:
-    """Return a target's name, or an override that gives one, with today's name."""
+    """Return a target's name, or an override that holds one, with today's name."""
     return OLD_TARGET.sub(lambda old: MOVED[old[0]], text)
 
 
 def upgraded(cfg: dict[str, Any]) -> dict[str, Any]:
     """Return a saved configuration, interpolations unresolved, as it would be saved today."""
-    new: dict[str, Any] = _renamed_targets(cfg)
+    new: dict[str, Any] = _with_new_targets(cfg)
     if "datamodule" not in new:
         return new
     del new["datamodule"]
-    for node, options in GONE.items():
+    for node, options in MIRRORED.items():
         new[node] = {name: value for name, value in new[node].items() if name not in options}
     new["preprocessor"] = {
         name: value for name, value in new["preprocessor"].items() if value != f"${{data.{name}}}"
@@ -45,10 +45,10 @@ def upgraded(cfg: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def _renamed_targets(node: Any) -> Any:
+def _with_new_targets(node: Any) -> Any:
     if isinstance(node, dict):
         return {
-            key: renamed(value) if key == "_target_" else _renamed_targets(value)
+            key: renamed(value) if key == "_target_" else _with_new_targets(value)
             for key, value in node.items()
         }
-    return [*map(_renamed_targets, node)] if isinstance(node, list) else node
+    return [*map(_with_new_targets, node)] if isinstance(node, list) else node

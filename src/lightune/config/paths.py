@@ -1,16 +1,16 @@
-"""Names that become folders and files stay where they belong."""
+"""Names that become folders and files must not lead out of their folder."""
 
 import os
 from typing import Any
 
 from lightune.common.errors import UserError
 
-PARTS = {"save_dir": ("name", "version", "sub_dir"), "dirpath": ("filename",)}
+NAMES_INSIDE = {"save_dir": ("name", "version", "sub_dir"), "dirpath": ("filename",)}
 """Arguments of loggers and callbacks that name a folder, and those that name what lies in it."""
 
 
 def check_choices(choices: dict[str, Any]) -> None:
-    """Refuse a group's choice that is no name inside its group: it becomes part of the run's folder.
+    """Refuse a group's choice that is not a name inside its group: it becomes part of the run's folder.
 
     Raises:
         UserError: it climbs out with ``..``, or starts at the root.
@@ -32,7 +32,7 @@ def check_names(groups: dict[str, Any]) -> None:
     """
     for group, nodes in groups.items():
         for node, arguments in (nodes or {}).items():
-            for key, parts in PARTS.items():
+            for key, parts in NAMES_INSIDE.items():
                 if not isinstance(arguments, dict) or not arguments.get(key):
                     continue
                 inside = ""

@@ -1,4 +1,4 @@
-"""The command that a person gave, to be given again."""
+"""How a run was started, and how to start it again."""
 
 import shlex
 from pathlib import Path
@@ -8,8 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.config.flat import flat
 from lightune.config.older_runs import renamed
+from lightune.config.walk import flat
 
 
 def chosen_tuning() -> str:
@@ -18,64 +18,63 @@ def chosen_tuning() -> str:
 
 
 def command(*overrides: str) -> str:
-    """Return the command of this job with other options, to train with."""
-    new = [one.partition("=")[0] for one in overrides]
-    given = [one for one in HydraConfig.get().overrides.task if _name(one) not in (*new, "plan", "find")]
-    return shlex.join(["python", "train.py", *given, *overrides])
+    """Return the command that trains this job with other options."""
+    replaced = {option_of(override) for override in overrides} | {"plan", "find"}
+    kept = [one for one in HydraConfig.get().overrides.task if option_of(one) not in replaced]
+    return shlex.join(["python", "train.py", *kept, *overrides])
 
 
-def _name(override: str) -> str:
+def option_of(override: str) -> str:
+    """Return the name of the option that an override sets."""
     return override.partition("=")[0].lstrip("+")
 
 
 def rerun_arguments(folder: Path) -> list[str]:
-    """Return what a script must be given to run this job again, in this folder, its configuration left as it is."""
+    """Return the script's arguments that run this job again in this folder and leave its configuration as it is."""
     hydra = HydraConfig.get()
     conf = next(source.path for source in hydra.runtime.config_sources if source.provider == "main")
     return [
         *("--config-path", conf, "--config-name", str(hydra.job.config_name)),
         *hydra.overrides.task,
-        *_in_folder(folder),
+        f"hydra.run.dir={_quoted(folder)}",
         "hydra.output_subdir=null",
     ]
 
 
-def _in_folder(folder: Path) -> list[str]:
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.run.dir='{quoted}'"]
-
-
-def started_with(folder: Path) -> tuple[list[str], Path]:
-    """Return what ``train.py`` was given to start a run, with the run's folder to resume in, and where that was.
+def resume_arguments(folder: Path) -> tuple[list[str], Path]:
+    """Return the arguments of ``train.py`` that resume a run, and the working directory that it was started in.
 
     Raises:
-        UserError: this is not a run folder, or it was not written by ``train.py``: Hydra's own settings run code.
+        UserError: this is not a run folder, or ``train.py`` did not write it: Hydra's own settings can run code.
     """
     saved, hydra = folder / ".hydra" / "overrides.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
         raise not_a_run(folder, saved)
-    overrides = [renamed(one) for one in overrides_of(folder) or []]
-    for one in overrides:
-        if one.startswith("-") or one.lstrip("+~").startswith("hydra"):
-            raise UserError(f"{saved}: {one!r} is not a setting of a run. Nothing was run.")
+    overrides = [renamed(override) for override in overrides_of(folder) or []]
+    for override in overrides:
+        if override.startswith("-") or override.lstrip("+~").startswith("hydra"):
+            raise UserError(f"{saved}: {override!r} is not a setting of a run. Nothing was run.")
     cwd = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
-    resume = [one.replace("hydra.run.dir", "resume") for one in _in_folder(folder)]
-    return [*overrides, *_in_folder(folder), *resume], cwd
+    return [*overrides, f"hydra.run.dir={_quoted(folder)}", f"resume={_quoted(folder)}"], cwd
+
+
+def _quoted(folder: Path) -> str:
+    return "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def overrides_of(folder: Path) -> list[str] | None:
-    """Return what a run was given on the command line, without what only resumed it; None where nothing says so."""
+    """Return the command line's overrides of a run, without ``resume``; None where its folder does not say."""
     saved = folder / ".hydra" / "overrides.yaml"
     if not saved.is_file():
         return None
-    overrides = [str(one) for one in OmegaConf.to_container(OmegaConf.load(saved)) or []]
-    return [one for one in overrides if not one.startswith("resume=")]
+    overrides = [str(override) for override in OmegaConf.to_container(OmegaConf.load(saved)) or []]
+    return [override for override in overrides if not override.startswith("resume=")]
 
 
 def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return a run's settings by their whole names, and the command that repeats it, for a person to read.
+    """Return a run's settings by full name, and the command that repeats it.
 
-    What refers to another setting is left out; what refers to the environment, such as a password, is not looked up.
+    References to other settings are left out. References to the environment, such as a password, are not looked up.
     """
     saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     settings = {
@@ -87,7 +86,7 @@ def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:
-    """Return what is said of a folder that holds no run."""
+    """Return the error for a folder that holds no run."""
     return UserError(
         f"{folder} is not the folder of a run: there is no {missing}.\n"
         "Name a folder such as outputs/imdb-bert/2026-01-31_12-00-00-000000, as printed at the end of training."

@@ -3,10 +3,11 @@
 import importlib
 import os
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from lightune.common.errors import UserError
+from lightune.config.hydra_internals import CORE_PLUGINS
+from lightune.config.walk import leaves
 
 VARIABLE = "LIGHTUNE_ALLOWED_TARGETS"
 LIBRARIES = {
@@ -23,17 +24,17 @@ LIBRARIES = {
 LOGGING = {"logging.FileHandler", "logging.StreamHandler", "ext://sys.stderr", "ext://sys.stdout"}
 """What Hydra's own logging configurations name."""
 
-PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.")
-"""Where launchers and sweepers live: Hydra's own, and those that somebody has installed."""
+PLUGINS = (CORE_PLUGINS, "hydra_plugins.")
+"""Where launchers and sweepers live: Hydra's own, and those that the user installed."""
 
 ENTRY_POINTS = ("lightune.commands.", "lightune.config.")
-"""Of our own, what does as a person at the keyboard says: not for a configuration to call."""
+"""Our modules that act for the person at the keyboard: a configuration must not call them."""
 
 LOGGING_CALLS = {"()", "class", "queue", "listener"}
 """Keys under which ``logging.config.dictConfig`` looks for something to import and call."""
 
 PLAIN = re.compile(r"\$\{(?:hydra[.:][\w.]+|oc\.env:[^${}]*|now:[^${}]*)\}")
-"""Interpolations that give a text and can give nothing else, whenever they are resolved."""
+"""Interpolations that can only give a text, whenever they are resolved."""
 
 
 def check_targets(cfg: dict[str, Any]) -> None:
@@ -44,14 +45,15 @@ def check_targets(cfg: dict[str, Any]) -> None:
     Raises:
         UserError: names the node and how to allow it. Nothing has been called.
     """
-    # our own come last: to look at them imports torch
-    for where, target in sorted(_targets(cfg, ""), key=lambda found: found[1].startswith("lightune.")):
-        if target not in LIBRARIES and not _by_user(target) and not _is_ours(target):
-            raise _refused(where, target)
+    targets = [(name, str(value)) for name, value in leaves(cfg) if "_target_" in name.split(".")]
+    # our own come last: looking at them imports torch
+    for name, target in sorted(targets, key=lambda pair: pair[1].startswith("lightune.")):
+        if target not in LIBRARIES and not _allowed_by_user(target) and not _is_ours(target):
+            raise _refused(name, target)
 
 
 def check_hydra_targets(hydra: dict[str, Any]) -> None:
-    """Refuse what Hydra itself would call for its ``hydra`` node, which it does before ``train`` is given anything.
+    """Refuse what Hydra itself would call for its ``hydra`` node, before it calls ``train``.
 
     Args:
         hydra: the node, its interpolations unresolved.
@@ -59,63 +61,42 @@ def check_hydra_targets(hydra: dict[str, Any]) -> None:
     Raises:
         UserError: its callbacks, launcher, sweeper or logging name what nobody allowed. Nothing has been called.
     """
-    for where, target in (*_targets(hydra, "hydra"), *_logging_targets(hydra, "hydra")):
-        if target not in LOGGING and not target.startswith(PLUGINS) and not _by_user(target):
-            raise _refused(where, target)
-    for name in ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging"):
-        for where, text in _texts(hydra.get(name), f"hydra.{name}"):
-            if "${" in PLAIN.sub("", text):
+    for name, value in leaves(hydra, "hydra"):
+        keys, text = name.split("."), str(value)
+        is_called = "_target_" in keys or (
+            isinstance(value, str) and (keys[-1] in LOGGING_CALLS or text.startswith(("ext://", "cfg://")))
+        )
+        if is_called and text not in LOGGING and not text.startswith(PLUGINS) and not _allowed_by_user(text):
+            raise _refused(name, text)
+    for node in ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging"):
+        for name, value in leaves(hydra.get(node), f"hydra.{node}"):
+            if isinstance(value, str) and "${" in PLAIN.sub("", value):
                 raise UserError(
-                    f"{where}={text} is refused: Hydra reads it before it can be checked, and it may become a call.\n"
+                    f"{name}={value} is refused: Hydra reads it before it can be checked, and it may become a call.\n"
                     "Nothing was run. Write the value itself, or ${oc.env:NAME}."
                 )
 
 
-def _refused(where: str, target: str) -> UserError:
+def _refused(name: str, target: str) -> UserError:
     return UserError(
-        f"{where}={target} is refused: a configuration may call lightune's own classes and those that conf/ names.\n"
+        f"{name}={target} is refused: a configuration may call lightune's own classes and those that conf/ names.\n"
         "Nothing was run. If you know the code and want it, allow it, or the package that holds it, by name:\n"
         f"{VARIABLE}={target.removeprefix('ext://')} python train.py …"
     )
 
 
-def _by_user(target: str) -> bool:
-    allowed = [name.strip().rstrip(".") for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-    name = target.removeprefix("ext://")
-    return any(name == one or name.startswith(f"{one}.") for one in allowed)
-
-
-def _targets(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in pairs:
-        name = f"{where}.{key}" if where else str(key)
-        if key == "_target_":
-            yield name, str(value)
-        else:
-            yield from _targets(value, name)
-
-
-def _logging_targets(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    for name, text in _texts(node, where):
-        if name.rpartition(".")[2] in LOGGING_CALLS or text.startswith(("ext://", "cfg://")):
-            yield name, text
-
-
-def _texts(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, str):
-        yield where, node
-    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in pairs:
-        yield from _texts(value, f"{where}.{key}")
+def _allowed_by_user(target: str) -> bool:
+    names = [name.strip().rstrip(".") for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    return any(f"{target.removeprefix('ext://')}.".startswith(f"{name}.") for name in names)
 
 
 def _is_ours(target: str) -> bool:
-    """Say whether a name is defined in this package, and not one that a module of it has imported."""
+    """Return whether a name is defined in this package, not only imported by a module of it."""
     module, _, name = target.rpartition(".")
     if not module.startswith("lightune.") or target.startswith(ENTRY_POINTS) or name.startswith("_"):
         return False
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        value = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return False
-    return str(getattr(found, "__module__", "")).startswith("lightune.")
+    return str(getattr(value, "__module__", "")).startswith("lightune.")
