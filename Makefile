@@ -31,10 +31,11 @@ bench: setup ## training speed beside the Trainer's: make bench DATA=FOLDER_OF_I
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/speed.py $(DATA) $(ARGS)
 
-check: setup ## format, lint and types, as CI does
+check: setup ## format, lint, types and layers, as CI does
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: setup ## put the code in its format
 	$(BIN)/ruff format .

@@ -18,7 +18,7 @@ START = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def resume(run_dir: Path, *overrides: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return command("-m", "lightune", "resume", str(run_dir), *overrides, **env)
+    return command("-m", "lightune.commands", "resume", str(run_dir), *overrides, **env)
 
 
 def ended(run_dir: Path) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
     assert refused.returncode == 1
     assert "trainer.max_steps=4, here is trainer.max_steps=5" in refused.stderr
 
-    again = command("-m", "lightune", "resume", str(sweep), **environment())
+    again = command("-m", "lightune.commands", "resume", str(sweep), **environment())
     assert again.returncode == 1, again.stdout + again.stderr
     assert "2 of 8 trials failed: 1 (failed: RuntimeError: planned), 2 (nan: The loss was nan" in again.stderr
     assert len(again.stderr.strip().splitlines()) <= 5 or "Traceback" not in again.stderr

@@ -1,4 +1,4 @@
-"""``python -m lightune`` is the command ``lightune``."""
+"""``python -m lightune.commands`` is the command ``lightune``."""
 
 from lightune.commands.cli import main
 

@@ -16,7 +16,7 @@ def serving() -> Callable[..., object]:
     @contextmanager
     def start(run: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lightune", "serve", str(run), "--port", "0", *arguments],
+            [sys.executable, "-m", "lightune.commands", "serve", str(run), "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
