@@ -1,4 +1,4 @@
-"""The parts of an experiment, made of its configuration; a finished run's, with the best checkpoint's weights."""
+"""Make the parts of an experiment from its configuration, and a finished run's with its best weights."""
 
 import logging
 from collections.abc import Callable
@@ -78,7 +78,15 @@ def make_task(
     num_training_steps: Callable[[Trainer], int] | None = None,
     teacher: Teacher | None = None,
 ) -> Task:
-    """Make the task, with the recipe that ``tuning``, ``optimizer``, ``scheduler`` and the like describe."""
+    """Make the task and its recipe.
+
+    Args:
+        cfg: of the experiment.
+        pretrained: where the weights come from.
+        head: what the head must be, as the data or a finished run says.
+        num_training_steps: counts the optimizer steps of a run; None: as Lightning estimates them.
+        teacher: of a distillation.
+    """
     parts: dict[str, Any] = {
         name: instantiate(cfg[name], _convert_="all") for name in ("tuning", "optimizer", "scheduler")
     }
@@ -95,7 +103,7 @@ def _plain(node: DictConfig) -> Any:
 
 
 def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
-    """Read a run; where its checkpoint holds only what was trained, the rest is loaded again by its name.
+    """Rebuild a run's task with its best weights; weights that its checkpoint leaves out are loaded by name.
 
     Raises:
         UserError: this is not the folder of a finished run, or what it needs cannot be loaded.
@@ -115,7 +123,7 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
 
 
 def rebuild_data(folder: Path) -> DataModule:
-    """Read a run's data again, split and tokenized as it was, without its weights.
+    """Read a run's data again, split and tokenized as in training, without its weights.
 
     Raises:
         UserError: this is not a run folder, or the data is not where it was.
@@ -162,7 +170,7 @@ def model_weights(run: Run) -> dict[str, Tensor]:
 
 
 def merged_weights(folder: Path) -> dict[str, Tensor]:
-    """Return all weights of a run whose checkpoint holds only what was trained, adapters added to their matrices.
+    """Return all weights of a run whose checkpoint holds only the trained ones, with adapters merged.
 
     Raises:
         UserError: see :func:`rebuild`.

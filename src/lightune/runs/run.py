@@ -1,4 +1,4 @@
-"""A run folder: what training leaves, and how it is read back with nothing else at hand."""
+"""The folder of a run: what lies where, written by training and read by every command."""
 
 import csv
 import json
@@ -64,10 +64,10 @@ class Run:
         return self.folder / "report.html"
 
     def is_resumed(self, *, asked: bool) -> bool:
-        """Say whether training goes on here: where a person asks, SLURM has queued the job again, or a sweep its trial.
+        """Return whether training resumes here: a person asks, SLURM has requeued the job, or a sweep its trial.
 
         Raises:
-            UserError: nobody asks, but a run has left checkpoints here, which would be written over.
+            UserError: nobody asks, but the folder holds checkpoints, which would be overwritten.
         """
         if asked:
             return True
@@ -82,7 +82,7 @@ class Run:
         )
 
     def checkpoint_to_resume(self) -> Path:
-        """Return the newest checkpoint that can be read; where newer ones are damaged, say so once.
+        """Return the newest checkpoint that can be read; log which newer ones are damaged.
 
         Raises:
             UserError: there is none, so that training would start anew.
@@ -101,36 +101,38 @@ class Run:
         return found
 
     def link_best(self, found: Path) -> None:
-        """Make ``best.ckpt`` the name, too, of the best of several checkpoints that were kept."""
+        """Make ``best.ckpt`` a second name of the best checkpoint, if several were kept."""
         if found == self.best:
             return
         temporary = self.best.with_suffix(".tmp")
         temporary.unlink(missing_ok=True)
         try:
             temporary.hardlink_to(found)
-        except OSError:  # a file system without links
+        except OSError:
+            # a file system without links
             shutil.copyfile(found, temporary)
         temporary.replace(self.best)
-        temporary.unlink(missing_ok=True)  # it stays where both are the same file already
+        # it is still there if both already were the same file
+        temporary.unlink(missing_ok=True)
 
     def save_model_files(self, tokenizer: PreTrainedTokenizerBase, model: Any) -> None:
-        """Keep what the checkpoint does not: the tokenizer, the architecture, and how text is generated."""
+        """Save what the checkpoint does not hold: tokenizer, architecture and generation settings."""
         tokenizer.save_pretrained(self.model)
         model.config.save_pretrained(self.model)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(self.model)
 
     def save_environment(self, environment: Mapping[str, str]) -> None:
-        """Write ``environment.json``: where the run ran."""
+        """Write ``environment.json``: machine and package versions."""
         text = json.dumps(environment, indent=2) + "\n"
         (self.folder / "environment.json").write_text(text, encoding="utf-8")
 
     def save_head(self, head: Mapping[str, Any]) -> None:
-        """Keep what the data said of the model's head, for :meth:`head`."""
+        """Save the head's settings, which the data determined, for :meth:`head`."""
         (self.model / "head.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
 
     def head(self) -> dict[str, Any]:
-        """Return what the data said of the model's head.
+        """Return the head's settings.
 
         Raises:
             UserError: the file cannot be read.
@@ -140,7 +142,8 @@ class Run:
             head: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{file} cannot be read: {error}") from error
-        if "id2label" in head:  # JSON has no numbers as keys
+        # JSON has no numbers as keys
+        if "id2label" in head:
             head["id2label"] = {int(index): name for index, name in head["id2label"].items()}
         return head
 
@@ -181,7 +184,7 @@ class Run:
         return checkpoint
 
     def monitored(self) -> float:
-        """Return the figure that chose the best checkpoint, of a finished run."""
+        """Return the metric that chose the best checkpoint of a finished run."""
         return float(json.loads(self.metrics.read_text(encoding="utf-8"))["monitored"])
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
@@ -190,7 +193,7 @@ class Run:
             file.write(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
 
     def write_signatures(self, signatures: Mapping[str, str]) -> None:
-        """Write ``signatures.json``: how metrics were computed that have several ways."""
+        """Write ``signatures.json``: the variant of each metric that has several."""
         text = json.dumps(dict(signatures), indent=2) + "\n"
         (self.folder / "signatures.json").write_text(text, encoding="utf-8")
 
