@@ -1,4 +1,4 @@
-"""What the entry points share of Hydra: errors that help, checks before anything heavy, a run's configuration."""
+"""What may be said on the command line, checked before anything heavy."""
 
 from lightune.config.checks import (
     check_added,

@@ -1,4 +1,4 @@
-"""Passwords, keys and tokens: kept out of the run's folder, and out of what is printed."""
+"""Keep passwords, keys and tokens out of the run's folder and out of what is printed."""
 
 import os
 import re
@@ -12,21 +12,21 @@ KEY = re.compile(
     rf"(?:{WORDS}|(?<![a-z])(?:auth|pwd|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!mask_)token))$",
     re.IGNORECASE,
 )
-"""How the name of an option ends that holds a secret; a tokenizer's special tokens are none."""
+"""Matches the end of an option's name that holds a secret; a tokenizer's special tokens are not secrets."""
 
 URL = re.compile(
     r"(?<=://)(?:[^/\s:@]*:[^/\s@]+|(?<=https://)[^/\s:@]+|(?<=http://)[^/\s:@]+)(?=@)", re.IGNORECASE
 )
 QUERY = re.compile(rf"(?<=[?&])((?:\w*_)?(?:{WORDS}|token))=[^&\s]+", re.IGNORECASE)
 TOKEN = re.compile(r"\b(?:hf_\w{20,}|gh[opsur]_\w{30,}|github_pat_\w{20,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
-"""Tokens that tell by their look: of the Hub, of code hosts, of cloud services."""
+"""Tokens that are recognised by their form: of the Hub, of code hosts, of cloud services."""
 
 REFERENCE = re.compile(r"\$\{[^${},]*(?:,\s*(?:null|''|\"\")\s*)?\}")
-"""An interpolation that brings no text of its own."""
+"""An interpolation that holds no text itself."""
 
 
 def hide(arguments: list[str]) -> list[str]:
-    """Move secrets from overrides into environment variables, which the overrides name instead.
+    """Move secrets from overrides into environment variables, and name those in the overrides.
 
     Hydra writes overrides to the run's folder, a sweep prints them, and loggers keep the command line.
 
@@ -48,7 +48,7 @@ def hide(arguments: list[str]) -> list[str]:
 
 
 def check_credentials(cfg: dict[str, Any]) -> None:
-    """Refuse a configuration that holds a secret as it stands, before it is written anywhere.
+    """Refuse a configuration that holds a secret in plain text, before it is written anywhere.
 
     Args:
         cfg: its interpolations unresolved.

@@ -1,4 +1,4 @@
-"""A mistake of the person at the keyboard, said in a few lines."""
+"""Turn a mistake on the command line into a message of a few lines."""
 
 import os
 import re
@@ -23,12 +23,13 @@ from lightune.common.errors import UserError, did_you_mean, listed, nearest
 from lightune.config import credentials
 from lightune.config.walk import flat
 
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing: friendly_errors prints
+# Hydra raises instead of printing: friendly_errors prints
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 
 @contextmanager
 def friendly_errors(conf: Path | None = None) -> Iterator[None]:
-    """Print a mistake of the person at the keyboard in a few lines and exit with 1; let bugs pass with their trace.
+    """Print a user's mistake in a few lines and exit with 1; bugs keep their traceback.
 
     Args:
         conf: folder of the configuration groups, for the nearest valid names.
@@ -44,20 +45,23 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         message = _explain(error, conf)
     except ValueError as error:
-        if not str(error).startswith("Config group override must be"):  # model=null, data=1
+        # model=null, data=1
+        if not str(error).startswith("Config group override must be"):
             raise
-        given = [one for one in sys.argv[1:] if re.search(r"=(?:.*,)?null(?:,|$)", one)]
+        nulls = [argument for argument in sys.argv[1:] if re.search(r"=(?:.*,)?null(?:,|$)", argument)]
         message = (
-            f"A group is chosen by one of its names{f', in {listed(given)} too' if given else ''}: {error}.\n"
+            f"A group is chosen by one of its names{f', in {listed(nulls)} too' if nulls else ''}: {error}.\n"
             "Leave it out for the default. All: python train.py --help"
         )
     else:
         return
     if int(os.environ.get("LOCAL_RANK", "0")):
-        time.sleep(5)  # the first process most likely has the same to say, and its end ends this one
+        # the first process most likely prints the same message, and its end ends this one
+        time.sleep(5)
     message = credentials.redact(message)
     print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(1) from UserError(message)  # for a launcher, which tells the process that sweeps
+    # the cause is for a launcher, which passes it to the process of the sweep
+    raise SystemExit(1) from UserError(message)
 
 
 def _explain(error: Exception, conf: Path | None) -> str:
@@ -94,7 +98,7 @@ def _explain(error: Exception, conf: Path | None) -> str:
 
 
 def _known_names(conf: Path) -> list[str]:
-    """List every group and every option of the default configuration."""
+    """Return all groups and all options of the default configuration."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("train")
