@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup train test test-resume bench check format clean
+.PHONY: help setup train test test-resume bench check docs format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,9 +37,12 @@ check: setup ## format, lint, types and layers, as CI does
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+docs: setup ## the documentation as pages in site/; a dead link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: setup ## put the code in its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean: ## remove .venv and caches; runs in outputs/ and multirun/ stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache

@@ -15,7 +15,7 @@ AT_ONCE = 2_000_000  # drawn rows held in memory
 class Summary(NamedTuple):
     """Figures that depend on sums over rows, as accuracy, F1 and BLEU do; those are resampled without predicting again.
 
-    Args:
+    Attributes:
         statistics: (rows, k), what of each row is summed.
         figures: makes of sums (samples, k) each figure (samples,).
     """

@@ -15,7 +15,7 @@ CGROUP = Path("/sys/fs/cgroup")
 class Trial(NamedTuple):
     """A batch size that was tried, or told from smaller ones.
 
-    Args:
+    Attributes:
         rows: of a batch.
         memory_bytes: at its peak; None where memory ran out.
         fits: whether that is within the limit.
