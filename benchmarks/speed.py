@@ -107,7 +107,7 @@ def printed(*command: str) -> dict[str, float]:
 
 
 def print_figures(*, samples: int, tokens: int, computed: int, seconds: float) -> None:
-    """Print, for :func:`printed`, what training of so many rows, real tokens and computed tokens took."""
+    """Print, for ``printed``, what training of so many rows, real tokens and computed tokens took."""
     figures = {
         "samples_per_second": samples / seconds,
         "tokens_per_second": tokens / seconds,

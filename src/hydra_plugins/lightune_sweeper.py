@@ -1,4 +1,4 @@
-"""Hydra's way into :mod:`lightune.sweeps`: it looks for sweepers in ``hydra_plugins``, and nowhere else."""
+"""Hydra's way into ``lightune.sweeps``: it looks for sweepers in ``hydra_plugins``, and nowhere else."""
 
 import shlex
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Hydra's private API is as :mod:`lightune.config.hydra_internals` uses it: this fails first when Hydra changes."""
+"""Hydra's private API is as ``lightune.config.hydra_internals`` uses it: this fails first when Hydra changes."""
 
 import inspect
 

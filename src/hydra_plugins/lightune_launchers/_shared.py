@@ -31,6 +31,6 @@ def composed(
     """Compose every job here, too: what is refused of one is said before any has begun.
 
     Raises:
-        UserError: see :func:`lightune.config.check_composed`.
+        UserError: see ``lightune.config.check_composed``.
     """
     return [context.config_loader.load_sweep_config(config, list(each)) for each in job_overrides]

@@ -106,7 +106,7 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
 
 
 def end_with_parent() -> None:
-    """In a process that :func:`run_ranks` or a launcher has started: where that is killed, save and stop."""
+    """In a process that ``run_ranks`` or a launcher has started: where that is killed, save and stop."""
     if CHILD not in os.environ:
         return
     parent, direct = int(os.environ[CHILD]), os.getppid()

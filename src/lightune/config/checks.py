@@ -36,8 +36,8 @@ MAY_CHANGE = (
 def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
     """Refuse a configuration that calls what nobody allowed, writes outside its folders, or holds a wrong value.
 
-    See :func:`lightune.config.targets.check_targets`, :func:`lightune.config.paths.check_names` and
-    :func:`lightune.config.options.check_options`.
+    See ``lightune.config.targets.check_targets``, ``lightune.config.paths.check_names`` and
+    ``lightune.config.options.check_options``.
 
     Args:
         cfg: of a run.
@@ -55,7 +55,7 @@ def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
 
 
 def check_added(cfg: DictConfig) -> None:
-    """Refuse options of the command line that nothing reads, see :func:`lightune.config.unread.check_unread`."""
+    """Refuse options of the command line that nothing reads, see ``lightune.config.unread.check_unread``."""
     hydra = HydraConfig.get()
     added = [option_of(override) for override in hydra.overrides.task if override.startswith("+")]
     raw: Any = OmegaConf.to_container(cfg)

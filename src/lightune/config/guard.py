@@ -31,7 +31,7 @@ def guarded_command_line() -> Iterator[None]:
     Secrets among the command line's overrides move to the environment.
 
     Raises:
-        UserError: the configuration is refused, see :func:`check_composed`; or Hydra is to unpickle an earlier run.
+        UserError: the configuration is refused, see ``check_composed``; or Hydra is to unpickle an earlier run.
     """
     sys.argv[1:] = credentials.hide(sys.argv[1:])
     if any(argument.startswith("--experimental-r") for argument in sys.argv[1:]):

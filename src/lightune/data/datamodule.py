@@ -39,8 +39,8 @@ class DataModule(LightningDataModule):
 
     Args:
         preprocessor: of the task.
-        path: see :func:`lightune.data.sources.read.read`, as are ``name``, ``revision``, ``delimiter``.
-        class_folders: see :func:`lightune.data.sources.read.read`.
+        path: see ``lightune.data.sources.read.read``, as are ``name``, ``revision``, ``delimiter``.
+        class_folders: see ``lightune.data.sources.read.read``.
         train_split: the data set's own name for its training split.
         validation_split: likewise; None, or a name that the data set lacks, carves it from train.
         test_split: likewise.
@@ -110,7 +110,7 @@ class DataModule(LightningDataModule):
 
     @property
     def head(self) -> dict[str, Any]:
-        """What the data says of the model's head; known after :meth:`setup`."""
+        """What the data says of the model's head; known after ``setup``."""
         return self.preprocessor.head
 
     def setup(self, stage: str | None = None) -> None:
@@ -305,7 +305,7 @@ class DataModule(LightningDataModule):
 
     @property
     def _few_widths(self) -> bool:
-        """Whether batches have few widths: on CPUs, see :func:`lightune.data.batches.padding.width`."""
+        """Whether batches have few widths: on CPUs, see ``lightune.data.batches.padding.width``."""
         return self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
 
     def _rank(self) -> tuple[int, int]:

@@ -202,7 +202,7 @@ class Dropout(nn.Dropout):
 
 
 def replace_dropout(model: nn.Module) -> None:
-    """Put :class:`Dropout` in place of every ``torch.nn.Dropout`` of a model."""
+    """Put ``Dropout`` in place of every ``torch.nn.Dropout`` of a model."""
     for module in model.modules():
         for name, child in module.named_children():
             if type(child) is nn.Dropout:

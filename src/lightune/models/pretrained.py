@@ -48,7 +48,7 @@ class PretrainedModel:
         pooling: ``mean`` or ``cls`` puts a plain head on the pooled hidden states in place of the model's own
             classification head.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
-        num_hidden_layers: keeps so many of the layers, see :func:`lightune.models.fewer_layers.keep_layers`; None: all.
+        num_hidden_layers: keeps so many of the layers, see ``lightune.models.fewer_layers.keep_layers``; None: all.
         state_dict: returns the weights, in place of those beside the configuration.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
 

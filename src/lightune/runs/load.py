@@ -140,7 +140,7 @@ def load_weights(task: Task, checkpoint: dict[str, Any], *, path: Path) -> None:
 
     Args:
         task: in place.
-        checkpoint: as :func:`lightune.runs.checkpoints.read_checkpoint` returns it.
+        checkpoint: as ``lightune.runs.checkpoints.read_checkpoint`` returns it.
         path: where it lies, for the message.
 
     Raises:
@@ -173,7 +173,7 @@ def merged_weights(folder: Path) -> dict[str, Tensor]:
     """Return all weights of a run whose checkpoint holds only the trained ones, with adapters merged.
 
     Raises:
-        UserError: see :func:`rebuild`.
+        UserError: see ``rebuild``.
     """
     try:
         _, task, _ = rebuild(folder)

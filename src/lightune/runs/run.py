@@ -128,7 +128,7 @@ class Run:
         (self.folder / "environment.json").write_text(text, encoding="utf-8")
 
     def save_head(self, head: Mapping[str, Any]) -> None:
-        """Save the head's settings, which the data determined, for :meth:`head`."""
+        """Save the head's settings, which the data determined, for ``head``."""
         (self.model / "head.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
 
     def head(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Pruning(Callback):
         run_dir: the trial's folder, which knows its number.
         metric: that is monitored.
         mode: ``min`` or ``max``.
-        pruner: see :class:`lightune.sweeps.search.Search`, as the others.
+        pruner: see ``lightune.sweeps.search.Search``, as the others.
         n_startup_trials: that ``median`` never prunes.
         storage: of the study.
         study_name: in that storage.

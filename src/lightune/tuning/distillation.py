@@ -24,7 +24,7 @@ class Teacher:
     Args:
         answer: returns the logits of a batch, on the device of the batch.
         label_names: of the classes, in the order of the logits; None where the logits are over tokens.
-        problem_type: of a classification head, see :func:`soft_loss`.
+        problem_type: of a classification head, see ``soft_loss``.
         folder: of the run, for messages.
         temperature: by which both logits are divided.
         alpha: the teacher's share of the loss.

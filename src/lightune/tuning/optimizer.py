@@ -61,7 +61,7 @@ def build(
     Args:
         factory: makes an optimizer of parameter groups.
         model: whose parameters move.
-        layerwise_lr_decay: see :func:`parameter_groups`.
+        layerwise_lr_decay: see ``parameter_groups``.
     """
     optimizer = factory(parameter_groups(model, layerwise_lr_decay=layerwise_lr_decay))
     for group in optimizer.param_groups:

@@ -18,7 +18,7 @@ def width(longest: int, *, most: int, few: bool) -> int:
     """Return how many columns a batch gets.
 
     A CPU's kernels are made for a width, and memory grows with each new one, though few are kept for use again
-    (:func:`lightune.models.cpu.speed_up`). Few widths bound that; a batch becomes less than an eighth wider, 2 % on average.
+    (``lightune.models.cpu.speed_up``). Few widths bound that; a batch becomes less than an eighth wider, 2 % on average.
 
     Args:
         longest: columns that its rows need.
@@ -55,8 +55,8 @@ def pad_inputs(
     Args:
         tokenizer: knows what each input is filled up with.
         rows: with ``input_ids`` and the like.
-        most: see :func:`width`.
-        few: see :func:`width`.
+        most: see ``width``.
+        few: see ``width``.
         side: where to fill up, ``left`` or ``right``; None: the tokenizer's own.
     """
     columns = width(max(len(row["input_ids"]) for row in rows), most=most, few=few)

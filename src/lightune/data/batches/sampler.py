@@ -138,7 +138,7 @@ class FillerRows(list[int]):
 
 
 class ReadRows(list[Any]):
-    """What was read of held-out rows, with what :func:`collate_held_out` tells of them."""
+    """What was read of held-out rows, with what ``collate_held_out`` tells of them."""
 
     def __init__(self, rows: list[Any], *, numbers: list[int], borrowed: bool) -> None:
         super().__init__(rows)
@@ -147,7 +147,7 @@ class ReadRows(list[Any]):
 
 
 class HeldOutRows(Dataset[dict[str, Any]]):
-    """Rows of which :func:`collate_held_out` knows their numbers and whether they are borrowed."""
+    """Rows of which ``collate_held_out`` knows their numbers and whether they are borrowed."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -174,7 +174,7 @@ def held_out_batches(
     """Return this device's rows, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens.
 
     Each row is counted on exactly one device. All devices have as many batches, for they may have to talk to each
-    other in each (FSDP gathers weights): where the last step has no row for one, that one's batch is :class:`FillerRows`.
+    other in each (FSDP gathers weights): where the last step has no row for one, that one's batch is ``FillerRows``.
     """
     order = np.argsort(lengths, kind="stable")
     if max_tokens is None:

@@ -14,7 +14,7 @@ class Preprocessor(Protocol):
 
     @property
     def head(self) -> dict[str, Any]:
-        """What the data says of the model's head; known after :meth:`fit`."""
+        """What the data says of the model's head; known after ``fit``."""
 
     def fit(self, train: Dataset) -> None:
         """Learn from the training rows what the head must be."""
@@ -33,7 +33,7 @@ class Preprocessor(Protocol):
         """
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
-        """Make a batch of such rows, as wide as the longest, or as :func:`lightune.data.batches.padding.width` says."""
+        """Make a batch of such rows, as wide as the longest, or as ``lightune.data.batches.padding.width`` says."""
 
 
 def encode(preprocessor: Preprocessor, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ class QuestionAnsweringPreprocessor:
         return None
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
-        """Tokenize a batch of rows; padding waits for :meth:`collate`.
+        """Tokenize a batch of rows; padding waits for ``collate``.
 
         In training each window is a row, its ``labels`` the first and last token of the answer. Otherwise a row keeps
         its windows as lists, with ``offsets``: for each token where it lies in the context, (-1, -1) outside.

@@ -39,7 +39,7 @@ def tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str
     """List the tags that there may be: those of ``ClassLabel`` as it orders them, else by type as the alphabet does.
 
     Raises:
-        UserError: the columns are not as :func:`read_tags` wants them, or no tag names an entity.
+        UserError: the columns are not as ``read_tags`` wants them, or no tag names an entity.
     """
     tags = read_tags(train, tokens_column, label_column, types=None, split="train")
     names = getattr(train.features[label_column].feature, "names", None)

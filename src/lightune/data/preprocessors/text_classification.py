@@ -60,7 +60,7 @@ class TextClassificationPreprocessor:
 
     @property
     def head(self) -> dict[str, Any]:
-        """What the model's configuration must say for its head to fit the data; known after :meth:`fit`."""
+        """What the model's configuration must say for its head to fit the data; known after ``fit``."""
         assert self.labels is not None, "fit() has not been called"
         return self.labels.head
 
@@ -91,7 +91,7 @@ class TextClassificationPreprocessor:
         return list(prepared["labels"]) if self.labels.problem_type == SINGLE else None
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
-        """Tokenize a batch of rows; padding waits for :meth:`collate`."""
+        """Tokenize a batch of rows; padding waits for ``collate``."""
         texts = [[str(text) for text in examples[column]] for column in self.input_columns]
         if self.truncation == "head":
             encoded = self._cut_ends(texts)

@@ -62,7 +62,7 @@ class TokenClassificationPreprocessor:
 
     @property
     def head(self) -> dict[str, Any]:
-        """What the model's configuration must say for its head to fit the data; known after :meth:`fit`."""
+        """What the model's configuration must say for its head to fit the data; known after ``fit``."""
         assert self.label_names, "fit() has not been called"
         return {
             "num_labels": len(self.label_names),
@@ -99,7 +99,7 @@ class TokenClassificationPreprocessor:
         """Return None: a row has many tags, so splits are random."""
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
-        """Tokenize a batch of rows; padding waits for :meth:`collate`.
+        """Tokenize a batch of rows; padding waits for ``collate``.
 
         In training each window is a row: the model's inputs and ``labels``. Otherwise a row keeps its windows as
         lists, with ``words`` (for each token the word that it speaks for, else -1), ``text``, ``offsets`` of the

@@ -59,7 +59,7 @@ def output(task: Task, inputs: dict[str, Tensor], target: Target) -> Tensor:
     Args:
         task: the same.
         inputs: of windows, (rows, length) each.
-        target: see :func:`find`.
+        target: see ``find``.
     """
     scores = task(inputs).float()
     if isinstance(task, QuestionAnswering):

@@ -92,7 +92,7 @@ def export_onnx(task: Task, preprocessor: Preprocessor, *, file: Path) -> float:
 
 
 def check_parity(graph: nn.Module, file: Path, batches: list[Batch]) -> float:
-    """Return the largest difference between the file's logits and PyTorch's, see :func:`export_onnx`.
+    """Return the largest difference between the file's logits and PyTorch's, see ``export_onnx``.
 
     Raises:
         UserError: it is above ``TOLERANCE``.

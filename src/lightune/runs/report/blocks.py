@@ -1,4 +1,4 @@
-"""What a section of the page is made of. The template escapes all of it but :class:`Plots` and :class:`Html`."""
+"""What a section of the page is made of. The template escapes all of it but ``Plots`` and ``Html``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ def read_rows(path: Path) -> list[Row]:
     """Read the file, in the order of the split; an empty list where there is none.
 
     Raises:
-        UserError: it is not what :func:`write_rows` wrote.
+        UserError: it is not what ``write_rows`` wrote.
     """
     if not path.is_file():
         return []

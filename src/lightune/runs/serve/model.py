@@ -43,7 +43,7 @@ class Model:
         return predictions
 
     def explain(self, row: Row, *, target: str | None) -> list[Explanation]:
-        """See :func:`lightune.runs.explain.explain`."""
+        """See ``lightune.runs.explain.explain``."""
         return explain(self._task, self._preprocessor, row, target=target)
 
     def stream(self, row: Row, tell: Callable[[str], None]) -> None:

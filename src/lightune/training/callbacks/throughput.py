@@ -15,7 +15,7 @@ class Throughput(Callback):
     """Count samples and tokens against seconds of training, validation's seconds left out.
 
     The progress bar and the loggers get samples and tokens a second and the padding efficiency of the last
-    steps; :meth:`summary` has the figures of the whole run.
+    steps; ``summary`` has the figures of the whole run.
     """
 
     def __init__(self) -> None:

@@ -151,7 +151,7 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
 
 
 class Once(Callback):
-    """Time the frozen lowest layers alone, where their output is kept (:class:`lightune.training.callbacks.CacheFrozenLayers`).
+    """Time the frozen lowest layers alone, where their output is kept (``lightune.training.callbacks.CacheFrozenLayers``).
 
     Args:
         whole: the data with all its rows.
