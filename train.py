@@ -44,7 +44,7 @@ def fine_tune(cfg: DictConfig) -> float:
     check_calls(cfg)
     check_added(cfg)
     check_checkpoints(cfg)
-    processes.end_with_parent()
+    processes.terminate_with_parent()
     if cfg.plan or cfg.find is not None:
         return plan.run(cfg, conf=CONF)
 

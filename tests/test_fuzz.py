@@ -28,7 +28,7 @@ from transformers import (
 from lightune import data, tasks
 from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 from lightune.tuning.optimizer import schedule
 from lightune.tuning.recipe import Recipe
 
@@ -93,7 +93,7 @@ class Way:
             pretrained=pretrained,
             head=self.preprocessor.head,
             recipe=Recipe(
-                tuning=fixed.full,
+                tuning=freezing.full,
                 optimizer=partial(torch.optim.SGD, lr=0.1),
                 scheduler=partial(schedule, name="linear", warmup_ratio=0.0),
             ),

@@ -169,7 +169,7 @@ def test_fewer_held_out_rows_than_devices(start: START, tmp_path: Path):
 def test_variables_and_signal_handlers_are_as_before(monkeypatch: pytest.MonkeyPatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("STAYS", "1")
-    with processes.as_it_was():
+    with processes.restored_environment():
         os.environ["LOCAL_RANK"] = "1"
         del os.environ["STAYS"]
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

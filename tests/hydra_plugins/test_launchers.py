@@ -101,7 +101,7 @@ def test_a_signal_to_the_sweep_ends_its_jobs_which_save(start: START, tmp_path: 
         kill={"epoch": 0, "batch": 5, "number": int(number), "parent": True}, MARKER=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr
-    assert_none_left(tmp_path, within=processes.GRACE)
+    assert_none_left(tmp_path, within=processes.GRACE_SECONDS)
     assert list(tmp_path.glob("*/checkpoints/last.ckpt"))
     assert not (tmp_path / "2" / ".hydra").exists()
 

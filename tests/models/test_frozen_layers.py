@@ -13,7 +13,7 @@ from lightune.data.batches.frozen_states import STATES, spread
 from lightune.models import unpadded
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.models.pooling import PooledClassifier
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 
 
 def model_of(config: AutoConfig) -> torch.nn.Module:
@@ -31,7 +31,7 @@ def batch() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_states_stand_in_for_the_frozen_layers(name: str, num_layers: int):
     model = model_of(CONFIGS[name]).eval()
-    fixed.frozen(model, num_layers=num_layers)
+    freezing.frozen(model, num_layers=num_layers)
     trunk = FrozenLayers.of(model)
     inputs = batch()
     with torch.no_grad():
@@ -41,20 +41,20 @@ def test_states_stand_in_for_the_frozen_layers(name: str, num_layers: int):
         for module in trunk.layers[0].modules():
             if isinstance(module, torch.nn.Linear):
                 module.register_forward_hook(lambda module, *_: computed.append(module))
-        with trunk.replaced(model):
+        with trunk.skipped(model):
             replaced = model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits
         assert not computed, "a frozen layer was computed"
-        assert trunk.can_be_left_out(model, inputs)
+        assert trunk.can_be_skipped(model, inputs)
     torch.testing.assert_close(replaced, whole)
 
 
 @pytest.mark.parametrize("name", ["bert", "electra", "distilbert", "roberta"])
 def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
     model = model_of(CONFIGS[name]).eval()
-    for dropout in unpadded.ATTENTION_DROPOUTS:
+    for dropout in unpadded.ATTENTION_DROPOUT_NAMES:
         if hasattr(model.config, dropout):
             setattr(model.config, dropout, 0.0)
-    fixed.frozen(model, num_layers=2)
+    freezing.frozen(model, num_layers=2)
     trunk = FrozenLayers.of(model)
     inputs = batch()
     mask = inputs["attention_mask"].bool()
@@ -63,8 +63,8 @@ def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
         unpadded.remove_padding(model)
         packed = trunk.states(model, inputs)
         assert kernel, "the batch was packed"
-        assert trunk.can_be_left_out(model, inputs)
-        with trunk.replaced(model):
+        assert trunk.can_be_skipped(model, inputs)
+        with trunk.skipped(model):
             found = model(**inputs, **{STATES: spread(packed, mask)}).logits
     torch.testing.assert_close(packed, padded)
     torch.testing.assert_close(found, wanted)
@@ -72,11 +72,11 @@ def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
 
 def test_where_no_states_are_given_the_whole_model_runs():
     model = model_of(CONFIGS["bert"]).eval()
-    fixed.frozen(model, num_layers=2)
+    freezing.frozen(model, num_layers=2)
     trunk = FrozenLayers.of(model)
     inputs = batch()
     whole = model(**inputs).logits
-    with trunk.replaced(model):
+    with trunk.skipped(model):
         torch.testing.assert_close(model(**inputs).logits, whole, rtol=0, atol=0)
     assert not any("forward" in vars(module) for module in model.modules()), "nothing is left behind"
 
@@ -86,19 +86,19 @@ def test_layers_that_are_shared_cannot_be_left_out(embedding_size: int):
     """ALBERT runs one layer many times."""
     sizes = SIZES | {"num_hidden_layers": 3, "max_position_embeddings": 40, "embedding_size": embedding_size}
     model = model_of(AlbertConfig(**sizes)).eval()
-    fixed.frozen(model, num_layers=1)
+    freezing.frozen(model, num_layers=1)
     with torch.no_grad():
-        assert not FrozenLayers.of(model).can_be_left_out(model, batch())
+        assert not FrozenLayers.of(model).can_be_skipped(model, batch())
 
 
 def test_gradients_stop_at_the_states():
     model = model_of(CONFIGS["bert"])
-    fixed.frozen(model, num_layers=2)
+    freezing.frozen(model, num_layers=2)
     trunk = FrozenLayers.of(model)
     inputs = batch()
     with torch.no_grad():
         states = trunk.states(model, inputs)
-    with trunk.replaced(model):
+    with trunk.skipped(model):
         model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits.sum().backward()
     moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert any("layer.2" in name for name in moved)
@@ -108,20 +108,20 @@ def test_gradients_stop_at_the_states():
 def test_a_model_that_moves_wholly_has_no_trunk(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     assert FrozenLayers.of(model) is None
-    fixed.frozen(model, num_layers=0)
+    freezing.frozen(model, num_layers=0)
     assert FrozenLayers.of(model) is None, "embeddings alone are not worth a file"
 
 
 def test_frozen_layers_with_dropout_on_are_no_trunk():
     model = model_of(CONFIGS["bert"])
-    fixed.frozen(model, num_layers=2)
+    freezing.frozen(model, num_layers=2)
     model.train()
     assert FrozenLayers.of(model) is None, "their output would differ from epoch to epoch"
 
 
 def test_a_pooled_classifier_has_the_trunk_of_its_encoder():
     model = PooledClassifier(model_of(CONFIGS["bert"]).bert, pooling="mean")
-    fixed.frozen(model, num_layers=2)
+    freezing.frozen(model, num_layers=2)
     assert len(FrozenLayers.of(model).layers) == 2
 
 
@@ -130,7 +130,7 @@ def test_the_digest_tells_weights_apart():
         model = model_of(CONFIGS["bert"])
         with torch.no_grad():
             model.bert.encoder.layer[1].output.dense.weight[0, 0] += shift
-        fixed.frozen(model, num_layers=2)
+        freezing.frozen(model, num_layers=2)
         return FrozenLayers.of(model).digest()
 
     assert digest(0) == digest(0)

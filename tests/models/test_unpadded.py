@@ -23,7 +23,7 @@ from lightune.models import unpadded
 from lightune.models.pooling import PooledClassifier
 from lightune.tasks import MaskedLM, QuestionAnswering, TokenClassification
 
-PACKED = sorted(unpadded.COUNTED_BY_COLUMN | unpadded.COUNTED_AFTER_PAD)
+PACKED = sorted(unpadded.POSITIONS_FROM_ZERO | unpadded.POSITIONS_AFTER_PAD)
 HEADS = [
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,

@@ -29,7 +29,7 @@ from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.run import Run
 from lightune.tasks import CausalLM, Seq2Seq
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 from lightune.tuning.optimizer import schedule
 from lightune.tuning.recipe import Recipe
 
@@ -46,7 +46,7 @@ def task(kind: type, folder: Path, **settings) -> Seq2Seq | CausalLM:
             "monitor": ["val/loss", "min"],
             "generation": GREEDY,
             "recipe": Recipe(
-                tuning=fixed.full,
+                tuning=freezing.full,
                 optimizer=partial(torch.optim.SGD, lr=0.1),
                 scheduler=partial(schedule, name="constant_with_warmup", warmup_ratio=0.0),
                 num_training_steps=lambda trainer: 1,

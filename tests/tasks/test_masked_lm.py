@@ -10,12 +10,12 @@ from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.run import Run
 from lightune.tasks import MaskedLM, TextClassification
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 from lightune.tuning.optimizer import schedule
 from lightune.tuning.recipe import Recipe
 
 RECIPE = Recipe(
-    tuning=fixed.full,
+    tuning=freezing.full,
     optimizer=partial(torch.optim.AdamW, lr=1e-3),
     scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
 )

@@ -10,7 +10,7 @@ from lightune.common.errors import UserError
 from lightune.data import QuestionAnsweringPreprocessor
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks import QuestionAnswering
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 from lightune.tuning.optimizer import schedule
 from lightune.tuning.recipe import Recipe
 
@@ -27,7 +27,7 @@ def task(folder: Path, **settings) -> QuestionAnswering:
             "max_answer_length": 4,
             "null_score_diff_threshold": 0.0,
             "recipe": Recipe(
-                tuning=fixed.full,
+                tuning=freezing.full,
                 optimizer=partial(torch.optim.AdamW, lr=1e-3),
                 scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
             ),

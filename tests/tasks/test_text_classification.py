@@ -19,7 +19,7 @@ from transformers import (
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks import TextClassification
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 from lightune.tuning.optimizer import schedule
 from lightune.tuning.recipe import Recipe
 
@@ -33,7 +33,7 @@ def task(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder), **settings),
         head=Labels(names=names, problem_type=problem_type).head,
         recipe=Recipe(
-            tuning=fixed.full,
+            tuning=freezing.full,
             optimizer=partial(torch.optim.AdamW, lr=1e-3),
             scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
             num_training_steps=lambda trainer: 10,
@@ -198,7 +198,7 @@ def test_every_shipped_architecture_trains_and_freezes(tmp_path: Path, name: str
     made.training_step(batch([0, 1, 2]), 0).backward()
     without = [n for n, p in made.model.named_parameters() if p.grad is None]
     assert without == []
-    fixed.frozen(made.model, num_layers=1)
+    freezing.frozen(made.model, num_layers=1)
     counts = made.num_parameters()
     assert 0 < counts["parameters/trainable"] < counts["parameters/total"]
 

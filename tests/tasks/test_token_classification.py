@@ -18,7 +18,7 @@ from lightune.data import TokenClassificationPreprocessor
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.scores import label_table
 from lightune.tasks import TokenClassification
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 from lightune.tuning.optimizer import schedule
 from lightune.tuning.recipe import Recipe
 
@@ -51,7 +51,7 @@ def task(folder: Path, head: dict[str, Any]) -> TokenClassification:
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder)),
         head=head,
         recipe=Recipe(
-            tuning=fixed.full,
+            tuning=freezing.full,
             optimizer=partial(torch.optim.AdamW, lr=1e-3),
             scheduler=partial(schedule, name="linear", warmup_ratio=0.1),
             num_training_steps=lambda trainer: 10,

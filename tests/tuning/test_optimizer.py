@@ -9,7 +9,7 @@ from lightning import Trainer
 from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
-from lightune.tuning.optimizer import build, num_training_steps, parameter_groups, schedule
+from lightune.tuning.optimizer import make_optimizer, num_training_steps, parameter_groups, schedule
 
 
 def test_biases_and_norms_are_not_decayed_and_nothing_is_left_out(tiny_bert: Path):
@@ -57,7 +57,9 @@ def test_rates_fall_in_every_architecture(name: str):
 
 def test_the_optimizer_has_the_rates_and_biases_are_still_not_decayed(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
-    optimizer = build(partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1), model, layerwise_lr_decay=0.5)
+    optimizer = make_optimizer(
+        partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1), model, layerwise_lr_decay=0.5
+    )
     for group in optimizer.param_groups:
         names = {name for name, p in model.named_parameters() if any(p is one for one in group["params"])}
         assert (group["weight_decay"] == 0) == any("bias" in name or "LayerNorm" in name for name in names)

@@ -8,11 +8,11 @@ from architectures import CONFIGS, small
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
-from lightune.models import layers
+from lightune.models import parts
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.checkpoints import read_checkpoint
-from lightune.tuning import fixed, lora, phased
+from lightune.tuning import freezing, lora, unfreezing
 from lightune.tuning.trained_only import TrainedOnly
 
 
@@ -27,13 +27,13 @@ def classifier(folder: Path) -> torch.nn.Module:
 
 def test_full_moves_every_weight(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
-    fixed.full(model)
+    freezing.full(model)
     assert len(trainable(model)) == len(list(model.parameters()))
 
 
 def test_frozen_keeps_embeddings_and_the_lowest_layers(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).train()
-    fixed.frozen(model, num_layers=1)
+    freezing.frozen(model, num_layers=1)
     names = trainable(model)
     assert not any("embeddings" in name or "layer.0." in name for name in names)
     assert any("layer.1." in name for name in names)
@@ -42,7 +42,7 @@ def test_frozen_keeps_embeddings_and_the_lowest_layers(tiny_bert: Path):
 
 def test_what_is_frozen_has_no_dropout(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).train()
-    fixed.frozen(model, num_layers=1)
+    freezing.frozen(model, num_layers=1)
     assert not model.bert.encoder.layer[0].training
     assert model.bert.encoder.layer[1].training
 
@@ -50,31 +50,31 @@ def test_what_is_frozen_has_no_dropout(tiny_bert: Path):
 def test_more_layers_than_there_are_is_refused(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     with pytest.raises(UserError, match=r"num_layers=9: this model has 2"):
-        fixed.frozen(model, num_layers=9)
+        freezing.frozen(model, num_layers=9)
 
 
 def test_all_but_the_head_is_frozen(tiny_bert: Path):
     model = classifier(tiny_bert)
-    fixed.frozen(model, num_layers="all")
+    freezing.frozen(model, num_layers="all")
     assert trainable(model) == {"classifier.weight", "classifier.bias"}
     assert not any(module.training for module in model.bert.modules())
     assert model.dropout.training
     model = PooledClassifier(AutoModel.from_pretrained(tiny_bert, num_labels=2), pooling="mean")
-    fixed.frozen(model, num_layers="all")
+    freezing.frozen(model, num_layers="all")
     assert trainable(model) == {"classifier.weight", "classifier.bias"}
 
 
 def test_weights_that_the_checkpoint_lacks_belong_to_the_head(tiny_bert: Path, tmp_path: Path):
     AutoModel.from_pretrained(tiny_bert, add_pooling_layer=False).save_pretrained(tmp_path)
     model = classifier(tmp_path)
-    fixed.frozen(model, num_layers="all")
+    freezing.frozen(model, num_layers="all")
     assert {name.rpartition(".")[0] for name in trainable(model)} == {"bert.pooler.dense", "classifier"}
     assert model.bert.pooler.training
 
 
 def test_a_pattern_says_what_is_frozen(tiny_bert: Path):
     model = classifier(tiny_bert)
-    fixed.frozen(model, num_layers=3, pattern=r"embeddings|layer\.1\.attention")
+    freezing.frozen(model, num_layers=3, pattern=r"embeddings|layer\.1\.attention")
     frozen = {name for name, _ in model.named_parameters()} - trainable(model)
     assert all("embeddings" in name or "layer.1.attention" in name for name in frozen)
     assert len(frozen) == 5 + 10
@@ -87,12 +87,12 @@ def test_a_pattern_says_what_is_frozen(tiny_bert: Path):
 )
 def test_a_pattern_that_cannot_be_meant_is_refused(tiny_bert: Path, pattern: str, said: str):
     with pytest.raises(UserError, match=said):
-        fixed.frozen(classifier(tiny_bert), num_layers=3, pattern=pattern)
+        freezing.frozen(classifier(tiny_bert), num_layers=3, pattern=pattern)
 
 
 def test_bitfit_moves_biases_and_the_head(tiny_bert: Path):
     model = classifier(tiny_bert)
-    fixed.bitfit(model)
+    freezing.bitfit(model)
     biases = {name for name, _ in model.named_parameters() if name.endswith("bias")}
     assert trainable(model) == biases | {"classifier.weight"}
     assert all(module.training for module in model.modules())
@@ -100,7 +100,7 @@ def test_bitfit_moves_biases_and_the_head(tiny_bert: Path):
 
 def test_bitfit_on_a_model_without_biases_is_refused():
     with pytest.raises(UserError, match="T5ForConditionalGeneration has no biases"):
-        fixed.bitfit(small("t5"))
+        freezing.bitfit(small("t5"))
 
 
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
@@ -114,10 +114,10 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
 def test_nothing_is_propagated_back_into_what_is_frozen(name: str):
     """The lowest layer that moves reads what no gradient can go back from."""
     model = ARCHITECTURES[name]().train()
-    fixed.frozen(model, num_layers=1)
+    freezing.frozen(model, num_layers=1)
     base = getattr(model, "base_model", model)
     read: list[torch.Tensor] = []
-    layers.transformer_layers(base)[1].register_forward_pre_hook(
+    parts.transformer_layers(base)[1].register_forward_pre_hook(
         lambda _, args, kwargs: read.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
     ids = torch.randint(5, 40, (2, 7))
@@ -126,9 +126,9 @@ def test_nothing_is_propagated_back_into_what_is_frozen(name: str):
         inputs["decoder_input_ids"] = ids
     model(**inputs).logits.float().sum().backward()
     assert read[0].grad_fn is None and not read[0].requires_grad
-    for part in [*layers.embeddings(base), layers.transformer_layers(base)[0]]:
+    for part in [*parts.embedding_modules(base), parts.transformer_layers(base)[0]]:
         assert all(parameter.grad is None for parameter in part.parameters())
-    assert any(parameter.grad is not None for parameter in layers.transformer_layers(base)[1].parameters())
+    assert any(parameter.grad is not None for parameter in parts.transformer_layers(base)[1].parameters())
 
 
 def test_the_first_adapters_are_where_gradients_end(tiny_bert: Path):
@@ -161,13 +161,13 @@ def test_frozen_weights_end_as_they_began_and_have_no_state(
     way: str,
 ):
     whole: list[dict[str, torch.Tensor]] = []
-    cut = TrainedOnly.cut
+    cut = TrainedOnly.drop_frozen
 
     def remember(self: TrainedOnly, checkpoint: dict[str, Any]) -> None:
         whole.append({name: tensor.clone() for name, tensor in checkpoint["state_dict"].items()})
         cut(self, checkpoint)
 
-    monkeypatch.setattr(TrainedOnly, "cut", remember)
+    monkeypatch.setattr(TrainedOnly, "drop_frozen", remember)
     metrics = train_here(
         "data=local", f"data.path={reviews}", "model.pooling=null", "optimizer.lr=1e-2", "trainer.max_epochs=1",
         *WAYS[way],
@@ -189,7 +189,7 @@ def test_frozen_weights_end_as_they_began_and_have_no_state(
 
 def test_layers_join_from_the_top(tiny_bert: Path):
     model = classifier(tiny_bert)
-    joining = phased.gradual(model, share=0.6).phases
+    joining = unfreezing.gradual(model, share=0.6).freeze_schedule
     assert len(trainable(model)) == len(list(model.parameters())), "the optimizer is to know of all"
     joining.begin(num_steps=100, world_size=1)
 
@@ -247,4 +247,4 @@ def test_nothing_to_train_is_refused(
 @pytest.mark.parametrize("share", [0, 1.5])
 def test_a_share_that_is_none_is_refused(tiny_bert: Path, share: float):
     with pytest.raises(UserError, match=r"tuning\.share"):
-        phased.gradual(classifier(tiny_bert), share=share)
+        unfreezing.gradual(classifier(tiny_bert), share=share)

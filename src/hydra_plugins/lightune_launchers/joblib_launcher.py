@@ -92,6 +92,6 @@ def end_workers() -> None:
     workers = multiprocessing.active_children()
     for worker in workers:
         worker.terminate()
-    until = time.monotonic() + processes.GRACE
+    until = time.monotonic() + processes.GRACE_SECONDS
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))

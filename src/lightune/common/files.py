@@ -22,7 +22,7 @@ def atomic_file(path: Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
-LFS = b"version https://git-lfs"  # with which a pointer begins that stands for a file
+LFS_POINTER = b"version https://git-lfs"  # with which a pointer begins that stands for a file
 
 
 @contextmanager

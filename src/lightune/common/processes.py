@@ -13,11 +13,11 @@ from typing import Any
 
 from lightune.common.errors import PrunedError, UserError
 
-CHILD = "LIGHTUNE_PARENT"
+PARENT_PROCESS = "LIGHTUNE_PARENT"
 """Names the process with which this one ends."""
 
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-GRACE = 30  # seconds for saving, after a signal
+HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+GRACE_SECONDS = 30  # seconds for saving, after a signal
 
 
 def is_rank() -> bool:
@@ -87,10 +87,10 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
         local_addr="localhost",
         max_restarts=0,
         monitor_interval=0.1,
-        shutdown_timeout=GRACE,
+        shutdown_timeout=GRACE_SECONDS,
     )
     sys.stdout.flush()
-    os.environ[CHILD] = str(os.getpid())
+    os.environ[PARENT_PROCESS] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num_ranks)))
     logging.getLogger("torch.distributed.elastic").setLevel(
         logging.CRITICAL
@@ -105,20 +105,20 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
         raise SystemExit(128 + stopped.sigval) from None
 
 
-def end_with_parent() -> None:
-    """In a process that ``run_ranks`` or a launcher has started: where that is killed, save and stop."""
-    if CHILD not in os.environ:
+def terminate_with_parent() -> None:
+    """In a process that :func:`run_ranks` or a launcher has started: where that is killed, save and stop."""
+    if PARENT_PROCESS not in os.environ:
         return
-    parent, direct = int(os.environ[CHILD]), os.getppid()
+    parent, direct = int(os.environ[PARENT_PROCESS]), os.getppid()
 
     def watch() -> None:
         while os.getppid() == direct and _exists(parent):
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)
+        time.sleep(GRACE_SECONDS)
         os._exit(128 + signal.SIGTERM)  # it waits for another process, which has ended
 
-    threading.Thread(target=watch, daemon=True, name="end_with_parent").start()
+    threading.Thread(target=watch, daemon=True, name="terminate_with_parent").start()
 
 
 def _exists(process: int) -> bool:
@@ -130,10 +130,10 @@ def _exists(process: int) -> bool:
 
 
 @contextmanager
-def as_it_was() -> Iterator[None]:
+def restored_environment() -> Iterator[None]:
     """Put environment variables and signal handlers back as they were, so that the next job of a sweep starts clean."""
     variables = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in HANDLED}
+    handlers = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
     try:
         yield
         _leave_group()

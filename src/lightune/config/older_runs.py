@@ -12,12 +12,12 @@ MOVED = {
     "finetune.data.": "lightune.data.",
     "finetune.distill.": "lightune.runs.teacher.",
     "finetune.optim.": "lightune.tuning.optimizer.",
-    "finetune.phases.": "lightune.tuning.phased.",
+    "finetune.phases.": "lightune.tuning.unfreezing.",
     "finetune.pretrained.": "lightune.models.pretrained.",
     "finetune.sharding.": "lightune.models.sharding.",
     "finetune.sweeps.": "lightune.sweeps.",
     "finetune.tasks.": "lightune.tasks.",
-    "finetune.tuning.": "lightune.tuning.fixed.",
+    "finetune.tuning.": "lightune.tuning.freezing.",
 }
 """How a target's name began, and how it begins now."""
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from lightune.data.batches.frozen_states import STATES, spread
-from lightune.models.layers import embeddings, transformer_layers
+from lightune.models.parts import embedding_modules, transformer_layers
 
 
 class FrozenLayers:
@@ -32,7 +32,7 @@ class FrozenLayers:
     def of(cls, model: nn.Module) -> Self | None:
         """Find the trunk of a model; None where not even the lowest layer is frozen."""
         base = getattr(model, "base_model", model)
-        first = embeddings(base)
+        first = embedding_modules(base)
         layers = list(takewhile(_is_frozen, transformer_layers(base)))
         return cls(embeddings=first, layers=layers) if layers and all(map(_is_frozen, first)) else None
 
@@ -59,13 +59,13 @@ class FrozenLayers:
             hook.remove()
         raise AssertionError("a forward that does not run its layers")
 
-    def can_be_left_out(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
+    def can_be_skipped(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
         """Compute a batch with and without the trunk: whether the outputs are the same."""
         mask = inputs["attention_mask"].bool()
         states = spread(self.states(model, inputs), mask)
         whole = _of_real_tokens(model(**inputs), mask)
         try:
-            with self.replaced(model):
+            with self.skipped(model):
                 without = _of_real_tokens(model(**inputs, **{STATES: states}), mask)
         except (RuntimeError, TypeError, ValueError):  # an architecture that does more between its layers
             return False
@@ -75,7 +75,7 @@ class FrozenLayers:
         )
 
     @contextmanager
-    def replaced(self, model: nn.Module) -> Iterator[None]:
+    def skipped(self, model: nn.Module) -> Iterator[None]:
         """Let ``trunk_states`` among the model's inputs stand in for the trunk, which is then not run.
 
         Once a part of the trunk has been thawed they are left aside, and the whole model runs.

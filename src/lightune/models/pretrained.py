@@ -22,8 +22,8 @@ from lightune.common import hub, package_index
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, did_you_mean
 from lightune.models.fewer_layers import keep_layers
-from lightune.models.layers import ATTENTION_DROPOUTS, reads_left_to_right
-from lightune.models.weights import check_weights, not_plain
+from lightune.models.parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
+from lightune.models.weights import check_weights, unsafe_pickle_message
 
 HEAD_WEIGHTS = re.compile("pooler|crossattention|qa_outputs|classif")
 """Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
@@ -138,7 +138,7 @@ class PretrainedModel:
             end = getattr(config, "eos_token_id", None)  # some models have several
             config.pad_token_id = end[0] if isinstance(end, list) else end
         if self.attention_dropout is not None:
-            for name in ATTENTION_DROPOUTS:
+            for name in ATTENTION_DROPOUT_NAMES:
                 if hasattr(config, name):
                     setattr(config, name, self.attention_dropout)
         return config
@@ -159,7 +159,7 @@ class PretrainedModel:
         brings_it = self._code["trust_remote_code"] and auto_class.__name__ in getattr(config, "auto_map", {})
         if type(config) not in auto_class._model_mapping and not brings_it:
             reason = f"transformers has no {auto_class.__name__} for it"
-        elif bidirectional and reads_left_to_right(config):
+        elif bidirectional and is_decoder_only(config):
             reason = "it reads from left to right, and this task needs what comes after a word too"
         if reason is not None:
             raise UserError(
@@ -204,7 +204,7 @@ class PretrainedModel:
             keep_layers(model, self.num_hidden_layers)
         for name, parameter in model.named_parameters():
             if name in not_loaded:
-                setattr(parameter, "is_new", True)  # noqa: B010 - for tuning.head, whatever the model becomes a part of
+                setattr(parameter, "is_new", True)  # noqa: B010 - for head_parameters, whatever the model becomes a part of
         return model
 
     def _from_config(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
@@ -258,7 +258,7 @@ class PretrainedModel:
                 str(folder) if local else source, revision=self.revision, **self._code, **kwargs
             )
         except pickle.UnpicklingError as error:
-            raise UserError(not_plain(f"{name}: pytorch_model.bin", error)) from error
+            raise UserError(unsafe_pickle_message(f"{name}: pytorch_model.bin", error)) from error
         except Exception as error:  # of files that are no model's, in any way
             if self._code["trust_remote_code"] and not isinstance(error, LIBRARY_ERRORS):
                 raise  # a bug of the code that came with the model

@@ -16,11 +16,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lightune.models.layers import ATTENTION_DROPOUTS
+from lightune.models.parts import ATTENTION_DROPOUT_NAMES
 
 NAME = "varlen"  # of the attention; one with "flash" in it makes transformers look for the package flash-attn
-COUNTED_BY_COLUMN = {"albert", "bert", "distilbert", "electra", "modernbert"}
-COUNTED_AFTER_PAD = {"camembert", "roberta", "xlm-roberta"}
+POSITIONS_FROM_ZERO = {"albert", "bert", "distilbert", "electra", "modernbert"}
+POSITIONS_AFTER_PAD = {"camembert", "roberta", "xlm-roberta"}
 """``model_type`` by where its positions start: at 0, or after the padding token's id. Others keep their padding."""
 READ = {"input_ids", "attention_mask", "token_type_ids", "return_dict"}
 """The arguments that packing knows; a call that says more stays padded."""
@@ -50,10 +50,10 @@ def remove_padding(model: nn.Module) -> None:
         return
     config: Any = base.config
     if (
-        config.model_type not in COUNTED_BY_COLUMN | COUNTED_AFTER_PAD
+        config.model_type not in POSITIONS_FROM_ZERO | POSITIONS_AFTER_PAD
         or config._attn_implementation != "sdpa"
         or getattr(config, "is_decoder", False)
-        or any(getattr(config, name, 0) for name in ATTENTION_DROPOUTS)
+        or any(getattr(config, name, 0) for name in ATTENTION_DROPOUT_NAMES)
         or (config.hidden_size // config.num_attention_heads) not in range(8, 257, 8)
     ):
         return
@@ -130,7 +130,7 @@ def _pack(
     ids, mask = given["input_ids"], given.pop("attention_mask")
     if mask.ndim != 2 or not has_kernel(base, mask.device) or not mask[:, 0].all():
         return None  # the last: padding on the left, where classification heads read
-    if base.config.model_type in COUNTED_AFTER_PAD:
+    if base.config.model_type in POSITIONS_AFTER_PAD:
         counted = ids != base.config.pad_token_id
         position_ids = counted.cumsum(dim=1) * counted + base.config.pad_token_id
     else:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lightune.common.errors import UserError
-from lightune.common.files import LFS
+from lightune.common.files import LFS_POINTER
 
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
@@ -32,7 +32,7 @@ def check_weights(folder: Path) -> None:
         if not file.is_file():
             raise UserError(f"{file} is missing, which {index} names.\nCopy the whole folder anew.")
         with file.open("rb") as opened:
-            if opened.read(len(LFS)) == LFS:
+            if opened.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise UserError(
                     f"{file} is a pointer of Git LFS, not the weights.\nFetch them in its folder: git lfs pull"
                 )
@@ -72,7 +72,7 @@ def _damaged(file: Path, why: str) -> UserError:
     return UserError(f"{file} is damaged: {why}.\nCopy or download it anew.")
 
 
-def not_plain(path: Path | str, error: pickle.UnpicklingError) -> str:
+def unsafe_pickle_message(path: Path | str, error: pickle.UnpicklingError) -> str:
     """Say why a file of weights was refused. PyTorch's own words advise to read it without a check."""
     called = re.search(r"GLOBAL ([\w.]+\w)", str(error))
     what = (

@@ -12,7 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from lightune.common.errors import UserError
-from lightune.models.weights import not_plain
+from lightune.models.weights import unsafe_pickle_message
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -67,7 +67,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(not_plain(path, error)) from error
+        raise UserError(unsafe_pickle_message(path, error)) from error
     except Exception as error:  # damaged bytes make the reader fail in any way
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "it ends too early"
         raise UserError(f"{path} cannot be loaded: {reason}") from error

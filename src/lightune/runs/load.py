@@ -112,7 +112,7 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     run = Run(folder)
     checkpoint = run.best_checkpoint()
     saved = make_saved(cfg, run)
-    if trained_only.KEY in checkpoint:
+    if trained_only.DIGEST_KEY in checkpoint:
         pretrained, head = make_pretrained(cfg), run.head()
         log.info("The checkpoint holds only what was trained; the rest is loaded from %s", pretrained.name)
     else:
@@ -160,7 +160,9 @@ def model_weights(run: Run) -> dict[str, Tensor]:
         UserError: there is no such checkpoint, or it cannot be read.
     """
     checkpoint = run.best_checkpoint()
-    weights = merged_weights(run.folder) if trained_only.KEY in checkpoint else checkpoint["state_dict"]
+    weights = (
+        merged_weights(run.folder) if trained_only.DIGEST_KEY in checkpoint else checkpoint["state_dict"]
+    )
     state = {
         name.removeprefix("model."): tensor for name, tensor in weights.items() if name.startswith("model.")
     }

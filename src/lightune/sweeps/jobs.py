@@ -38,7 +38,7 @@ def run(job: Callable[[Any], float], cfg: Any, *, parent: int | None) -> float:
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit ignores it
     if parent is not None:
-        os.environ[processes.CHILD] = str(parent)
+        os.environ[processes.PARENT_PROCESS] = str(parent)
     try:
         return job(cfg)
     except (SystemExit, KeyboardInterrupt) as stopped:
@@ -132,7 +132,7 @@ def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
         end()
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in processes.HANDLED}
+    before = {number: signal.signal(number, stop) for number in processes.HANDLED_SIGNALS}
     try:
         yield
     finally:

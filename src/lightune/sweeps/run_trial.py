@@ -38,7 +38,7 @@ def run_as_trial(run: Callable[[DictConfig], float], cfg: DictConfig) -> float:
     """
     folder = Path(cfg.run_dir)
     if not is_trial(folder):
-        with processes.as_it_was():
+        with processes.restored_environment():
             return run(cfg)
     is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if processes.is_rank():
@@ -77,7 +77,7 @@ def _run(run: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, *, g
 
     write()
     try:
-        with processes.as_it_was():
+        with processes.restored_environment():
             trial.value = run(cfg)
         if _told_by_first(trial):
             return trial.value

@@ -14,8 +14,8 @@ from lightune.models import cpu, unpadded
 from lightune.models.pretrained import PretrainedModel
 from lightune.models.sharding import shard
 from lightune.tasks.held_out import HeldOut
-from lightune.tuning.base import check_something_moves
-from lightune.tuning.optimizer import build
+from lightune.tuning.base import check_trainable
+from lightune.tuning.optimizer import make_optimizer
 from lightune.tuning.recipe import Recipe
 from lightune.tuning.trained_only import TrainedOnly
 
@@ -37,7 +37,7 @@ class Example(NamedTuple):
 class Task(LightningModule):
     """A pretrained model under fine-tuning.
 
-    A task gives ``forward``, ``loss`` and ``update``, the metrics, and ``predict_step``;
+    A task gives :meth:`forward`, :meth:`loss` and :meth:`update`, the metrics, and ``predict_step``;
     the rest is here once. Held-out figures live in torchmetrics objects, so they are exact over
     batches and devices; they stay readable until the next evaluation begins.
 
@@ -68,7 +68,7 @@ class Task(LightningModule):
     """What precision and recall are given for, one by one."""
 
     test_rows: list[Row]
-    """What the last test found for each row that this device had, see ``row_results``."""
+    """What the last test found for each row that this device had, see :meth:`row_results`."""
 
     examples: tuple[Example, ...] | list[Example] = ()
     """A few generated texts of the last evaluation, to look at."""
@@ -90,8 +90,10 @@ class Task(LightningModule):
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self.test_rows = []
         self._targets: Tensor | int = 0  # of the micro-batches since the last step
-        self._phases = tuned.phases
-        self.encodes_rows = self.encodes_rows and (tuned.phases is None or tuned.phases.probe_lr is not None)
+        self._freeze_schedule = tuned.freeze_schedule
+        self.encodes_rows = self.encodes_rows and (
+            tuned.freeze_schedule is None or tuned.freeze_schedule.probe_lr is not None
+        )
         self._trained_only = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
@@ -117,7 +119,7 @@ class Task(LightningModule):
         raise NotImplementedError
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
-        """Return what a report says of each row of a held-out batch, which ``update`` has just been given.
+        """Return what a report says of each row of a held-out batch, which :meth:`update` has just been given.
 
         Each has ``loss``, its mean over the row's ``targets``, and what the task's figures are computed from; a task
         without figures of rows returns an empty list.
@@ -130,9 +132,9 @@ class Task(LightningModule):
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        if self._phases is not None:
-            self._phases.go_to(self.global_step)
-            if (rate := self._phases.learning_rate()) is not None:
+        if self._freeze_schedule is not None:
+            self._freeze_schedule.go_to(self.global_step)
+            if (rate := self._freeze_schedule.learning_rate()) is not None:
                 for group in self.trainer.optimizers[0].param_groups:
                     group["lr"] = rate  # the schedule sets its own after each step
         rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
@@ -142,7 +144,7 @@ class Task(LightningModule):
         logits = self(batch)
         loss, targets = self.loss(logits, batch)
         if self.recipe.teacher is not None:
-            loss = self.recipe.teacher.mixed(loss, logits, student=self, batch=batch)
+            loss = self.recipe.teacher.distillation_loss(loss, logits, student=self, batch=batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
         if not self._several_micro_batches():
             return loss
@@ -199,27 +201,27 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe, num_steps = self.recipe, self.recipe.num_training_steps(self.trainer)
-        optimizer = build(recipe.optimizer, self.model, layerwise_lr_decay=recipe.layerwise_lr_decay)
-        if self._phases is not None:
-            self._phases.begin(num_steps=num_steps, world_size=self.trainer.world_size)
-        check_something_moves(self.model)
+        optimizer = make_optimizer(recipe.optimizer, self.model, layerwise_lr_decay=recipe.layerwise_lr_decay)
+        if self._freeze_schedule is not None:
+            self._freeze_schedule.begin(num_steps=num_steps, world_size=self.trainer.world_size)
+        check_trainable(self.model)
         scheduler = recipe.scheduler(optimizer, num_training_steps=num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._phases is not None:
-            self._phases.save(checkpoint)
+        if self._freeze_schedule is not None:
+            self._freeze_schedule.save(checkpoint)
         if self._trained_only is not None:
-            self._trained_only.cut(checkpoint)
+            self._trained_only.drop_frozen(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._phases is not None:
-            self._phases.load(checkpoint)
+        if self._freeze_schedule is not None:
+            self._freeze_schedule.load(checkpoint)
         if self._trained_only is not None:
             self._trained_only.check(checkpoint)
 
     def all_test_rows(self) -> list[Row]:
-        """Return ``test_rows`` of all devices, in the order of their split; every device must call this."""
+        """Return :attr:`test_rows` of all devices, in the order of their split; every device must call this."""
         rows = [list(self.test_rows)]
         if self.trainer.world_size > 1:
             rows = [[]] * self.trainer.world_size
@@ -234,9 +236,9 @@ class Task(LightningModule):
             "parameters/trainable": sum(p.numel() for p in parameters if p.requires_grad),
         }
 
-    def share_unthawed(self) -> float:
-        """Return how much of what is frozen at first stays so, on average over a run; see ``Phases``."""
-        return 1.0 if self._phases is None else self._phases.share_unthawed()
+    def mean_frozen_share(self) -> float:
+        """Return how much of what is frozen at first stays so, on average over a run; see ``FreezeSchedule``."""
+        return 1.0 if self._freeze_schedule is None else self._freeze_schedule.mean_frozen_share()
 
     def confusion_matrix(self) -> list[list[int]] | None:
         """Return the counts of the last test, rows true and columns predicted, where rows have one label each."""

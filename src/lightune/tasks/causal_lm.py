@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id
-from lightune.models.layers import reads_left_to_right
+from lightune.models.parts import is_decoder_only
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Batch, inputs
 from lightune.tasks.generation import Generation
@@ -29,7 +29,7 @@ class CausalLM(Generation):
 
     @staticmethod
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
-        encoder = not reads_left_to_right(pretrained.load_config())
+        encoder = not is_decoder_only(pretrained.load_config())
         model: Any = pretrained.load_model(AutoModelForCausalLM, **({"is_decoder": True} if encoder else {}))
         ends = sorted({*_ends(model.generation_config.eos_token_id), *_ends_of_turn(tokenizer)})
         model.generation_config.update(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)

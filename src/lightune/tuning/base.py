@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from lightune.common.errors import UserError
-from lightune.models.layers import weights
+from lightune.models.parts import trainable_parameters
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Tuning:
 
     Args:
         trained_only: checkpoints hold the weights that are trained; the others are loaded again by their name.
-        phases: freezes and thaws while the run goes on.
+        freeze_schedule: freezes and thaws while the run goes on.
     """
 
     trained_only: bool = False
-    phases: "Phases | None" = None
+    freeze_schedule: "FreezeSchedule | None" = None
 
 
 Tune = Callable[[nn.Module], Tuning]
@@ -37,19 +37,19 @@ def freeze(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
             module.eval()
 
 
-def check_something_moves(model: nn.Module) -> None:
+def check_trainable(model: nn.Module) -> None:
     """Refuse to train a model that is frozen wholly.
 
     Raises:
         UserError: it is.
     """
-    if not weights(model):
+    if not trainable_parameters(model):
         raise UserError(
             "tuning: nothing is left to train, and this model has no new head. Choose tuning=lora or full."
         )
 
 
-class Phases:
+class FreezeSchedule:
     """Freeze and thaw by the share of the steps that is done.
 
     Args:
@@ -101,7 +101,7 @@ class Phases:
         freeze(self.model, frozen)
         self._frozen = frozen
 
-    def share_unthawed(self) -> float:
+    def mean_frozen_share(self) -> float:
         """Return how much of what is frozen at first stays so, on average over a run: 1 all, 0 nothing.
 
         Counted in changes, not in weights: each is about a layer, whose work is the same.

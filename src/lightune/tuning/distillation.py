@@ -68,7 +68,9 @@ class Teacher:
             )
         self.order = [names.index(name) for name in wanted]
 
-    def mixed(self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]) -> Tensor:
+    def distillation_loss(
+        self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]
+    ) -> Tensor:
         """Return the student's loss of a batch with the teacher's share in it.
 
         Args:

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, listed
-from lightune.models.layers import head
+from lightune.models.parts import head_parameters
 from lightune.tuning.base import Tuning
 
 ALL = "all-linear"
@@ -45,7 +45,7 @@ def lora(
     Raises:
         UserError: no module has such a name, its weights are another's too, or a number is out of its range.
     """
-    trained = head(model)
+    trained = head_parameters(model)
     owned = {id(parameter) for parameter in trained}
     names = [
         name

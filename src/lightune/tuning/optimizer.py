@@ -12,7 +12,7 @@ from transformers import get_scheduler
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.models.layers import EMBEDDINGS
+from lightune.models.parts import EMBEDDINGS
 
 LAYER = re.compile(r"(.*?)\.(\d+)\.")
 """The stack and the place of a layer that a name begins with."""
@@ -53,7 +53,7 @@ def parameter_groups(model: nn.Module, *, layerwise_lr_decay: float | None = Non
     ]
 
 
-def build(
+def make_optimizer(
     factory: Callable[..., Optimizer], model: nn.Module, *, layerwise_lr_decay: float | None
 ) -> Optimizer:
     """Make an optimizer of all that is trainable now; what is frozen later has no gradient, and until then no state.

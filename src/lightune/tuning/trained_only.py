@@ -8,7 +8,7 @@ from torch import nn
 
 from lightune.common.errors import UserError
 
-KEY = "frozen_sha256"
+DIGEST_KEY = "frozen_sha256"
 """Marks such a checkpoint, and says which weights it needs beside it."""
 
 
@@ -30,11 +30,11 @@ class TrainedOnly:
                 found.update(parameter.detach().contiguous().flatten().view(torch.uint8).numpy().data)
         self.digest = found.hexdigest()
 
-    def cut(self, checkpoint: dict[str, Any]) -> None:
+    def drop_frozen(self, checkpoint: dict[str, Any]) -> None:
         """Keep the trained weights of a checkpoint that is about to be saved."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in self.names}
-        checkpoint[KEY] = self.digest
+        checkpoint[DIGEST_KEY] = self.digest
 
     def check(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that leaves a trained weight out, or was trained beside other frozen weights.
@@ -51,7 +51,7 @@ class TrainedOnly:
             raise UserError(
                 f"The checkpoint holds {len(unknown)} weights too many, the first is {unknown[0]}."
             )
-        if checkpoint.get(KEY) != self.digest:
+        if checkpoint.get(DIGEST_KEY) != self.digest:
             raise UserError(
                 "The pretrained weights are not those that the run was trained on, and its checkpoint holds only what was trained.\n"
                 "Restore the model that model.pretrained_model_name_or_path names (model.revision=COMMIT keeps the Hub's)."

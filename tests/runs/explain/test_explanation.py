@@ -25,14 +25,14 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.runs.explain import Explanation, explain, gradients
 from lightune.tasks import QuestionAnswering, TextClassification, TokenClassification
 from lightune.tasks.base import Task
-from lightune.tuning import fixed
+from lightune.tuning import freezing
 from lightune.tuning.lora import lora
 from lightune.tuning.recipe import Recipe
 
 TEXT = "the film is a superb story, and qx very lovely"
 WORDS = ["the", "film", "is", "a", "superb", "story", ",", "and", "qx", "very", "lovely"]
 FAMILIES = ["bert", "distilbert", "roberta", "albert", "electra", "deberta-v2", "modernbert", "gpt2"]
-RECIPE: Any = partial(Recipe, tuning=fixed.full, optimizer=None, scheduler=None)
+RECIPE: Any = partial(Recipe, tuning=freezing.full, optimizer=None, scheduler=None)
 
 
 @pytest.fixture(scope="module")

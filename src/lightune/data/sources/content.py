@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 from lightune.common.errors import UserError
-from lightune.common.files import LFS
+from lightune.common.files import LFS_POINTER
 
 BEGINNINGS = {
     b"PAR1": ("a Parquet file", "Call it .parquet."),
     b"\x1f\x8b": ("packed with gzip", "Add .gz to its name."),
-    LFS: ("a pointer of Git LFS, not the file itself", "Fetch the file: git lfs pull"),
+    LFS_POINTER: ("a pointer of Git LFS, not the file itself", "Fetch the file: git lfs pull"),
     b"%PDF": ("a PDF", "Save its table as CSV."),
     b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", "Save it as CSV, in UTF-8."),
     b"BZh": ("packed with bzip2", "Unpack it first."),

@@ -64,7 +64,7 @@ class CacheFrozenLayers(Callback):
         """Write what is not there yet and have it read; return the reason where that cannot be."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         batch = trainer.strategy.batch_to_device(next(iter(data.every_row("validation")[1])))
-        if not trunk.can_be_left_out(task.model, inputs(batch)):
+        if not trunk.can_be_skipped(task.model, inputs(batch)):
             return f"{type(task.model).__name__} does not let them be left out"
         found: dict[str, FrozenStates] = {}
         for split in SPLITS:
@@ -87,7 +87,7 @@ class CacheFrozenLayers(Callback):
                     file.write(trunk.states(task.model, inputs(batch)) for batch in batches)
             found[split] = file
         data.frozen_states = found
-        self._until_teardown.enter_context(trunk.replaced(task.model))
+        self._until_teardown.enter_context(trunk.skipped(task.model))
         return None
 
 

@@ -145,7 +145,7 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
         + validations * (validation_seconds + 2 * saving)
         + SANITY * float(np.median(validating) if validating else 0.0)
         + final_seconds,
-        "share_unthawed": task.share_unthawed(),
+        "mean_frozen_share": task.mean_frozen_share(),
         **task.num_parameters(),
     }
 

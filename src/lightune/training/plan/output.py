@@ -22,7 +22,7 @@ def write(file: Path, found: Mapping[str, Any]) -> None:
 def mix_phases(costs: dict[str, dict[str, float]]) -> None:
     """Where a tuning thaws while the run goes on, and costs what ``full`` does in the end, take the average of both."""
     for cost in costs.values():
-        share = cost.pop("share_unthawed")
+        share = cost.pop("mean_frozen_share")
         if share == 1 or "full" not in costs:
             continue
         full = costs["full"]

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 
 from lightune.common.errors import UserError
-from lightune.models.layers import below, body, head, transformer_layers, weights
+from lightune.models.parts import (
+    body_parameters,
+    embedding_parameters,
+    head_parameters,
+    trainable_parameters,
+    transformer_layers,
+)
 from lightune.tuning.base import Tuning, freeze
 
 if TYPE_CHECKING:
@@ -35,7 +41,7 @@ def frozen(model: nn.Module, *, num_layers: int | Literal["all"], pattern: str |
     if pattern is not None:
         freeze(model, _named(model, pattern))
     elif num_layers == "all":
-        freeze(model, body(model))
+        freeze(model, body_parameters(model))
     else:
         layers = transformer_layers(base)
         if not isinstance(num_layers, int) or not 0 <= num_layers <= len(layers):
@@ -43,7 +49,14 @@ def frozen(model: nn.Module, *, num_layers: int | Literal["all"], pattern: str |
                 f"tuning.num_layers={num_layers}: this model has {len(layers)} transformer layers.\n"
                 f"Expected a number from 0 (embeddings only) to {len(layers)}, or all: everything but the head."
             )
-        freeze(model, [p for part in [below(base), *map(weights, layers[:num_layers])] for p in part])
+        freeze(
+            model,
+            [
+                p
+                for part in [embedding_parameters(base), *map(trainable_parameters, layers[:num_layers])]
+                for p in part
+            ],
+        )
     return Tuning()
 
 
@@ -53,7 +66,7 @@ def bitfit(model: nn.Module) -> Tuning:
     Raises:
         UserError: the architecture has no biases, as T5.
     """
-    moving = {id(parameter) for parameter in head(model)}
+    moving = {id(parameter) for parameter in head_parameters(model)}
     biases = {id(p) for name, p in model.named_parameters() if name.endswith("bias") and p.requires_grad}
     if not biases - moving:
         raise UserError(

@@ -14,26 +14,26 @@ EMBEDDINGS = re.compile(r"embed|\bw[tp]e\b|^shared\.|^encoder\.LayerNorm\.")
 """Weights below the lowest layer, by name; the last is what DeBERTa's relative positions go through."""
 
 
-def weights(module: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that move."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def body(model: nn.Module) -> list[nn.Parameter]:
+def body_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return all but the head."""
-    above = {id(parameter) for parameter in head(model)}
-    return [parameter for parameter in weights(model) if id(parameter) not in above]
+    above = {id(parameter) for parameter in head_parameters(model)}
+    return [parameter for parameter in trainable_parameters(model) if id(parameter) not in above]
 
 
-def below(base: Any) -> list[nn.Parameter]:
+def embedding_parameters(base: Any) -> list[nn.Parameter]:
     """Return what the lowest layer's input is made of, and what the layers read beside it."""
     inner = {id(parameter) for layer in transformer_layers(base) for parameter in layer.parameters()}
     named = [p for name, p in base.named_parameters() if EMBEDDINGS.search(name) and id(p) not in inner]
-    first = [parameter for module in embeddings(base) for parameter in module.parameters()]
+    first = [parameter for module in embedding_modules(base) for parameter in module.parameters()]
     return [p for p in {id(p): p for p in [*first, *named]}.values() if p.requires_grad]
 
 
-def head(model: nn.Module) -> list[nn.Parameter]:
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the weights that a task must learn: the pretrained checkpoint lacked them, or its head is the task's own.
 
     A language model's head is none of these where it was pretrained: it stands outside the body too, but is as much a
@@ -50,7 +50,7 @@ def head(model: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def embeddings(base: Any) -> list[nn.Module]:
+def embedding_modules(base: Any) -> list[nn.Module]:
     """Return what turns token indices into the first layer's input, in the order in which it runs."""
     return [
         module for name, module in base.named_children() if name in {"embeddings", "embeddings_project"}
@@ -64,11 +64,11 @@ def transformer_layers(base: nn.Module) -> list[nn.Module]:
     return list(longest)
 
 
-ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 """What configurations call the dropout of attention weights."""
 
 
-def reads_left_to_right(config: PreTrainedConfig) -> bool:
+def is_decoder_only(config: PreTrainedConfig) -> bool:
     """Tell models such as GPT-2 from encoders, which fill masks, and from encoder-decoders."""
     kind = type(config)
     return (

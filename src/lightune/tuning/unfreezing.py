@@ -6,8 +6,13 @@ from torch import nn
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.models.layers import below, body, transformer_layers, weights
-from lightune.tuning.base import Phases, Tuning
+from lightune.models.parts import (
+    body_parameters,
+    embedding_parameters,
+    trainable_parameters,
+    transformer_layers,
+)
+from lightune.tuning.base import FreezeSchedule, Tuning
 
 
 def gradual(model: nn.Module, *, share: Share) -> Tuning:
@@ -21,13 +26,13 @@ def gradual(model: nn.Module, *, share: Share) -> Tuning:
     """
     base: Any = getattr(model, "base_model", model)
     _check_share(share)
-    parts = [*map(weights, reversed(transformer_layers(base))), below(base)]
+    parts = [*map(trainable_parameters, reversed(transformer_layers(base))), embedding_parameters(base)]
 
     def frozen_at(done: float) -> list[nn.Parameter]:
         thawed = min(int(done / share * len(parts)), len(parts))
         return [parameter for part in parts[thawed:] for parameter in part]
 
-    return Tuning(phases=Phases(model, frozen_at))
+    return Tuning(freeze_schedule=FreezeSchedule(model, frozen_at))
 
 
 def linear_probe_then_full(model: nn.Module, *, share: Share, probe_lr: float) -> Tuning:
@@ -44,8 +49,10 @@ def linear_probe_then_full(model: nn.Module, *, share: Share, probe_lr: float) -
     _check_share(share)
     if not probe_lr > 0:
         raise UserError(f"tuning.probe_lr={probe_lr}: expected a learning rate above 0, such as 1e-3.")
-    rest = body(model)
-    return Tuning(phases=Phases(model, lambda done: rest if done < share else [], probe_lr=probe_lr))
+    rest = body_parameters(model)
+    return Tuning(
+        freeze_schedule=FreezeSchedule(model, lambda done: rest if done < share else [], probe_lr=probe_lr)
+    )
 
 
 def _check_share(share: float) -> None:
