@@ -64,15 +64,15 @@ def test_parts_give_what_one_product_gives(
     weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
     wanted = torch.matmul(weights, tensors[2]).transpose(1, 2)
     gradients = torch.autograd.grad(wanted.square().sum(), tensors)
-    monkeypatch.setattr(cpu, "PART", part)
-    monkeypatch.setattr(cpu, "MOST_KEPT", kept)
+    monkeypatch.setattr(cpu, "PART_SCORES", part)
+    monkeypatch.setattr(cpu, "MAX_KEPT_SCORES", kept)
     found, _ = cpu.attention(nn.Module(), *tensors, mask)
     assert torch.equal(found, wanted)
     assert all(map(torch.equal, torch.autograd.grad(found.square().sum(), tensors), gradients))
 
 
 def test_many_scores_are_never_there_together(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cpu, "PART", 12 * 12)
+    monkeypatch.setattr(cpu, "PART_SCORES", 12 * 12)
     sizes: list[int] = []
     softmax = Tensor.softmax
     monkeypatch.setattr(

@@ -16,10 +16,10 @@ from lightune.runs.run import Run
 
 
 def test_layers_are_taken_evenly_and_the_first_and_the_last_stay():
-    assert fewer_layers.evenly(6, of=12) == [0, 2, 4, 7, 9, 11]  # DistilBERT's
-    assert fewer_layers.evenly(3, of=6) == [0, 2, 5]
-    assert fewer_layers.evenly(1, of=6) == [0]
-    assert fewer_layers.evenly(4, of=4) == [0, 1, 2, 3]
+    assert fewer_layers.evenly_spaced(6, total=12) == [0, 2, 4, 7, 9, 11]  # DistilBERT's
+    assert fewer_layers.evenly_spaced(3, total=6) == [0, 2, 5]
+    assert fewer_layers.evenly_spaced(1, total=6) == [0]
+    assert fewer_layers.evenly_spaced(4, total=4) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Numbers within bounds, for type hints of options."""
+"""Bounded numbers, for type hints of options."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ from annotated_types import Interval
 
 @dataclass(frozen=True)
 class Between(Interval):
-    """Bounds of a number, both allowed; stands in ``Annotated`` beside its type, where pydantic reads it too."""
+    """Inclusive bounds of a number, beside its type in ``Annotated``; pydantic checks them too."""
 
     def __init__(self, least: float, most: float | None = None) -> None:
         super().__init__(ge=least, le=most)

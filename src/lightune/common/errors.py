@@ -14,10 +14,10 @@ class NotFiniteError(UserError):
 
 
 class PrunedError(Exception):
-    """A sweep has stopped this trial: others were better by now. No failure.
+    """A sweep has stopped this trial, because others do better; not a failure.
 
     Args:
-        value: what was measured last.
+        value: the last value of the monitored metric.
     """
 
     def __init__(self, value: float) -> None:
@@ -27,7 +27,7 @@ class PrunedError(Exception):
 
 @contextmanager
 def about(what: object) -> Iterator[None]:
-    """Put before what is said of rows the file or data set that they are of."""
+    """Begin the message of an error about rows with their file or data set."""
     try:
         yield
     except UserError as error:
@@ -35,27 +35,27 @@ def about(what: object) -> Iterator[None]:
 
 
 def listed(options: Iterable[object], limit: int = 8) -> str:
-    """``a, b, c`` with the rest counted: ``a, b, … (12 more)``."""
+    """Return ``a, b, c``, or ``a, b, … (12 more)`` beyond the limit."""
     names = [str(option) for option in options]
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f", … ({rest} more)" if rest > 0 else "")
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f", … ({more} more)" if more > 0 else "")
 
 
 def did_you_mean(name: object, options: Iterable[object]) -> str:
-    """Return ``Did you mean 'bert'? `` with the closest valid names, or nothing where none is close."""
+    """Return ``Did you mean 'bert'? `` with the closest valid names; an empty string where none is close."""
     close = get_close_matches(str(name), [str(option) for option in options], n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
 
 
 def nearest(name: object, options: Iterable[object]) -> str:
-    """Return the closest valid names and all there are: ``Did you mean 'bert'? Available: …``."""
+    """Return the closest valid names, then all of them: ``Did you mean 'bert'? Available: …``."""
     names = list(options)
     return f"{did_you_mean(name, names)}Available: {listed(names)}."
 
 
 def cannot_write(error: OSError) -> UserError:
-    """Return what is said where a run's or a sweep's folder cannot be made."""
+    """Return the error of a run's or a sweep's folder that cannot be written."""
     return UserError(
         f"Cannot write the run's folder: {error.filename or 'its files'}: {error.strerror}.\n"
-        "Name a folder that can be written: hydra.run.dir=DIR, or of a sweep hydra.sweep.dir=DIR"
+        "Name a folder that can be written: hydra.run.dir=DIR, or hydra.sweep.dir=DIR for a sweep"
     )

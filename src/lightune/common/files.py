@@ -1,46 +1,65 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any, Literal
 
 from lightune.common.errors import UserError
 
+LFS_POINTER = b"version https://git-lfs"
+"""The first bytes of a Git LFS pointer, which stands for a file that was not fetched."""
+
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file beside the one that is meant, which takes its name once all is written."""
+def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sync: bool = False) -> Iterator[IO[Any]]:
+    """Open a file beside ``path``, and rename it to ``path`` once all is written; ``sync`` waits for the disk.
+
+    Text is written in UTF-8, its line ends as they are.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
+    encoding, newline = ("utf-8", "") if mode == "w" else (None, None)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open(mode, encoding=encoding, newline=newline) as file:
             yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
+        if sync and os.name == "posix":
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-LFS_POINTER = b"version https://git-lfs"  # with which a pointer begins that stands for a file
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the new name too; only POSIX can open a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
-def atomic_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside the one that is wanted, and rename it when it is filled: there is no half of a model.
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside ``path``, and rename it to ``path`` once it is filled.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written; its cause is the OSError.
     """
-    temporary = None
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        temporary.rename(out)
-    except OSError as error:
-        raise UserError(f"Cannot write {out}: {error.strerror or error}.") from error
-    finally:
-        if temporary is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            yield temporary
+            # mkdtemp makes it private
+            temporary.chmod(0o755)
+            temporary.rename(path)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""Whether the Hub answers, asked once, so that a machine without it is told so in seconds."""
+"""Whether the Hub can be reached: asked once, so that a machine without it fails in seconds."""
 
 from functools import cache
 
@@ -13,14 +13,15 @@ WAYS_OUT = (
 
 @cache
 def use_hub_or_cache() -> bool:
-    """Return whether the Hub answers; if it does not, let both libraries read their caches only.
+    """Return whether the Hub answers; if not, make transformers and datasets read their caches only.
 
-    Left to themselves they retry every file for half a minute before they give up.
+    They would retry every file for half a minute.
     """
     if not constants.HF_HUB_OFFLINE:
         try:
             get_session().head(constants.ENDPOINT, timeout=10)
             return True
-        except Exception:  # of whichever HTTP client the Hub's library uses: no answer is no Hub
+        except Exception:
+            # the error depends on the HTTP client; any means that there is no Hub
             constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     return False

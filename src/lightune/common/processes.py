@@ -1,4 +1,4 @@
-"""One process a device, started by torchrun's own agent: ``python train.py trainer=ddp`` and ``torchrun train.py`` are the same."""
+"""One process for each device, started by torchrun's own agent: ``trainer=ddp`` needs no torchrun."""
 
 import logging
 import os
@@ -14,24 +14,21 @@ from typing import Any
 from lightune.common.errors import PrunedError, UserError
 
 PARENT_PROCESS = "LIGHTUNE_PARENT"
-"""Names the process with which this one ends."""
+"""The environment variable with the id of the process that this one must not outlive."""
 
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-GRACE_SECONDS = 30  # seconds for saving, after a signal
+# to save after a signal
+GRACE_SECONDS = 30
 
 
 def is_rank() -> bool:
-    """Say whether this process was started as one of several, by us, by torchrun or by SLURM."""
+    """Say whether this process is one of several that we, torchrun or SLURM have started."""
     slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
     return "TORCHELASTIC_RUN_ID" in os.environ or "LOCAL_RANK" in os.environ or slurm
 
 
 def check_sweep(*, is_sweep: bool) -> None:
-    """Refuse a sweep in processes that others have started: each would run it, in a folder of its own.
-
-    Raises:
-        UserError: says what starts the processes in a sweep.
-    """
+    """Raise a UserError for a sweep within torchrun or SLURM tasks: each process would run all of it."""
     if is_sweep and is_rank():
         raise UserError(
             "A sweep (-m) within torchrun or several SLURM tasks would be run by each process for itself.\n"
@@ -40,7 +37,7 @@ def check_sweep(*, is_sweep: bool) -> None:
 
 
 def num_devices(*, accelerator: str, devices: Any) -> int:
-    """Return how many devices of this machine are asked for, as Lightning's Trainer understands it."""
+    """Return the number of devices of this machine that Lightning's Trainer would use for the same arguments."""
     from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
     gpu: Any = CUDAAccelerator if CUDAAccelerator.is_available() else MPSAccelerator
@@ -48,29 +45,29 @@ def num_devices(*, accelerator: str, devices: Any) -> int:
     kind: Any = kinds.get(accelerator, gpu if gpu.is_available() else CPUAccelerator)
     if devices == "auto":
         return int(kind.auto_device_count())
-    found = kind.parse_devices(devices)
-    return found if isinstance(found, int) else len(found or [])
+    parsed = kind.parse_devices(devices)
+    return parsed if isinstance(parsed, int) else len(parsed or [])
 
 
 def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
-    """Run Python with these arguments in several processes, and wait for all of them.
+    """Run a script in ``num_ranks`` processes on this machine, and wait for all of them.
 
-    Where one fails, the others are ended. A signal to this process goes to all, which save and stop.
+    If one fails, the others are terminated. A signal to this process goes to all, which save and stop.
 
     Args:
-        arguments: of each: a script and what it is given.
-        num_ranks: processes on this machine.
-        num_nodes: machines; more than one are for torchrun or SLURM to start.
+        arguments: the script and its arguments.
+        num_ranks: the number of processes.
+        num_nodes: the number of machines.
 
     Raises:
-        UserError: there are several machines.
-        SystemExit: a process failed, with its exit code; it has said why.
+        UserError: there are several machines, whose processes torchrun or SLURM must start.
+        SystemExit: a process failed and has printed why; with its exit code.
     """
     if num_nodes > 1:
         raise UserError(
             f"trainer.num_nodes={num_nodes}: python train.py starts the processes of one machine. On each machine run\n"
             f"torchrun --nnodes {num_nodes} --nproc-per-node {num_ranks} --rdzv-backend c10d --rdzv-endpoint HOST:29500 train.py …\n"
-            "or, under SLURM, srun python train.py … with a task a device."
+            "or, under SLURM, srun python train.py … with one task for each device."
         )
     import torch
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -86,37 +83,35 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
-        monitor_interval=0.1,
         shutdown_timeout=GRACE_SECONDS,
     )
     sys.stdout.flush()
     os.environ[PARENT_PROCESS] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num_ranks)))
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # the process has said why it failed
+    # the failed process has printed why
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        code = failure.exitcode
+        code = error.get_first_failure()[1].exitcode
         raise SystemExit(code if code > 0 else 128 - code) from None
     except SignalException as stopped:
         raise SystemExit(128 + stopped.sigval) from None
 
 
 def terminate_with_parent() -> None:
-    """In a process that :func:`run_ranks` or a launcher has started: where that is killed, save and stop."""
+    """Save and stop if the process that started this one is killed, be it :func:`run_ranks` or a launcher's."""
     if PARENT_PROCESS not in os.environ:
         return
-    parent, direct = int(os.environ[PARENT_PROCESS]), os.getppid()
+    parent, direct_parent = int(os.environ[PARENT_PROCESS]), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == direct and _exists(parent):
+        while os.getppid() == direct_parent and _exists(parent):
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
-        os._exit(128 + signal.SIGTERM)  # it waits for another process, which has ended
+        # still here: it waits for another process, which has ended
+        os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True, name="terminate_with_parent").start()
 
@@ -131,14 +126,14 @@ def _exists(process: int) -> bool:
 
 @contextmanager
 def restored_environment() -> Iterator[None]:
-    """Put environment variables and signal handlers back as they were, so that the next job of a sweep starts clean."""
+    """Restore environment variables and signal handlers afterwards, so that a sweep's next job starts clean."""
     variables = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in HANDLED_SIGNALS}
     try:
         yield
-        _leave_group()
+        _destroy_process_group()
     except (SystemExit, PrunedError):
-        _leave_group()
+        _destroy_process_group()
         raise
     finally:
         os.environ.clear()
@@ -148,8 +143,8 @@ def restored_environment() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _leave_group() -> None:
-    """End the threads of a process group: left to the interpreter's end they abort it now and then, and its exit code."""
+def _destroy_process_group() -> None:
+    """End a process group's threads: those that live until the interpreter exits sometimes abort it."""
     if "torch.distributed" in sys.modules:
         from torch import distributed
 

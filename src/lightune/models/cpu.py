@@ -1,6 +1,6 @@
-"""What makes training quick on a CPU: memory that is kept, attention and dropout that suit its kernels.
+"""Faster training on a CPU: memory that is kept, and attention and dropout that suit its kernels.
 
-Each of these computes what torch's own version does; on other devices torch's own is used.
+Each function computes what torch's own version computes; other devices use torch's own.
 """
 
 import ctypes
@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # mallopt's, from malloc.h
-PART = 2**21  # scores that are computed together: 4 MiB, which stay in the cache
-MOST_KEPT = 2**24  # of a layer until the backward pass: 32 MiB; where there are more, none
-KERNELS = "20"  # that oneDNN keeps: one shape of batch needs about as many
+# parameters of mallopt, from malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+# scores computed at a time: 4 MiB, which stay in the processor's cache
+PART_SCORES = 2**21
+# scores of a layer kept for the backward pass: 32 MiB; a layer with more keeps none
+MAX_KEPT_SCORES = 2**24
+# kernels that oneDNN keeps: one shape of batch needs about as many
+KEPT_KERNELS = "20"
 
 
 def has_bf16() -> bool:
@@ -26,14 +30,15 @@ def has_bf16() -> bool:
 
 
 def speed_up() -> None:
-    """Set this process up. Call once, before models are loaded.
+    """Set this process up. Call it once, before models are loaded.
 
-    glibc gives every large block back to the system as it is freed, and each step then waits for the same
-    pages to be mapped and zeroed anew; it is told to keep them (a sixth of a step's time). In memory that is kept,
-    the kernels that oneDNN makes for each shape lie between the blocks of a step and split what was one: the fewer
-    it keeps, the less a run grows (at 512 tokens to 2.7 GB in place of 3.1). To make them anew takes no time to speak of.
+    glibc returns every large block to the system when it is freed, and each step then waits for the same pages to be
+    mapped and zeroed again; keeping them saves a sixth of a step's time. In kept memory, the kernels that oneDNN makes
+    for each shape lie between the blocks of a step and fragment it: the fewer are kept, the less a run's memory grows
+    (at 512 tokens to 2.7 GB in place of 3.1). Making them again costs no measurable time.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KERNELS)  # read when the first kernel is made
+    # oneDNN reads it when it makes its first kernel
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KEPT_KERNELS)
     AttentionInterface.register("sdpa", attention)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -42,139 +47,115 @@ def speed_up() -> None:
 
 
 def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **kwargs: Any,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """Attend as transformers' ``sdpa`` does, in bfloat16 on a CPU by plain matrix products.
+    """Attend as transformers' ``sdpa`` does; on a CPU in bfloat16 by plain matrix products.
 
-    torch's flash kernel for CPUs gains nothing from bfloat16, while matrix products do: twice its speed at
-    128 to 512 tokens. It serves, in float32, where each position looks back and there is no mask.
-    Where nothing is gained (float32, attention dropout, grouped heads, other devices) torch chooses.
+    torch's flash kernel for CPUs gains nothing from bfloat16, while matrix products do: at 128 to 512 tokens they are
+    twice as fast. Causal attention without a mask uses the flash kernel, in float32. Where matrix products gain
+    nothing (float32, attention dropout, grouped heads, other devices) torch chooses.
 
     Args:
         module: the attention layer.
         query: (batch, heads, queries, head size).
         key: (batch, heads, keys, head size).
         value: (batch, heads, keys, head size).
-        attention_mask: (batch, 1 or heads, queries, keys), True where attention is paid; None pays it everywhere.
-        dropout: probability with which a weight is dropped.
-        scaling: of the scores; None: one over the root of the head size.
-        kwargs: the rest of what transformers passes, for its own implementation.
+        attention_mask: (batch, 1 or heads, queries, keys), True where a query sees a key; None: it sees all.
+        kwargs: transformers' other arguments, such as ``dropout`` and ``scaling``.
 
     Returns:
         (batch, queries, heads, head size), and None in place of the weights.
     """
-    plain = (
+    is_faster = (
         query.device.type == "cpu"
         and query.dtype == key.dtype == value.dtype == torch.bfloat16
-        and dropout == 0.0
+        and not kwargs.get("dropout")
         and key.shape[1] == query.shape[1]
         and kwargs.get("position_bias") is None
         and (attention_mask is None or attention_mask.dtype == torch.bool)
     )
-    if not plain:
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
+    if not is_faster:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     if attention_mask is None and causal and query.shape[2] > 1:
-        output, _ = sdpa_attention_forward(
-            module,
-            query.float(),
-            key.float(),
-            value.float(),
-            attention_mask,
-            dropout=dropout,
-            scaling=scaling,
-            **kwargs,
-        )
-        return output.to(query.dtype), None
+        query, key, value = query.float(), key.float(), value.float()
+        output, _ = sdpa_attention_forward(module, query, key, value, None, **kwargs)
+        return output.bfloat16(), None
+    scaling = kwargs.get("scaling")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    unseen = None
+    masked = None
     if attention_mask is not None:
         columns = (~attention_mask).flatten(0, 2).any(dim=0).nonzero()
-        unseen = ~attention_mask[..., int(columns[0]) :] if len(columns) else None
-    attended: Tensor = Attention.apply(query * scale, key, value, unseen)  # type: ignore[no-untyped-call]
-    return attended, None
+        masked = ~attention_mask[..., int(columns[0]) :] if len(columns) else None
+    output = Attention.apply(query * scale, key, value, masked)  # type: ignore[no-untyped-call]
+    return output, None
 
 
 class Attention(torch.autograd.Function):
-    """Softmax attention by matrix products, part by part: a part's scores stay in the processor's cache.
+    """Softmax attention by matrix products, a part at a time: a part's scores stay in the processor's cache.
 
-    The weights of all parts are kept for the backward pass where they are few, else computed again, which costs
-    about what was saved by the cache. Values and gradients are to the bit those of one product over all.
+    The weights of all parts are kept for the backward pass where they are few; else they are computed again, which
+    costs about what the cache saves. Values and gradients equal those of one product bit by bit.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, unseen: Tensor | None) -> Tensor:
-        """Attend.
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None) -> Tensor:
+        """Attend as :func:`attention` does, with a scaled query.
 
-        Args:
-            ctx: torch's.
-            query: (batch, heads, queries, head size), scaled.
-            key: (batch, heads, keys, head size).
-            value: (batch, heads, keys, head size).
-            unseen: (batch, 1 or heads, queries, last keys), True where no attention is paid; it is to all keys before.
-
-        Returns:
-            (batch, queries, heads, head size).
+        ``masked`` (batch, 1 or heads, queries, last keys) is True where a query does not see one of the last keys.
         """
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         output = _transposed(query, size=value.shape[-1])
+        keep = query.shape[:3].numel() * key.shape[2] <= MAX_KEPT_SCORES
         kept = []
-        keep = query.shape[:3].numel() * key.shape[2] <= MOST_KEPT
         for part in _parts(query, key):
-            weights = _weights(query, key, unseen, part)
+            weights = _weights(query, key, masked, part)
             output[part] = torch.matmul(weights, value[part])
             if keep:
                 kept.append(weights)
-        ctx.save_for_backward(query, key, value, unseen, *kept)
+        ctx.save_for_backward(query, key, value, masked, *kept)
         return output.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """Return the gradients of query, key and value."""
-        query, key, value, unseen, *kept = ctx.saved_tensors
+        query, key, value, masked, *kept = ctx.saved_tensors
         gradient = gradient.transpose(1, 2).contiguous()
-        to_query, to_key, to_value = (
+        grad_query, grad_key, grad_value = (
             _transposed(tensor, size=tensor.shape[-1]) for tensor in (query, key, value)
         )
         for number, part in enumerate(_parts(query, key)):
-            weights = kept[number] if kept else _weights(query, key, unseen, part)
-            to_value[part] = torch.matmul(weights.transpose(-1, -2), gradient[part])
-            to_weights = torch.matmul(gradient[part], value[part].transpose(-1, -2))
-            to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
-            to_query[part] = torch.matmul(to_scores, key[part])
-            to_key[part] = torch.matmul(to_scores.transpose(-1, -2), query[part])
-        return to_query, to_key, to_value, None
+            weights = kept[number] if kept else _weights(query, key, masked, part)
+            grad_value[part] = torch.matmul(weights.transpose(-1, -2), gradient[part])
+            grad_weights = torch.matmul(gradient[part], value[part].transpose(-1, -2))
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            grad_query[part] = torch.matmul(grad_scores, key[part])
+            grad_key[part] = torch.matmul(grad_scores.transpose(-1, -2), query[part])
+        return grad_query, grad_key, grad_value, None
 
 
 def _parts(query: Tensor, key: Tensor) -> list[tuple[slice, slice]]:
-    """Cut (batch, heads) into pieces whose scores are few."""
+    """Cut (batch, heads) into pieces of at most ``PART_SCORES`` scores, where one head of a row has no more."""
     batch, heads, queries = query.shape[:3]
     scores = queries * key.shape[2]
-    rows, together = max(1, PART // (heads * scores)), max(1, PART // scores)
+    rows_at_a_time, heads_at_a_time = max(1, PART_SCORES // (heads * scores)), max(1, PART_SCORES // scores)
     return [
-        (slice(row, row + rows), slice(head, head + together))
-        for row in range(0, batch, rows)
-        for head in range(0, heads, together)
+        (slice(row, row + rows_at_a_time), slice(head, head + heads_at_a_time))
+        for row in range(0, batch, rows_at_a_time)
+        for head in range(0, heads, heads_at_a_time)
     ]
 
 
-def _weights(query: Tensor, key: Tensor, unseen: Tensor | None, part: tuple[slice, slice]) -> Tensor:
+def _weights(query: Tensor, key: Tensor, masked: Tensor | None, part: tuple[slice, slice]) -> Tensor:
     scores = torch.matmul(query[part], key[part].transpose(-1, -2))
-    if unseen is not None:
+    if masked is not None:
         rows, heads = part
-        there = unseen.expand(query.shape[0], -1, -1, -1)[rows, heads if unseen.shape[1] > 1 else slice(None)]
-        away = torch.zeros_like(there, dtype=scores.dtype).masked_fill_(there, torch.finfo(scores.dtype).min)
-        scores[..., -there.shape[-1] :] += away
+        masked = masked.expand(query.shape[0], -1, -1, -1)[
+            rows, heads if masked.shape[1] > 1 else slice(None)
+        ]
+        bias = torch.zeros_like(masked, dtype=scores.dtype)
+        scores[..., -masked.shape[-1] :] += bias.masked_fill_(masked, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1)
 
 
@@ -185,9 +166,9 @@ def _transposed(like: Tensor, *, size: int) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """Dropout from 16 random bits a number: torch's own draws 64 on a CPU, which takes four times as long.
+    """Dropout from 16 random bits a number: torch draws 64 on a CPU, which takes four times as long.
 
-    The probability is exact to 1 in 65,536, and what is kept is scaled by that.
+    The probability is exact to 1 in 65,536, and the scale of the kept numbers is that of the rounded one.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name

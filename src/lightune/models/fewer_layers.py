@@ -1,4 +1,4 @@
-"""A smaller model out of a larger one: some of its layers, evenly taken."""
+"""A smaller model from a larger one: some of its layers, evenly spaced."""
 
 from typing import Any
 
@@ -8,62 +8,69 @@ from transformers import EncoderDecoderModel, PreTrainedModel
 
 from lightune.common.errors import UserError
 
-COUNTS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
-"""What configurations call the number of layers of a stack."""
+COUNT_NAMES = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+"""Names that configurations give to the number of layers of a stack."""
 
 
-def evenly(num_layers: int, *, of: int) -> list[int]:
-    """Return which layers are kept: the first, the last, and those between as evenly as can be; of one, the first.
+def evenly_spaced(num_layers: int, *, total: int) -> list[int]:
+    """Return the indices of the layers to keep: the first, the last, and others evenly between; of one, the first.
 
     Sources: DistilBERT starts from these six of twelve (Sanh et al., 2019); Shleifer and Rush (2020), Pre-trained
     Summarization Distillation, from these of any number.
     """
-    return [round(index * (of - 1) / max(1, num_layers - 1)) for index in range(num_layers)]
+    return [round(index * (total - 1) / max(1, num_layers - 1)) for index in range(num_layers)]
 
 
 def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
-    """Leave a model so many layers, in place; of an encoder-decoder, each of its two stacks.
+    """Reduce a model to ``num_layers`` layers, in place; each of the two stacks of an encoder-decoder.
 
-    The configuration then says so: what is saved with it is a plain model of its architecture.
+    Its configuration is changed too: saved with it, the model is an ordinary one of its architecture.
 
     Raises:
-        UserError: a stack has fewer layers than that, or the architecture is not made of equal ones.
+        UserError: a stack has fewer layers than that, or the architecture is not a stack of equal layers.
     """
     if isinstance(model, EncoderDecoderModel):
         for part in (model.encoder, model.decoder):
             keep_layers(part, num_layers)
         return
     config: Any = model.config
-    counts = {name: getattr(config, name) for name in COUNTS if isinstance(getattr(config, name, None), int)}
-    if num_layers > min(counts.values(), default=0):
+    counts = {n: getattr(config, n) for n in COUNT_NAMES if isinstance(getattr(config, n, None), int)}
+    total = min(counts.values(), default=0)
+    if num_layers > total:
         raise UserError(
-            f"model.num_hidden_layers={num_layers}: this model has {min(counts.values(), default=0)} layers.\n"
-            "Expected as many or fewer."
+            f"model.num_hidden_layers={num_layers}: this model has {total} layers.\nExpected at most {total}."
         )
-    kinds = getattr(config, "layer_types", None)
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    for name, stack in lists:
-        inside = any(name.startswith(f"{other}.") for other, _ in lists)  # a layer may be a list of its parts
-        if len(stack) in counts.values() and not inside:
-            layers = nn.ModuleList(stack[index] for index in evenly(num_layers, of=len(stack)))
-            model.set_submodule(name, layers)
-            _number(layers)
+    # such as full and sliding attention
+    layer_types = getattr(config, "layer_types", None)
+    stacks = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    for name, stack in stacks.items():
+        # a layer may hold a list of its parts
+        is_nested = any(name.startswith(f"{other}.") for other in stacks)
+        if len(stack) in counts.values() and not is_nested:
+            kept = [stack[index] for index in evenly_spaced(num_layers, total=len(stack))]
+            model.set_submodule(name, nn.ModuleList(kept))
+            for index, layer in enumerate(kept):
+                _set_index(layer, index)
     for name in counts:
         setattr(config, name, num_layers)
-    if kinds is not None:  # such as full and sliding attention
-        config.layer_types = [kinds[index] for index in evenly(num_layers, of=len(kinds))]
+    if layer_types is not None:
+        indices = evenly_spaced(num_layers, total=len(layer_types))
+        config.layer_types = [layer_types[index] for index in indices]
     with torch.device("meta"):
-        expected = type(model)(config).state_dict()
-    if {n: t.shape for n, t in model.state_dict().items()} != {n: t.shape for n, t in expected.items()}:
+        expected = type(model)(config)
+    if _shapes(model) != _shapes(expected):
         raise UserError(
-            f"model.num_hidden_layers={num_layers}: {type(model).__name__} is not made of layers that can be left out.\n"
+            f"model.num_hidden_layers={num_layers}: no layers can be left out of {type(model).__name__}.\n"
             "Choose a smaller model."
         )
 
 
-def _number(layers: nn.ModuleList) -> None:
-    """Say to each layer which it is now: generation keeps keys and values by that."""
-    for index, layer in enumerate(layers):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                setattr(module, "layer_idx", index)  # noqa: B010 - to mypy a module holds modules and tensors
+def _set_index(layer: nn.Module, index: int) -> None:
+    """Tell a layer its new index: generation stores keys and values by it."""
+    for module in layer.modules():
+        if hasattr(module, "layer_idx"):
+            setattr(module, "layer_idx", index)  # noqa: B010 - to mypy a module holds modules and tensors
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""A classification head of our own on any encoder, where its checkpoint was trained with another pooling."""
+"""A classification head for any encoder, for checkpoints that were trained with another pooling than their own head's."""
 
 from typing import Literal
 
@@ -9,12 +9,12 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class PooledClassifier(nn.Module):
-    """Pool an encoder's last hidden states to one vector a row; dropout and a linear layer make logits.
+    """Pool an encoder's last hidden states to one vector for each row; dropout and a linear layer turn it into logits.
 
     Source: Reimers and Gurevych (2019), Sentence-BERT, for ``mean``; Devlin et al. (2019) for ``cls``.
 
     Args:
-        encoder: from ``AutoModel``, its configuration holding ``num_labels``.
+        encoder: from ``AutoModel``; its configuration holds ``num_labels``.
         pooling: ``mean`` over the real tokens, or ``cls``: the first token.
     """
 
@@ -22,7 +22,8 @@ class PooledClassifier(nn.Module):
         super().__init__()
         self.config = encoder.config
         if getattr(encoder, "pooler", None) is not None:
-            encoder.pooler = None  # unused, its weights would get no gradient, which DDP refuses
+            # unused: its weights would get no gradient, which DDP refuses
+            encoder.pooler = None
         self.encoder = encoder
         self.pooling = pooling
         self.dropout = nn.Dropout(getattr(self.config, "hidden_dropout_prob", 0.1))

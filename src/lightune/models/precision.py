@@ -1,4 +1,4 @@
-"""In which precision a run computes: what the hardware is quickest at without a loss."""
+"""The precision in which a run computes: the fastest of the hardware that costs no quality."""
 
 import logging
 
@@ -11,11 +11,11 @@ log = logging.getLogger(__name__)
 
 
 def resolve(precision: str | int, *, accelerator: str) -> str | int:
-    """Choose ``bf16-mixed`` for ``auto`` where the hardware multiplies bfloat16 itself, else ``32-true``.
+    """Resolve ``auto``: ``bf16-mixed`` where the hardware multiplies bfloat16 itself, else ``32-true``.
 
     Args:
         precision: as Lightning's Trainer takes it, or ``auto``.
-        accelerator: likewise.
+        accelerator: as Lightning's Trainer takes it.
     """
     if precision != "auto":
         return precision
@@ -26,6 +26,6 @@ def resolve(precision: str | int, *, accelerator: str) -> str | int:
     else:
         device, fast = "CPU", cpu.has_bf16()
     chosen = "bf16-mixed" if fast else "32-true"
-    does = "multiplies" if fast else "does not multiply"
-    rank_zero_only(log.info)("precision %s: this %s %s bfloat16", chosen, device, does)
+    ability = "multiplies" if fast else "does not multiply"
+    rank_zero_only(log.info)("precision %s: this %s %s bfloat16", chosen, device, ability)
     return chosen

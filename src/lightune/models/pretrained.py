@@ -1,13 +1,11 @@
-"""A pretrained model by name: its tokenizer, and its weights under the head that a task asks for."""
+"""A pretrained model by name: its tokenizer, its configuration, and its weights under the head that a task needs."""
 
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -18,42 +16,39 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from lightune.common import hub, package_index
+from lightune.common import package_index
 from lightune.common.bounds import Count, Share
-from lightune.common.errors import UserError, did_you_mean
+from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
+from lightune.models.loading import first_line, load
 from lightune.models.parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
-from lightune.models.weights import check_weights, unsafe_pickle_message
+from lightune.models.transformers_internals import has_model_class, model_class
+from lightune.models.weights import check_weights
 
-HEAD_WEIGHTS = re.compile("pooler|crossattention|qa_outputs|classif")
-"""Weights that a checkpoint may lack though they stand beside the body: they are for the task to learn."""
+HEAD_NAMES = re.compile("pooler|crossattention|qa_outputs|classif")
+"""Names of weights inside the body that a checkpoint may lack: the task learns them."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
-LIBRARY_ERRORS = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
-"""What the libraries raise with words of their own; anything else says little without its name."""
-
-FILES = {"AutoConfig": "config.json", "AutoTokenizer": "tokenizer.json and tokenizer_config.json"}
-
 
 class PretrainedModel:
-    """Where θ comes from.
+    """A pretrained model's name and options. Nothing is read before a ``load`` or ``check`` method is called.
 
     Args:
         pretrained_model_name_or_path: a name on the Hub, a local folder in the Hub's layout, or
             ``embedded:all-MiniLM-L6-v2``.
         revision: branch, tag or commit on the Hub.
-        trust_remote_code: whether Python code that comes with the model may run. ``revision`` must be the commit
-            that was read then; for a local folder that is a record, nothing is compared with it.
+        trust_remote_code: whether Python code that comes with the model may run. ``revision`` must then be the commit
+            whose code was read; a local folder is not compared with it.
         pooling: ``mean`` or ``cls`` puts a plain head on the pooled hidden states in place of the model's own
             classification head.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
-        num_hidden_layers: keeps so many of the layers, see ``lightune.models.fewer_layers.keep_layers``; None: all.
+        num_hidden_layers: the number of layers to keep, see :func:`lightune.models.fewer_layers.keep_layers`; None: all.
         state_dict: returns the weights, in place of those beside the configuration.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
 
     Raises:
-        UserError: code is to be trusted whatever it becomes.
+        UserError: code is to be trusted without a commit.
     """
 
     def __init__(
@@ -68,18 +63,19 @@ class PretrainedModel:
         state_dict: Callable[[], dict[str, Tensor]] | None = None,
         load_weights: bool = True,
     ) -> None:
-        self.name = pretrained_model_name_or_path
-        self.revision = revision
         if trust_remote_code and not COMMIT.fullmatch(revision or ""):
             raise UserError(
                 f"model.trust_remote_code=true needs a commit, and model.revision={revision} is none: a branch or tag can move.\n"
                 "Read the code that comes with the model, then name the commit that you read:\n"
                 "model.trust_remote_code=true model.revision=COMMIT (40 digits of 0-9a-f)"
             )
-        # explicit, because transformers asks at the keyboard where nothing is said
+        self.name = pretrained_model_name_or_path
+        self.revision = revision
+        # always explicit: transformers would ask at the keyboard
         self._code: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         if trust_remote_code:
-            self._code["code_revision"] = revision  # of code that lies in another repository too
+            # the code may lie in another repository than the weights
+            self._code["code_revision"] = revision
         self.pooling = pooling
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
@@ -87,38 +83,52 @@ class PretrainedModel:
         self.load_weights = load_weights
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """Load the fast tokenizer; one that cannot pad does so with its end-of-text token.
+        """Load the fast tokenizer; one without a padding token pads with its end-of-text token.
 
         Raises:
-            UserError: nothing by this name can be reached, it cannot pad, or it knows more tokens than the model.
+            UserError: it cannot be loaded, cannot pad, or has more tokens than the model embeds.
         """
-        tokenizer = self._load(AutoTokenizer)
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        self._check_tokenizer(tokenizer)
-        return tokenizer
-
-    def _check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
         if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
             raise UserError(
-                f"{self.name}: its tokenizer knows no words: transformers found no files of one.\n"
+                f"{self.name}: its tokenizer knows no words: transformers found no tokenizer files.\n"
                 "Expected tokenizer.json, or vocab.txt or the like, beside config.json."
             )
         if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.pad_token is None:
             raise UserError(
-                f"{self.name}: its tokenizer has no padding token, and no end-of-text token to take for it.\n"
+                f"{self.name}: its tokenizer has no padding token, and no end-of-text token to use for it.\n"
                 'Name one of its tokens in tokenizer_config.json, such as "pad_token": "[PAD]".'
             )
         largest = max(tokenizer.get_vocab().values())
-        rows = getattr(self._load(AutoConfig).get_text_config(), "vocab_size", None)
-        if rows is not None and largest >= rows:
+        vocab_size = getattr(self._load(AutoConfig).get_text_config(), "vocab_size", None)
+        if vocab_size is not None and largest >= vocab_size:
             raise UserError(
-                f"{self.name}: its tokenizer does not fit the model: its token ids go to {largest:,}, the model embeds "
-                f"{rows:,} tokens.\nPut the tokenizer beside it that it was trained with."
+                f"{self.name}: its tokenizer does not fit the model: its token ids go up to {largest:,}, the model embeds "
+                f"{vocab_size:,} tokens.\nPut the tokenizer that the model was trained with beside it."
             )
+        return tokenizer
+
+    def load_config(self, **head: Any) -> PreTrainedConfig:
+        """Load the configuration alone (a small file), and add the head's settings to it.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+        config = self._load(AutoConfig, **head)
+        if getattr(config, "pad_token_id", None) is None:
+            end = getattr(config, "eos_token_id", None)
+            # some models have several
+            config.pad_token_id = end[0] if isinstance(end, list) else end
+        if self.attention_dropout is not None:
+            for name in ATTENTION_DROPOUT_NAMES:
+                if hasattr(config, name):
+                    setattr(config, name, self.attention_dropout)
+        return config
 
     def check_weights(self) -> None:
-        """Look whether the weights are there and whole, where they lie in a local folder.
+        """Check that the weights are complete, where they lie in a local folder.
 
         Raises:
             UserError: they are not.
@@ -127,165 +137,98 @@ class PretrainedModel:
         if self.state_dict is None and folder.is_dir():
             check_weights(folder)
 
-    def load_config(self, **head: Any) -> PreTrainedConfig:
-        """Load the configuration alone (a small file), with the head's settings in it.
-
-        Raises:
-            UserError: nothing by this name can be reached.
-        """
-        config = self._load(AutoConfig, **head)
-        if getattr(config, "pad_token_id", None) is None:
-            end = getattr(config, "eos_token_id", None)  # some models have several
-            config.pad_token_id = end[0] if isinstance(end, list) else end
-        if self.attention_dropout is not None:
-            for name in ATTENTION_DROPOUT_NAMES:
-                if hasattr(config, name):
-                    setattr(config, name, self.attention_dropout)
-        return config
-
     def check(self, auto_class: Any, *, choose: str, bidirectional: bool = False) -> PreTrainedConfig:
         """Refuse a model that a task cannot use, by its configuration alone.
 
         Args:
-            auto_class: how the task loads it, such as ``AutoModelForTokenClassification``.
+            auto_class: the class that the task loads it with, such as ``AutoModelForTokenClassification``.
             choose: models that would fit, for the message.
             bidirectional: whether each token must see those after it.
 
         Raises:
-            UserError: this architecture has no such head, or reads from left to right only.
+            UserError: this architecture has no such head, or is decoder-only.
         """
         config = self.load_config()
-        reason = None
-        brings_it = self._code["trust_remote_code"] and auto_class.__name__ in getattr(config, "auto_map", {})
-        if type(config) not in auto_class._model_mapping and not brings_it:
+        has_own_code = self._code["trust_remote_code"] and auto_class.__name__ in getattr(
+            config, "auto_map", {}
+        )
+        if not has_own_code and not has_model_class(auto_class, config):
             reason = f"transformers has no {auto_class.__name__} for it"
         elif bidirectional and is_decoder_only(config):
-            reason = "it reads from left to right, and this task needs what comes after a word too"
-        if reason is not None:
-            raise UserError(
-                f"{self.name} ({config.model_type}) does not fit this task: {reason}.\n"
-                f"Choose one that fits: {choose}"
-            )
-        return config
+            reason = "it reads from left to right, and this task needs the words after each word too"
+        else:
+            return config
+        raise UserError(
+            f"{self.name} ({config.model_type}) does not fit this task: {reason}.\n"
+            f"Choose one that fits: {choose}"
+        )
 
     def load_model(self, auto_class: Any, **head: Any) -> PreTrainedModel:
-        """Load the weights as ``auto_class`` makes them, in float32, with a new head where it has none that fits.
+        """Load the weights in float32, and initialize the weights that the checkpoint lacks or has in another size.
+
+        Each initialized parameter has the attribute ``is_new``, see :func:`lightune.models.parts.head_parameters`.
 
         Args:
             auto_class: such as ``AutoModelForSequenceClassification``.
-            head: what the head must be: ``num_labels``, ``id2label``, ``label2id``, ``problem_type``.
+            head: settings of the head: ``num_labels``, ``id2label``, ``label2id``, ``problem_type``.
 
         Raises:
-            UserError: nothing by this name can be reached, this architecture has no such head, or its weights do not fit.
+            UserError: the model cannot be loaded, its architecture has no such head, or its weights do not fit.
         """
         config = self.load_config(**head)
         if not self.load_weights:
             model = self._from_config(auto_class, config)
-            self._restore_generation_config(model)
+            self._load_generation_config(model)
             return model
         settings = {
             "config": config,
-            "dtype": torch.float32,  # transformers would keep a half-precision checkpoint in half precision
-            "ignore_mismatched_sizes": True,  # a head of another size is made anew
+            "dtype": torch.float32,  # else a half-precision checkpoint would stay in half precision
+            "ignore_mismatched_sizes": True,
             "output_loading_info": True,
         }
-        if self.state_dict is not None:
-            if type(config) not in auto_class._model_mapping:
-                self._from_config(auto_class, config)  # registers the class that came with the model
-            kinds = auto_class._model_mapping[type(config)]
-            model_class = kinds[0] if isinstance(kinds, tuple) else kinds
-            model, loaded = model_class.from_pretrained(None, state_dict=self.state_dict(), **settings)
-            self._restore_generation_config(model)
+        if self.state_dict is None:
+            model, info = self._load(auto_class, **settings)
         else:
-            model, loaded = self._load(auto_class, **settings)
-        not_loaded = [*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])]
-        self._check_body(model, not_loaded)
+            if not has_model_class(auto_class, config):
+                self._from_config(auto_class, config)  # registers the class that comes with the model
+            architecture = model_class(auto_class, config)
+            model, info = architecture.from_pretrained(None, state_dict=self.state_dict(), **settings)
+            self._load_generation_config(model)
+        new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+        self._check_body(model, new)
         if self.num_hidden_layers is not None:
             keep_layers(model, self.num_hidden_layers)
         for name, parameter in model.named_parameters():
-            if name in not_loaded:
-                setattr(parameter, "is_new", True)  # noqa: B010 - for head_parameters, whatever the model becomes a part of
+            if name in new:
+                setattr(parameter, "is_new", True)  # noqa: B010 - mypy knows no such attribute
         return model
 
     def _from_config(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
-        is_known = type(config) in auto_class._model_mapping
+        is_known = has_model_class(auto_class, config)
         code = {"trust_remote_code": self._code["trust_remote_code"]} if is_known else self._code
         return auto_class.from_config(config, dtype=torch.float32, **code)
 
-    def _restore_generation_config(self, model: PreTrainedModel) -> None:
-        """Read from a run's folder what ``from_pretrained`` reads of itself."""
+    def _load_generation_config(self, model: PreTrainedModel) -> None:
+        """Read the file that ``from_pretrained`` of a folder reads beside the weights."""
         if (Path(self.name) / "generation_config.json").is_file():
             try:
                 model.generation_config = GenerationConfig.from_pretrained(self.name)
             except OSError as error:
-                raise UserError(f"Cannot load {self.name}: {_first_line(error)}") from error
+                raise UserError(f"Cannot load {self.name}: {first_line(error)}") from error
 
-    def _check_body(self, model: PreTrainedModel, not_loaded: list[str]) -> None:
-        """Refuse a checkpoint that leaves more than the head random: transformers goes on silently."""
+    def _check_body(self, model: PreTrainedModel, new: set[str]) -> None:
+        """Refuse weights that leave a part of the body random: transformers does not."""
         prefix = f"{model.base_model_prefix}."
-        body_only = not any(name.startswith(prefix) for name, _ in model.named_parameters())
-        body = [
-            name
-            for name in not_loaded
-            if (body_only or name.startswith(prefix)) and not HEAD_WEIGHTS.search(name)
+        is_body = not any(name.startswith(prefix) for name, _ in model.named_parameters())
+        random = [
+            name for name in new if (is_body or name.startswith(prefix)) and not HEAD_NAMES.search(name)
         ]
-        if body:
+        if random:
             raise UserError(
                 f"{self.name}: its weights do not fit its config.json: "
-                f"{len(body)} of the model's own tensors would stay random, the first is {body[0]}.\n"
+                f"{len(random)} of the model's own tensors would stay random, the first is {min(random)}.\n"
                 "Save model and configuration together, with save_pretrained."
             )
 
-    def _load(self, auto_class: Any, **kwargs: Any) -> Any:
-        name = self.name
-        source = package_index.resolve(name)
-        folder = Path(source).expanduser()
-        local = folder.is_dir()
-        if not local and (folder.is_absolute() or source.startswith((".", "~"))):
-            beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            raise UserError(
-                f"model.pretrained_model_name_or_path: there is no folder {name}.\n"
-                f"{did_you_mean(folder.name, beside)}Relative paths start at {Path.cwd()}."
-            )
-        if local and not (folder / "config.json").is_file():
-            raise UserError(
-                f"model.pretrained_model_name_or_path: {name} holds no config.json.\n"
-                "Expected a folder as save_pretrained writes it: config.json, model.safetensors and the tokenizer."
-            )
-        online = local or hub.use_hub_or_cache()
-        try:
-            return auto_class.from_pretrained(
-                str(folder) if local else source, revision=self.revision, **self._code, **kwargs
-            )
-        except pickle.UnpicklingError as error:
-            raise UserError(unsafe_pickle_message(f"{name}: pytorch_model.bin", error)) from error
-        except Exception as error:  # of files that are no model's, in any way
-            if self._code["trust_remote_code"] and not isinstance(error, LIBRARY_ERRORS):
-                raise  # a bug of the code that came with the model
-            if "trust_remote_code" in str(error):
-                raise UserError(
-                    f"{name} brings Python code of its own, which is not run unless you say so. Nothing was run.\n"
-                    "Choose another model; or read that code, and name the commit that you read:\n"
-                    "model.trust_remote_code=true model.revision=COMMIT (40 digits of 0-9a-f)"
-                ) from error
-            if local:
-                files = FILES.get(auto_class.__name__, "config.json and model.safetensors")
-                raise UserError(
-                    f"Cannot load {files} of {name}: {_first_line(error)}.\n"
-                    "Expected them as save_pretrained writes them: copy the folder anew, or name another model."
-                ) from error
-            reason = (
-                _first_line(error)
-                if online
-                else "the Hub cannot be reached, and it is not in the local cache"
-            )
-            raise UserError(
-                f"Cannot load the model {name}: {reason}.\n"
-                + hub.WAYS_OUT.format(option="model.pretrained_model_name_or_path")
-            ) from error
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, LIBRARY_ERRORS):
-        return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    def _load(self, auto_class: Any, **settings: Any) -> Any:
+        return load(auto_class, self.name, revision=self.revision, **self._code, **settings)

@@ -1,4 +1,4 @@
-"""Fully sharded data parallel: each device keeps a share of weights, gradients and optimizer state (Zhao et al., 2023)."""
+"""Fully sharded data parallel: each device holds a shard of weights, gradients and optimizer state (Zhao et al., 2023)."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
-    """Shards over all devices of all machines, by torch's ``fully_shard`` (FSDP2), on CPUs too.
+    """Shard over all devices of all machines with torch's ``fully_shard`` (FSDP2), on CPUs too.
 
-    Lightning's ``FSDPStrategy`` clips no gradients and runs on GPUs alone. Checkpoints are whole, one file, read like any other.
+    Lightning's ``FSDPStrategy`` clips no gradients and runs on GPUs only. A checkpoint is one file with all weights.
     """
 
     def __init__(self) -> None:
@@ -23,19 +23,19 @@ class FullyShardedStrategy(ModelParallelStrategy):
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Shard a model in place, each of its blocks for itself: it is whole only while it computes.
+    """Shard a model in place, layer by layer: a layer's weights are together only while it computes.
 
     Args:
-        model: left as it is where it is sharded already.
+        model: unchanged where it is sharded already.
         mesh: devices, in one dimension.
     """
     if isinstance(model, FSDPModule):
         return
-    for block in _blocks(model):
-        fully_shard(block, mesh=mesh)
+    for layer in _layers(model):
+        fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
-        yield from child if isinstance(child, nn.ModuleList) else _blocks(child)
+        yield from child if isinstance(child, nn.ModuleList) else _layers(child)

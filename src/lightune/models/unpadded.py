@@ -1,8 +1,8 @@
-"""Nothing is computed on padding where the GPU has a kernel for rows of different lengths.
+"""Compute nothing on padding, where the GPU has a kernel for rows of different lengths.
 
-An encoder then reads the real tokens of a batch as one row, (batch, length) becomes (1, tokens); attention is kept
-inside the rows by torch's ``varlen_attn``, and the last hidden states are put back to (batch, length, size). Heads,
-pooling, losses and tasks see what they always see, but zeros where there is padding.
+An encoder reads the real tokens of a batch as one row: (batch, length) becomes (1, tokens). torch's ``varlen_attn``
+keeps attention within the rows, and the last hidden states return to (batch, length, size). Heads, pooling, losses and
+tasks see what they see of a padded batch, but for zeros at padding.
 """
 
 import inspect
@@ -17,23 +17,27 @@ from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lightune.models.parts import ATTENTION_DROPOUT_NAMES
+from lightune.models.transformers_internals import attention_implementation
 
-NAME = "varlen"  # of the attention; one with "flash" in it makes transformers look for the package flash-attn
+ATTENTION_NAME = "varlen"
+"""A name with "flash" in it would make transformers look for the package flash-attn."""
+
 POSITIONS_FROM_ZERO = {"albert", "bert", "distilbert", "electra", "modernbert"}
 POSITIONS_AFTER_PAD = {"camembert", "roberta", "xlm-roberta"}
-"""``model_type`` by where its positions start: at 0, or after the padding token's id. Others keep their padding."""
-READ = {"input_ids", "attention_mask", "token_type_ids", "return_dict"}
-"""The arguments that packing knows; a call that says more stays padded."""
+"""The ``model_type`` of supported models, by their first position: 0, or the one after the padding token's id."""
+
+SUPPORTED_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "return_dict"}
+"""A call with other arguments stays padded."""
 
 
 class Packed(NamedTuple):
-    """Where the tokens of a packed row belong; it goes through the model to every attention layer."""
+    """The places of a packed row's tokens; every attention layer gets it as an argument of the model."""
 
     indices: Tensor
-    """(tokens,) places in the flattened (batch, length)."""
+    """(tokens,) into the flattened (batch, length)."""
 
     cu_seq_lens: Tensor
-    """(batch + 1,) int32, the place of each row's first token, and at last the number of tokens."""
+    """(batch + 1,) int32: the place of each row's first token, then the number of tokens."""
 
     shape: torch.Size
     """(batch, length)."""
@@ -42,8 +46,8 @@ class Packed(NamedTuple):
 def remove_padding(model: nn.Module) -> None:
     """Make a model compute on real tokens only, in every forward pass for which there is a kernel.
 
-    Models that it does not fit stay as they are: whose architecture is not among those above, that look back only,
-    whose attention has dropout of its own (the kernel has none), or whose heads are of a size the kernel does not take.
+    Models stay as they are that have another architecture, are decoders, drop attention weights (the kernel does not),
+    or have heads of a size that the kernel does not take.
     """
     base = getattr(model, "base_model", None)
     if not isinstance(base, PreTrainedModel):
@@ -51,22 +55,23 @@ def remove_padding(model: nn.Module) -> None:
     config: Any = base.config
     if (
         config.model_type not in POSITIONS_FROM_ZERO | POSITIONS_AFTER_PAD
-        or config._attn_implementation != "sdpa"
+        or attention_implementation(base) != "sdpa"
         or getattr(config, "is_decoder", False)
         or any(getattr(config, name, 0) for name in ATTENTION_DROPOUT_NAMES)
         or (config.hidden_size // config.num_attention_heads) not in range(8, 257, 8)
     ):
         return
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    base.set_attn_implementation(NAME)
+    AttentionInterface.register(ATTENTION_NAME, attention)
+    AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
+    base.set_attn_implementation(ATTENTION_NAME)
     base.register_forward_pre_hook(_pack, with_kwargs=True)
-    layers: nn.Module = getattr(base, "encoder", getattr(base, "transformer", base))  # before any pooler
+    # before any pooler
+    layers: nn.Module = getattr(base, "encoder", getattr(base, "transformer", base))
     layers.register_forward_hook(_unpack, with_kwargs=True)
 
 
 def has_kernel(base: PreTrainedModel, device: torch.device) -> bool:
-    """Say whether ``varlen_attn`` takes what the layers compute here: half precision, on an NVIDIA GPU since Ampere."""
+    """Say whether ``varlen_attn`` supports this computation: half precision, on an NVIDIA GPU since Ampere."""
     if device.type != "cuda" or not torch.backends.cuda.is_flash_attention_available():
         return False
     autocast = torch.is_autocast_enabled("cuda")
@@ -75,16 +80,9 @@ def has_kernel(base: PreTrainedModel, device: torch.device) -> bool:
 
 
 def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    packed: Packed | None = None,
-    **kwargs: Any,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """Attend within the rows of a packed batch; a padded one goes to transformers' ``sdpa``.
+    """Attend within the rows of a packed batch; a padded batch goes to transformers' ``sdpa``.
 
     Args:
         module: the attention layer.
@@ -92,28 +90,24 @@ def attention(
         key: the same.
         value: the same.
         attention_mask: None for a packed batch.
-        packed: where the rows begin; None: the batch is padded, (batch, heads, length, head size).
-        kwargs: ``scaling`` of the scores, ``sliding_window`` (how far a token sees, and one more), and the rest of what
-            transformers passes.
+        kwargs: ``packed``, the places of the rows, without which the batch is padded, (batch, heads, length, head size);
+            ``sliding_window``, one more than the places that a token sees to each side; and transformers' others.
 
     Returns:
         (1, tokens, heads, head size), and None in place of the weights.
     """
+    packed: Packed | None = kwargs.pop("packed", None)
     if packed is None:
         sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
         return sdpa(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
     query, key, value = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
     window = kwargs.get("sliding_window")
+    sides = (-1, -1) if window is None else (window - 1, window - 1)
+    starts = packed.cu_seq_lens
+    # an upper bound: to compute the longest row would make the CPU wait for the GPU
+    longest = packed.shape[1]
     output = varlen_attn(
-        query,
-        key,
-        value,
-        packed.cu_seq_lens,
-        packed.cu_seq_lens,
-        packed.shape[1],  # an upper bound will do: the GPU need not be waited for
-        packed.shape[1],
-        scale=kwargs.get("scaling"),
-        window_size=(-1, -1) if window is None else (window - 1, window - 1),
+        query, key, value, starts, starts, longest, longest, scale=kwargs.get("scaling"), window_size=sides
     )
     assert isinstance(output, Tensor)
     return output.unsqueeze(0), None
@@ -124,12 +118,13 @@ def _pack(
 ) -> tuple[tuple[()], dict[str, Any]] | None:
     """Turn the inputs of an encoder, (batch, length), into one row of real tokens."""
     named = dict(zip(inspect.signature(base.forward).parameters, args, strict=False)) | kwargs
-    given = {name: value for name, value in named.items() if value is not None and value is not False}
-    if not {"input_ids", "attention_mask"} <= given.keys() <= READ:
+    inputs = {name: value for name, value in named.items() if value is not None and value is not False}
+    if not {"input_ids", "attention_mask"} <= inputs.keys() <= SUPPORTED_INPUTS:
         return None
-    ids, mask = given["input_ids"], given.pop("attention_mask")
+    ids, mask = inputs["input_ids"], inputs.pop("attention_mask")
+    # classification heads read the first place: padding must not be there
     if mask.ndim != 2 or not has_kernel(base, mask.device) or not mask[:, 0].all():
-        return None  # the last: padding on the left, where classification heads read
+        return None
     if base.config.model_type in POSITIONS_AFTER_PAD:
         counted = ids != base.config.pad_token_id
         position_ids = counted.cumsum(dim=1) * counted + base.config.pad_token_id
@@ -140,18 +135,18 @@ def _pack(
         cu_seq_lens=F.pad(mask.sum(dim=1).cumsum(dim=0), (1, 0)).int(),
         shape=mask.shape,
     )
-    inputs = {
+    packed_inputs = {
         name: value.flatten()[packed.indices].unsqueeze(0) if isinstance(value, Tensor) else value
-        for name, value in {**given, "position_ids": position_ids}.items()
+        for name, value in {**inputs, "position_ids": position_ids}.items()
     }
-    # a model with several kinds of layers (ModernBERT) makes no masks where it is given one for each kind
-    kinds = getattr(base.config, "layer_types", None)
-    inputs["attention_mask"] = None if kinds is None else dict.fromkeys(kinds)
-    return (), {**inputs, "packed": packed}
+    # a model with several kinds of layers (ModernBERT) makes no masks if it gets one for each kind
+    layer_types = getattr(base.config, "layer_types", None)
+    attention_mask = None if layer_types is None else dict.fromkeys(layer_types)
+    return (), {**packed_inputs, "attention_mask": attention_mask, "packed": packed}
 
 
 def _unpack(layers: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    """Put the last hidden states back to (batch, length, size), zeros at padding."""
+    """Return the last hidden states to (batch, length, size), zeros at padding."""
     packed: Packed | None = kwargs.get("packed")
     if packed is not None:
         states = output.last_hidden_state.squeeze(0)

@@ -1,4 +1,4 @@
-"""What every way of tuning builds on."""
+"""Freezing, once or by a schedule: what every way of tuning builds on."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,16 +11,13 @@ from lightune.common.errors import UserError
 from lightune.models.parts import trainable_parameters
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """What a task must know of the way in which its model is tuned.
-
-    Args:
-        trained_only: checkpoints hold the weights that are trained; the others are loaded again by their name.
-        freeze_schedule: freezes and thaws while the run goes on.
-    """
+    """What a task must know of how its model is tuned."""
 
     trained_only: bool = False
+    """Whether checkpoints hold the trained weights only; the others are loaded again from the pretrained model."""
+
     freeze_schedule: "FreezeSchedule | None" = None
 
 
@@ -28,7 +25,7 @@ Tune = Callable[[nn.Module], Tuning]
 
 
 def freeze(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
-    """Freeze parameters, and put in eval mode every module that has no others."""
+    """Freeze parameters, and put every module that has only frozen ones in eval mode."""
     for parameter in parameters:
         parameter.requires_grad_(False)
     for module in model.modules():
@@ -38,11 +35,7 @@ def freeze(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
 
 
 def check_trainable(model: nn.Module) -> None:
-    """Refuse to train a model that is frozen wholly.
-
-    Raises:
-        UserError: it is.
-    """
+    """Raise a UserError for a model without trainable parameters."""
     if not trainable_parameters(model):
         raise UserError(
             "tuning: nothing is left to train, and this model has no new head. Choose tuning=lora or full."
@@ -50,13 +43,13 @@ def check_trainable(model: nn.Module) -> None:
 
 
 class FreezeSchedule:
-    """Freeze and thaw by the share of the steps that is done.
+    """Freeze and thaw parameters by the share of the steps that is done.
 
     Args:
-        model: in place; whole until the run begins.
-        frozen_at: returns what is frozen at a share, 0 to 1; never more than before.
-        probe_lr: what is frozen at first stays so for long, and is worth computing once for each row; the rest has
-            this learning rate until then, in place of the schedule's.
+        model: changed in place, from :meth:`begin` on.
+        frozen_at: returns the parameters that are frozen at a share, 0 to 1; they never become more.
+        probe_lr: the learning rate while any are frozen, in place of the schedule's. They stay frozen for long then,
+            so that their output is worth keeping.
     """
 
     def __init__(
@@ -71,13 +64,14 @@ class FreezeSchedule:
         self.probe_lr = probe_lr
         self._frozen: list[nn.Parameter] | None = None
         self._step = 0
-        self._num_steps = 0  # that the run was started for: one that is prolonged freezes nothing again
+        # of the run as first started: resumed with more steps, it freezes nothing again
+        self._num_steps = 0
 
     def begin(self, *, num_steps: int, world_size: int) -> None:
-        """Freeze what does not move at first, or where a resumed run was stopped.
+        """Freeze what is frozen at the first step, or at the step where a resumed run stopped.
 
         Raises:
-            UserError: there are several devices. DDP is told once which weights have gradients.
+            UserError: there are several devices: DDP must know from the start which weights have gradients.
         """
         if world_size > 1:
             raise UserError(
@@ -87,11 +81,11 @@ class FreezeSchedule:
         self.go_to(self._step)
 
     def learning_rate(self) -> float | None:
-        """Return the learning rate of the step that comes next where it is not the schedule's."""
+        """Return the next step's learning rate where it is not the schedule's."""
         return self.probe_lr if self._frozen else None
 
     def go_to(self, step: int) -> None:
-        """Freeze and thaw for a step that comes next."""
+        """Freeze and thaw for the given step, before it is taken."""
         frozen = self.frozen_at(step / self._num_steps)
         if self._frozen is not None and len(frozen) == len(self._frozen):
             return
@@ -102,18 +96,18 @@ class FreezeSchedule:
         self._frozen = frozen
 
     def mean_frozen_share(self) -> float:
-        """Return how much of what is frozen at first stays so, on average over a run: 1 all, 0 nothing.
+        """Return the share of the initially frozen layers that is frozen on average over a run, 0 to 1.
 
-        Counted in changes, not in weights: each is about a layer, whose work is the same.
+        Each change of the frozen parameters counts as one layer: the work of all layers is about the same.
         """
         sizes = [len(self.frozen_at(done)) for done in np.linspace(0, 1, 200, endpoint=False)]
         stages = sorted({*sizes, len(self.frozen_at(1.0))})
         return float(np.mean([stages.index(size) for size in sizes])) / max(1, len(stages) - 1)
 
     def save(self, checkpoint: dict[str, Any]) -> None:
-        """Add the number of steps; Lightning saves the step."""
+        """Add the number of steps to a checkpoint; Lightning adds the current step."""
         checkpoint["phased_over"] = self._num_steps
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Go on where another process was stopped."""
+        """Continue from a checkpoint."""
         self._step, self._num_steps = checkpoint["global_step"], checkpoint["phased_over"]

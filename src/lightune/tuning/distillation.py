@@ -12,21 +12,21 @@ from lightune.common.errors import UserError, listed
 
 
 class Student(Protocol):
-    """Knows where the targets of a batch are."""
+    """A task that learns from a teacher."""
 
     def at_targets(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the logits of each target, (targets, classes)."""
 
 
 class Teacher:
-    """A finished run that answers each training batch; no module, so that nobody trains, counts or saves it.
+    """A finished run that answers each training batch; not a module, so that it is not trained, counted or saved.
 
     Args:
-        answer: returns the logits of a batch, on the device of the batch.
+        answer: returns the logits for a batch, on the batch's device.
         label_names: of the classes, in the order of the logits; None where the logits are over tokens.
         problem_type: of a classification head, see ``soft_loss``.
         folder: of the run, for messages.
-        temperature: by which both logits are divided.
+        temperature: divides both models' logits.
         alpha: the teacher's share of the loss.
     """
 
@@ -46,51 +46,44 @@ class Teacher:
         self.folder = folder
         self.temperature = temperature
         self.alpha = alpha
-        self.order: list[int] | None = None  # the teacher's index of each of the student's labels
+        # the teacher's index of each of the student's labels
+        self.order: list[int] | None = None
 
     def check_labels(self, head: dict[str, Any]) -> None:
-        """Hold the data's labels against the teacher's; by name, their order may differ.
+        """Compare the data's labels with the teacher's, by name: their order may differ.
 
         Raises:
             UserError: they are not the same.
         """
         if "id2label" not in head:
             return
-        names = self.label_names or []
-        wanted = list(head["id2label"].values())
+        own, other = self.label_names or [], list(head["id2label"].values())
         kinds = self.problem_type, head.get("problem_type")
-        if set(names) != set(wanted) or kinds[0] != kinds[1]:
-            of = [f" ({kind})" if kind else "" for kind in kinds]
+        if set(own) != set(other) or kinds[0] != kinds[1]:
+            suffixes = [f" ({kind})" if kind else "" for kind in kinds]
             raise UserError(
                 f"distill.teacher={self.folder} was trained on other labels than the data's.\n"
-                f"The teacher's: {listed(names)}{of[0]}\n"
-                f"The data's: {listed(wanted)}{of[1]}"
+                f"The teacher's: {listed(own)}{suffixes[0]}\n"
+                f"The data's: {listed(other)}{suffixes[1]}"
             )
-        self.order = [names.index(name) for name in wanted]
+        self.order = [own.index(name) for name in other]
 
     def distillation_loss(
         self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]
     ) -> Tensor:
-        """Return the student's loss of a batch with the teacher's share in it.
+        """Return a batch's loss on the labels, as given, and on the teacher's answers, weighted by ``alpha``.
 
-        Args:
-            loss: the student's on the labels, the mean over all targets.
-            logits: the student's.
-            student: knows where targets are.
-            batch: what the student was given.
+        Both are means over all targets; ``logits`` are the student's.
         """
         with torch.no_grad():
             answers = self.answer(batch)
         if self.order is not None:
             answers = answers[..., self.order]
-        classes = min(answers.shape[-1], logits.shape[-1])  # embeddings padded to a rounder number of rows
-        learned = soft_loss(
-            student.at_targets(logits[..., :classes].float(), batch),
-            student.at_targets(answers[..., :classes].float(), batch),
-            problem_type=self.problem_type,
-            temperature=self.temperature,
-        )
-        return self.alpha * learned + (1 - self.alpha) * loss
+        # some models pad their vocabulary to a rounder size
+        classes = min(answers.shape[-1], logits.shape[-1])
+        targets = [student.at_targets(each[..., :classes].float(), batch) for each in (logits, answers)]
+        soft = soft_loss(*targets, problem_type=self.problem_type, temperature=self.temperature)
+        return self.alpha * soft + (1 - self.alpha) * loss
 
 
 def soft_loss(student: Tensor, teacher: Tensor, *, problem_type: str | None, temperature: float) -> Tensor:
@@ -101,7 +94,7 @@ def soft_loss(student: Tensor, teacher: Tensor, *, problem_type: str | None, tem
         teacher: the same.
         problem_type: ``regression``: the squared difference. ``multi_label_classification``: the binary cross-entropy of
             each label. Else the Kullback-Leibler divergence.
-        temperature: by which logits are divided; a number has none.
+        temperature: divides the logits, but not the numbers of a regression.
     """
     if problem_type == "regression":
         return F.mse_loss(student, teacher)

@@ -1,11 +1,11 @@
-"""LoRA by the peft library, put into the layers in place: the model stays the one that transformers made."""
+"""LoRA with the peft library, put into the layers in place: the model stays transformers' own class."""
 
 from collections import Counter
 from typing import Any
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL_TARGETS
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULT_TARGETS
 from torch import nn
 from transformers import EncoderDecoderConfig
 from transformers.pytorch_utils import Conv1D
@@ -15,7 +15,7 @@ from lightune.common.errors import UserError, listed
 from lightune.models.parts import head_parameters
 from lightune.tuning.base import Tuning
 
-ALL = "all-linear"
+ALL_LINEAR = "all-linear"
 
 
 def lora(
@@ -28,56 +28,49 @@ def lora(
     use_rslora: bool,
     use_dora: bool,
 ) -> Tuning:
-    """Freeze the model and learn a change of low rank to some of its matrices, and the head (Hu et al., 2022).
+    """Freeze the model, and train its head and a low-rank change to some of its matrices (Hu et al., 2022).
 
     The dropout of the frozen layers stays on, as peft leaves it.
 
     Args:
-        model: in place.
+        model: changed in place.
         r: rank of the change, ``B @ A``.
-        alpha: it is scaled by ``alpha / r``.
-        dropout: of what the change reads.
-        target_modules: ends of module names, a regular expression for whole names, or ``all-linear``; None: those
-            that peft names for the architecture (mostly queries and values), all linear layers where it names none.
+        alpha: the change is scaled by ``alpha / r``.
+        dropout: of the change's input.
+        target_modules: ends of module names, a regular expression for complete names, or ``all-linear``; None: peft's
+            default for the architecture (mostly queries and values), or all linear layers where it has none.
         use_rslora: scale by ``alpha / sqrt(r)`` (Kalajdzievski, 2023).
-        use_dora: learn the length of each row of the matrices beside (Liu et al., 2024).
+        use_dora: also learn the length of each row of the matrices (Liu et al., 2024).
 
     Raises:
-        UserError: no module has such a name, its weights are another's too, or a number is out of its range.
+        UserError: no module has such a name, a matrix belongs to two modules, or a number is out of range.
     """
-    trained = head_parameters(model)
-    owned = {id(parameter) for parameter in trained}
-    names = [
-        name
-        for name, module in model.named_modules()
-        if any(id(parameter) in owned for parameter in module.parameters(recurse=False))
-    ]
+    head = set(head_parameters(model))
+    in_head = [name for name, module in model.named_modules() if head & {*module.parameters(recurse=False)}]
     uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
     config: Any = model.config
     if isinstance(config, EncoderDecoderConfig):
         config = config.encoder
-    usual: Any = USUAL_TARGETS.get(config.model_type, ALL)
+    targets: Any = DEFAULT_TARGETS.get(config.model_type, ALL_LINEAR)
     try:
         settings = LoraConfig(
             r=r,
             lora_alpha=alpha,
             lora_dropout=dropout,
-            target_modules=target_modules or usual,
-            exclude_modules=names or None,  # they are trained whole
+            target_modules=target_modules or targets,
+            # all of their weights are trained
+            exclude_modules=in_head or None,
             use_rslora=use_rslora,
             use_dora=use_dora,
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         )
         inject_adapter_in_model(settings, model)
     except ValueError as error:
-        linear = {
-            name.rpartition(".")[2]
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear | Conv1D)
-        }
+        names = (name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D))
+        linear = sorted({name.rpartition(".")[2] for name in names})
         raise UserError(
             f"tuning=lora: {str(error).splitlines()[0]}\n"
-            f"Linear layers of this model: {listed(sorted(linear), limit=20)}. All of them: tuning.target_modules={ALL}"
+            f"Linear layers of this model: {listed(linear, limit=20)}. All of them: tuning.target_modules={ALL_LINEAR}"
         ) from error
     for name, module in model.named_modules():
         if isinstance(module, BaseTunerLayer) and uses[id(module.get_base_layer().weight)] > 1:
@@ -85,17 +78,16 @@ def lora(
                 f"tuning.target_modules: {name} shares its weights with another layer (input and output embeddings are one matrix):\n"
                 "a change to one of them could not be merged. Leave it out."
             )
-    for parameter in trained:
+    for parameter in head:
         parameter.requires_grad_(True)
     return Tuning(trained_only=True)
 
 
 def merge(model: nn.Module) -> None:
-    """Add each change to its matrix and take the adapters out: what stays is a plain model."""
+    """Add each change to its matrix and remove the adapters: the model is an ordinary one again."""
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module.get_base_layer())
+            model.set_submodule(name, module.get_base_layer())
     if hasattr(model, "peft_config"):
         del model.peft_config

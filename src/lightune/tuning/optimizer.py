@@ -1,8 +1,9 @@
-"""How fast the weights move: parameter groups, learning-rate schedules and the number of steps they span."""
+"""How fast the weights move: parameter groups, learning-rate schedules and the number of steps that they span."""
 
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 from lightning import Trainer
 from torch import nn
@@ -12,109 +13,97 @@ from transformers import get_scheduler
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.models.parts import EMBEDDINGS
+from lightune.models.parts import EMBEDDING_NAMES
 
 LAYER = re.compile(r"(.*?)\.(\d+)\.")
-"""The stack and the place of a layer that a name begins with."""
+"""The stack and the index of the layer in a weight's name."""
 
 NOT_DECAYED = re.compile(r"bias$|norm|\bln_\w+\.weight$")
 
 
-def parameter_groups(model: nn.Module, *, layerwise_lr_decay: float | None = None) -> list[dict[str, object]]:
-    """Split the trainable parameters in two: weight decay for matrices, none for biases and norms.
+def parameter_groups(model: nn.Module, *, layerwise_lr_decay: float | None = None) -> list[dict[str, Any]]:
+    """Split the trainable parameters in two groups: matrices with weight decay, biases and norms without.
 
-    They are told apart by name, not by shape: FSDP flattens every shape.
-    Source: Devlin et al. (2019) train BERT so.
+    Names tell them apart, not shapes, which FSDP flattens. Source: Devlin et al. (2019) train BERT so.
 
     Args:
-        model: some of its parameters trainable.
-        layerwise_lr_decay: splits further by layer. ``lr_scale`` of a group is then what its learning rate is to be
-            multiplied by: 1 for the head and the top layer, less by this factor for each layer below, least for the
-            embeddings (Sun et al., 2019). Encoder and decoder are counted each by itself.
+        model: with trainable parameters.
+        layerwise_lr_decay: splits the groups further by layer, and adds the factor of their learning rate, ``lr_scale``:
+            1 for the head and the top layer, multiplied by this factor for each layer below, and once more for the
+            embeddings (Sun et al., 2019). Encoder and decoder are counted separately.
 
     Raises:
         UserError: the factor is not above 0 and up to 1.
     """
     if layerwise_lr_decay is not None and not 0 < layerwise_lr_decay <= 1:
         raise UserError(f"layerwise_lr_decay={layerwise_lr_decay}: expected a factor above 0 and up to 1.")
-    below = layers_above(model) if layerwise_lr_decay is not None else {}
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {(0, False): [], (0, True): []}
+    depths = layers_above(model) if layerwise_lr_decay is not None else {}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {(0, True): [], (0, False): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            plain = NOT_DECAYED.search(name.lower()) is not None
-            groups.setdefault((below.get(id(parameter), 0), plain), []).append(parameter)
+            is_decayed = NOT_DECAYED.search(name.lower()) is None
+            groups.setdefault((depths.get(parameter, 0), is_decayed), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            **({"weight_decay": 0.0} if plain else {}),
-            **({} if layerwise_lr_decay is None else {"lr_scale": layerwise_lr_decay**depth}),
-        }
-        for (depth, plain), parameters in groups.items()
+        {"params": parameters}
+        | ({} if is_decayed else {"weight_decay": 0.0})
+        | ({} if layerwise_lr_decay is None else {"lr_scale": layerwise_lr_decay**depth})
+        for (depth, is_decayed), parameters in groups.items()
     ]
 
 
 def make_optimizer(
     factory: Callable[..., Optimizer], model: nn.Module, *, layerwise_lr_decay: float | None
 ) -> Optimizer:
-    """Make an optimizer of all that is trainable now; what is frozen later has no gradient, and until then no state.
+    """Make an optimizer of all parameters that are trainable now, by a factory that takes parameter groups.
 
-    Args:
-        factory: makes an optimizer of parameter groups.
-        model: whose parameters move.
-        layerwise_lr_decay: see ``parameter_groups``.
+    A parameter that is frozen later gets no gradient, and no state before its first gradient.
     """
     optimizer = factory(parameter_groups(model, layerwise_lr_decay=layerwise_lr_decay))
     for group in optimizer.param_groups:
         group["lr"] *= group.pop("lr_scale", 1.0)
-    # with True, as fused optimizers say, Lightning would refuse to clip their gradients in mixed precision
+    # fused optimizers set it to True, and Lightning then refuses to clip their gradients in mixed precision
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
 
 
-def layers_above(model: nn.Module) -> dict[int, int]:
-    """Count the layers that stand above each parameter of the body, by the parameter's ``id``; the top layer has 0."""
+def layers_above(model: nn.Module) -> dict[nn.Parameter, int]:
+    """Count the layers above each parameter of the body; the top layer has 0."""
     base: nn.Module = getattr(model, "base_model", model)
-    layers: dict[int, tuple[str, int]] = {}
-    lengths: dict[str, int] = {}
-    lowest = []
+    layers: dict[nn.Parameter, tuple[str, int]] = {}
+    heights: dict[str, int] = {}
+    embeddings = []
     for name, parameter in base.named_parameters():
-        if found := LAYER.match(name):
-            stack, index = found[1], int(found[2])
-            layers[id(parameter)] = stack, index
-            lengths[stack] = max(lengths.get(stack, 0), index + 1)
-        elif EMBEDDINGS.search(name):
-            lowest.append(id(parameter))
-    above = {key: lengths[stack] - 1 - index for key, (stack, index) in layers.items()}
-    return above | dict.fromkeys(lowest, max(lengths.values(), default=0))
+        if match := LAYER.match(name):
+            stack, index = match[1], int(match[2])
+            layers[parameter] = stack, index
+            heights[stack] = max(heights.get(stack, 0), index + 1)
+        elif EMBEDDING_NAMES.search(name):
+            embeddings.append(parameter)
+    above = {parameter: heights[stack] - 1 - index for parameter, (stack, index) in layers.items()}
+    return above | dict.fromkeys(embeddings, max(heights.values(), default=0))
 
 
 def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: Share) -> LRScheduler:
-    """Build one of transformers' schedules, with the warm-up as a share of all steps.
+    """Make one of transformers' schedules, with the warm-up as a share of all steps.
 
     Args:
-        optimizer: whose learning rate is the schedule's peak.
-        num_training_steps: optimizer steps in the whole run.
+        optimizer: its learning rate is the schedule's peak.
+        num_training_steps: optimizer steps of the run.
         name: as in ``transformers.SchedulerType``: ``linear``, ``cosine``, ``constant_with_warmup``, …
-        warmup_ratio: share of the steps, 0 to 1, over which the rate rises from 0 to its peak.
+        warmup_ratio: share of the steps, 0 to 1, over which the rate rises from 0.
     """
-    built: LRScheduler = get_scheduler(
-        name,
-        optimizer,
-        num_warmup_steps=math.ceil(warmup_ratio * num_training_steps),
-        num_training_steps=num_training_steps,
+    warmup = math.ceil(warmup_ratio * num_training_steps)
+    scheduler: LRScheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=num_training_steps
     )
-    return built
+    return scheduler
 
 
 def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int]) -> int:
     """Count the optimizer steps of a run from the Trainer's settings.
 
-    ``trainer.estimated_stepping_batches`` would build the data loaders to find out, too early
-    for a run that is resumed.
-
-    Args:
-        trainer: whose ``max_epochs``, ``max_steps``, ``accumulate_grad_batches`` and ``limit_train_batches`` count.
-        batches_per_epoch: counts the batches that each of ``world_size`` devices sees in an epoch.
+    ``trainer.estimated_stepping_batches`` would build the data loaders, too early for a run that is resumed.
+    ``batches_per_epoch`` counts the batches that each of ``world_size`` devices sees in an epoch.
     """
     limit = trainer.limit_train_batches
     per_epoch = batches_per_epoch(world_size=trainer.world_size)

@@ -1,4 +1,4 @@
-"""How a model is tuned: which weights move, and how fast."""
+"""How a model is tuned: which weights move, how fast, and after which teacher."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Recipe:
     """How a task trains its model; a task that only predicts uses ``tuning`` alone.
 
     Args:
-        tuning: chooses which weights move.
-        optimizer: makes an optimizer of parameter groups.
-        scheduler: makes a schedule of an optimizer and ``num_training_steps``.
-        layerwise_lr_decay: each layer's learning rate as a share of that of the layer above it; None: all are equal.
-        num_training_steps: counts the optimizer steps of a run, which the schedule spans.
-        teacher: answers that are learned beside the labels; None: the labels alone.
+        tuning: freezes a part of a model, in place.
+        optimizer: makes an optimizer from parameter groups.
+        scheduler: makes a schedule from an optimizer and ``num_training_steps``.
+        layerwise_lr_decay: a layer's learning rate as a share of the next higher layer's; None: all are equal.
+        num_training_steps: counts the optimizer steps of a run, over which the schedule goes.
+        teacher: a finished run whose answers are learned beside the labels; None: the labels alone.
     """
 
     tuning: Tune

@@ -1,47 +1,44 @@
-"""Ways of tuning in which what moves changes while the run goes on."""
-
-from typing import Any
+"""Ways of tuning that thaw frozen weights during the run; ``conf/tuning`` names them."""
 
 from torch import nn
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.models.parts import (
-    body_parameters,
-    embedding_parameters,
-    trainable_parameters,
-    transformer_layers,
-)
+from lightune.models import parts
 from lightune.tuning.base import FreezeSchedule, Tuning
 
 
 def gradual(model: nn.Module, *, share: Share) -> Tuning:
-    """Begin with what stands above the layers; one layer after another joins, from the top, the embeddings last.
+    """Train the weights above the layers first, then thaw the layers from the top, and the embeddings last.
 
-    Source: Howard and Ruder (2018), ULMFiT, where one joins each epoch.
+    Source: Howard and Ruder (2018), ULMFiT, which thaws a layer each epoch.
 
     Args:
-        model: in place.
-        share: of all steps, over which they join at even distances.
+        model: changed in place.
+        share: of all steps, over which layers and embeddings are thawed at equal intervals.
+
+    Raises:
+        UserError: a share out of bounds.
     """
-    base: Any = getattr(model, "base_model", model)
     _check_share(share)
-    parts = [*map(trainable_parameters, reversed(transformer_layers(base))), embedding_parameters(base)]
+    base: nn.Module = getattr(model, "base_model", model)
+    layers = map(parts.trainable_parameters, reversed(parts.transformer_layers(base)))
+    stages = [*layers, parts.embedding_parameters(base)]
 
     def frozen_at(done: float) -> list[nn.Parameter]:
-        thawed = min(int(done / share * len(parts)), len(parts))
-        return [parameter for part in parts[thawed:] for parameter in part]
+        thawed = min(int(done / share * len(stages)), len(stages))
+        return [parameter for stage in stages[thawed:] for parameter in stage]
 
     return Tuning(freeze_schedule=FreezeSchedule(model, frozen_at))
 
 
 def linear_probe_then_full(model: nn.Module, *, share: Share, probe_lr: float) -> Tuning:
-    """Move the head alone until it fits the pretrained features, then everything (Kumar et al., 2022, LP-FT).
+    """Train the head alone until it fits the pretrained features, then everything (Kumar et al., 2022, LP-FT).
 
     Args:
-        model: in place.
+        model: changed in place.
         share: of all steps, for the head alone.
-        probe_lr: learning rate of the head alone; then comes the schedule, as far as it has gone.
+        probe_lr: learning rate of the head alone; afterwards the schedule's applies, from the step that it has reached.
 
     Raises:
         UserError: a share or a learning rate out of bounds.
@@ -49,10 +46,9 @@ def linear_probe_then_full(model: nn.Module, *, share: Share, probe_lr: float) -
     _check_share(share)
     if not probe_lr > 0:
         raise UserError(f"tuning.probe_lr={probe_lr}: expected a learning rate above 0, such as 1e-3.")
-    rest = body_parameters(model)
-    return Tuning(
-        freeze_schedule=FreezeSchedule(model, lambda done: rest if done < share else [], probe_lr=probe_lr)
-    )
+    body = parts.body_parameters(model)
+    schedule = FreezeSchedule(model, lambda done: body if done < share else [], probe_lr=probe_lr)
+    return Tuning(freeze_schedule=schedule)
 
 
 def _check_share(share: float) -> None:

@@ -1,0 +1,83 @@
+"""Call ``from_pretrained``, and explain to people why it failed."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from lightune.common import hub, package_index
+from lightune.common.errors import UserError, did_you_mean
+from lightune.models.weights import unsafe_pickle_message
+
+LIBRARY_ERRORS = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
+"""Errors that the libraries raise with a message of their own; others mean little without their type."""
+
+FILES = {"AutoConfig": "config.json", "AutoTokenizer": "tokenizer.json and tokenizer_config.json"}
+
+
+def load(auto_class: Any, name: str, *, trust_remote_code: bool, **settings: Any) -> Any:
+    """Load a configuration, a tokenizer or a model.
+
+    Args:
+        auto_class: such as ``AutoTokenizer``.
+        name: on the Hub, of a local folder, or ``embedded:NAME``.
+        trust_remote_code: whether Python code that comes with the model may run.
+        settings: the other arguments of ``from_pretrained``.
+
+    Raises:
+        UserError: there is no model of this name, its files cannot be read, or it needs code that is not trusted.
+    """
+    source = package_index.resolve(name)
+    folder = Path(source).expanduser()
+    is_local = folder.is_dir()
+    if is_local or folder.is_absolute() or source.startswith((".", "~")):
+        _check_folder(folder, name)
+    is_reachable = is_local or hub.use_hub_or_cache()
+    try:
+        return auto_class.from_pretrained(
+            str(folder) if is_local else source, trust_remote_code=trust_remote_code, **settings
+        )
+    except pickle.UnpicklingError as error:
+        raise UserError(unsafe_pickle_message(f"{name}: pytorch_model.bin", error)) from error
+    except Exception as error:  # damaged files make the readers fail in any way
+        if trust_remote_code and not isinstance(error, LIBRARY_ERRORS):
+            raise  # a bug in the model's own code
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{name} brings Python code of its own, which runs only if you allow it. Nothing was run.\n"
+                "Choose another model; or read that code, and name the commit that you read:\n"
+                "model.trust_remote_code=true model.revision=COMMIT (40 digits of 0-9a-f)"
+            ) from error
+        if is_local:
+            files = FILES.get(auto_class.__name__, "config.json and model.safetensors")
+            raise UserError(
+                f"Cannot load {files} of {name}: {first_line(error)}.\n"
+                "Expected them as save_pretrained writes them: copy the folder again, or name another model."
+            ) from error
+        unreachable = "the Hub cannot be reached, and the model is not in the local cache"
+        raise UserError(
+            f"Cannot load the model {name}: {first_line(error) if is_reachable else unreachable}.\n"
+            + hub.WAYS_OUT.format(option="model.pretrained_model_name_or_path")
+        ) from error
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    if not folder.is_dir():
+        siblings = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise UserError(
+            f"model.pretrained_model_name_or_path: there is no folder {name}.\n"
+            f"{did_you_mean(folder.name, siblings)}Relative paths start at {Path.cwd()}."
+        )
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"model.pretrained_model_name_or_path: {name} holds no config.json.\n"
+            "Expected a folder as save_pretrained writes it: config.json, model.safetensors and the tokenizer."
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, with the error's type where the message alone says little."""
+    if isinstance(error, LIBRARY_ERRORS):
+        return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
