@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """What went wrong, what was expected, and how to fix it. Entry points print it as it is."""
+    """What went wrong, what was expected, and how to fix it; printed without a traceback."""
 
 
 class NotFiniteError(UserError):
@@ -14,11 +14,7 @@ class NotFiniteError(UserError):
 
 
 class PrunedError(Exception):
-    """A sweep has stopped this trial, because others do better; not a failure.
-
-    Args:
-        value: the last value of the monitored metric.
-    """
+    """A sweep has stopped this trial at a value of the metric, because others do better; not a failure."""
 
     def __init__(self, value: float) -> None:
         super().__init__(f"pruned at {value}")

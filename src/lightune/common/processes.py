@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
+
 from lightune.common.errors import PrunedError, UserError
 
+# the environment variable with the id of the process that this one must not outlive
 PARENT_PROCESS = "LIGHTUNE_PARENT"
-"""The environment variable with the id of the process that this one must not outlive."""
-
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # to save after a signal
 GRACE_SECONDS = 30
@@ -50,14 +51,9 @@ def num_devices(*, accelerator: str, devices: Any) -> int:
 
 
 def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
-    """Run a script in ``num_ranks`` processes on this machine, and wait for all of them.
+    """Run a script, the first of the arguments, in ``num_ranks`` processes on this machine, and wait for all of them.
 
     If one fails, the others are terminated. A signal to this process goes to all, which save and stop.
-
-    Args:
-        arguments: the script and its arguments.
-        num_ranks: the number of processes.
-        num_nodes: the number of machines.
 
     Raises:
         UserError: there are several machines, whose processes torchrun or SLURM must start.
@@ -106,7 +102,7 @@ def terminate_with_parent() -> None:
     parent, direct_parent = int(os.environ[PARENT_PROCESS]), os.getppid()
 
     def watch() -> None:
-        while os.getppid() == direct_parent and _exists(parent):
+        while os.getppid() == direct_parent and psutil.pid_exists(parent):
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
@@ -114,14 +110,6 @@ def terminate_with_parent() -> None:
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True, name="terminate_with_parent").start()
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @contextmanager

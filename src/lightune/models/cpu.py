@@ -32,10 +32,10 @@ def has_bf16() -> bool:
 def speed_up() -> None:
     """Set this process up. Call it once, before models are loaded.
 
-    glibc returns every large block to the system when it is freed, and each step then waits for the same pages to be
-    mapped and zeroed again; keeping them saves a sixth of a step's time. In kept memory, the kernels that oneDNN makes
-    for each shape lie between the blocks of a step and fragment it: the fewer are kept, the less a run's memory grows
-    (at 512 tokens to 2.7 GB in place of 3.1). Making them again costs no measurable time.
+    glibc returns every large block to the system when it is freed, and each step waits for its pages to be mapped and
+    zeroed again: keeping them saves a sixth of a step's time. The kernels that oneDNN makes for each shape fragment kept
+    memory: with few of them a run grows less (at 512 tokens to 2.7 GB in place of 3.1), and making them again costs
+    no measurable time.
     """
     # oneDNN reads it when it makes its first kernel
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KEPT_KERNELS)
@@ -55,16 +55,8 @@ def attention(
     twice as fast. Causal attention without a mask uses the flash kernel, in float32. Where matrix products gain
     nothing (float32, attention dropout, grouped heads, other devices) torch chooses.
 
-    Args:
-        module: the attention layer.
-        query: (batch, heads, queries, head size).
-        key: (batch, heads, keys, head size).
-        value: (batch, heads, keys, head size).
-        attention_mask: (batch, 1 or heads, queries, keys), True where a query sees a key; None: it sees all.
-        kwargs: transformers' other arguments, such as ``dropout`` and ``scaling``.
-
-    Returns:
-        (batch, queries, heads, head size), and None in place of the weights.
+    Shapes: query (batch, heads, queries, head size), key and value (batch, heads, keys, head size), attention_mask
+    (batch, 1 or heads, queries, keys), True where a query sees a key; output (batch, queries, heads, head size).
     """
     is_faster = (
         query.device.type == "cpu"

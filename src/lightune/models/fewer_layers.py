@@ -22,9 +22,7 @@ def evenly_spaced(num_layers: int, *, total: int) -> list[int]:
 
 
 def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
-    """Reduce a model to ``num_layers`` layers, in place; each of the two stacks of an encoder-decoder.
-
-    Its configuration is changed too: saved with it, the model is an ordinary one of its architecture.
+    """Reduce a model and its configuration to ``num_layers`` layers, in place; both stacks of an encoder-decoder.
 
     Raises:
         UserError: a stack has fewer layers than that, or the architecture is not a stack of equal layers.
@@ -47,9 +45,9 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
         # a layer may hold a list of its parts
         is_nested = any(name.startswith(f"{other}.") for other in stacks)
         if len(stack) in counts.values() and not is_nested:
-            kept = [stack[index] for index in evenly_spaced(num_layers, total=len(stack))]
-            model.set_submodule(name, nn.ModuleList(kept))
-            for index, layer in enumerate(kept):
+            layers = nn.ModuleList(stack[index] for index in evenly_spaced(num_layers, total=len(stack)))
+            model.set_submodule(name, layers)
+            for index, layer in enumerate(layers):
                 _set_index(layer, index)
     for name in counts:
         setattr(config, name, num_layers)
@@ -65,11 +63,11 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
         )
 
 
-def _set_index(layer: nn.Module, index: int) -> None:
+def _set_index(layer: Any, index: int) -> None:
     """Tell a layer its new index: generation stores keys and values by it."""
     for module in layer.modules():
         if hasattr(module, "layer_idx"):
-            setattr(module, "layer_idx", index)  # noqa: B010 - to mypy a module holds modules and tensors
+            module.layer_idx = index
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:

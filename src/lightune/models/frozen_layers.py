@@ -18,7 +18,7 @@ from lightune.models.weights import digest
 class FrozenLayers:
     """The embeddings and the lowest ``layers`` of a model, all frozen and in eval mode, in the order in which they run."""
 
-    def __init__(self, *, embeddings: list[nn.Module], layers: list[nn.Module]) -> None:
+    def __init__(self, embeddings: list[nn.Module], layers: list[nn.Module]) -> None:
         self.layers = layers
         self._embeddings = embeddings
         self._modules = [*embeddings, *layers]
@@ -28,12 +28,9 @@ class FrozenLayers:
     @classmethod
     def of(cls, model: nn.Module) -> Self | None:
         """Find the frozen layers of a model; return None where not even the lowest layer is frozen."""
-        base = getattr(model, "base_model", model)
-        embeddings = embedding_modules(base)
-        layers = list(takewhile(_is_frozen, transformer_layers(base)))
-        return (
-            cls(embeddings=embeddings, layers=layers) if layers and all(map(_is_frozen, embeddings)) else None
-        )
+        embeddings = embedding_modules(model)
+        layers = list(takewhile(_is_frozen, transformer_layers(model)))
+        return cls(embeddings, layers) if layers and all(map(_is_frozen, embeddings)) else None
 
     def digest(self) -> str:
         """Return a hash of the weights."""
@@ -49,8 +46,7 @@ class FrozenLayers:
             self._output_length = len(stopped.output) if is_tuple else None
             states: Tensor = stopped.output[0] if is_tuple else stopped.output
             mask = inputs["attention_mask"].bool()
-            is_packed = states.shape[:2] != mask.shape
-            return states[0] if is_packed else states[mask]
+            return states[mask] if states.shape[:2] == mask.shape else states[0]  # a packed row
         finally:
             hook.remove()
         raise AssertionError("a forward pass that does not run its layers")
@@ -66,8 +62,8 @@ class FrozenLayers:
         except (RuntimeError, TypeError, ValueError):
             # an architecture that computes more between its layers
             return False
-        close = partial(torch.allclose, rtol=1e-3, atol=1e-5)
-        return all(close(*pair) for pair in zip(expected, outputs, strict=True))
+        pairs = zip(expected, outputs, strict=True)
+        return all(torch.allclose(*pair, rtol=1e-3, atol=1e-5) for pair in pairs)
 
     @contextmanager
     def skipped(self, model: nn.Module) -> Iterator[None]:
@@ -89,8 +85,7 @@ class FrozenLayers:
             if states is None or mask is None:
                 return forward(*args, **inputs)
             tokens = next(value for value in (*args, *inputs.values()) if isinstance(value, Tensor))
-            is_packed = tokens.shape[:2] != mask.shape
-            return states[mask].unsqueeze(0) if is_packed else states
+            return states if tokens.shape[:2] == mask.shape else states[mask].unsqueeze(0)
 
         def pass_on(forward: Any, hidden_states: Tensor, *args: Any, **inputs: Any) -> Any:
             if states is None:

@@ -10,20 +10,13 @@ from lightune.common import hub, package_index
 from lightune.common.errors import UserError, did_you_mean
 from lightune.models.weights import unsafe_pickle_message
 
+# errors that the libraries raise with a message of their own; others mean little without their type
 LIBRARY_ERRORS = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
-"""Errors that the libraries raise with a message of their own; others mean little without their type."""
-
 FILES = {"AutoConfig": "config.json", "AutoTokenizer": "tokenizer.json and tokenizer_config.json"}
 
 
 def load(auto_class: Any, name: str, *, trust_remote_code: bool, **settings: Any) -> Any:
-    """Load a configuration, a tokenizer or a model.
-
-    Args:
-        auto_class: such as ``AutoTokenizer``.
-        name: on the Hub, of a local folder, or ``embedded:NAME``.
-        trust_remote_code: whether Python code that comes with the model may run.
-        settings: the other arguments of ``from_pretrained``.
+    """Load a configuration, a tokenizer or a model by its auto class, from the Hub or a folder, or as ``embedded:NAME``.
 
     Raises:
         UserError: there is no model of this name, its files cannot be read, or it needs code that is not trusted.
@@ -40,9 +33,11 @@ def load(auto_class: Any, name: str, *, trust_remote_code: bool, **settings: Any
         )
     except pickle.UnpicklingError as error:
         raise UserError(unsafe_pickle_message(f"{name}: pytorch_model.bin", error)) from error
-    except Exception as error:  # damaged files make the readers fail in any way
+    # damaged files make the readers fail in any way
+    except Exception as error:
         if trust_remote_code and not isinstance(error, LIBRARY_ERRORS):
-            raise  # a bug in the model's own code
+            # a bug in the model's own code
+            raise
         if "trust_remote_code" in str(error):
             raise UserError(
                 f"{name} brings Python code of its own, which runs only if you allow it. Nothing was run.\n"

@@ -8,11 +8,10 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedC
 
 from lightune.models.transformers_internals import has_model_class
 
+# weights below the lowest layer; the last alternative normalizes DeBERTa's relative positions
 EMBEDDING_NAMES = re.compile(r"embed|\bw[tp]e\b|^shared\.|^encoder\.LayerNorm\.")
-"""Names of weights below the lowest layer; the last alternative normalizes DeBERTa's relative positions."""
-
+# the dropout of attention weights in configurations
 ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
-"""Names that configurations give to the dropout of attention weights."""
 
 
 def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
@@ -20,51 +19,53 @@ def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def head_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Return the trainable parameters that have no pretrained values, which a task must learn.
+def base_model(model: nn.Module) -> Any:
+    """Return a model without its head, such as the ``BertModel`` of a ``BertForMaskedLM``."""
+    return getattr(model, "base_model", model)
 
-    These are the weights that the checkpoint lacked, and a task's own head. The output layer of a pretrained language
-    model lies outside the body too, but is pretrained: it belongs to the body here.
+
+def head_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the trainable parameters without pretrained values: those that the checkpoint lacked, and a task's own head.
+
+    The output layer of a pretrained language model is pretrained, though outside the base model: it is not among them.
     """
-    base: Any = getattr(model, "base_model", model)
-    inside = {id(parameter) for parameter in base.parameters()}
+    in_base = {id(parameter) for parameter in base_model(model).parameters()}
     is_language_model = getattr(model, "get_output_embeddings", lambda: None)() is not None
     return [
         parameter
         for parameter in trainable_parameters(model)
-        if getattr(parameter, "is_new", False) or not (is_language_model or id(parameter) in inside)
+        if getattr(parameter, "is_new", False) or not (is_language_model or id(parameter) in in_base)
     ]
 
 
 def body_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the trainable parameters outside the head."""
-    head = {id(parameter) for parameter in head_parameters(model)}
-    return [parameter for parameter in trainable_parameters(model) if id(parameter) not in head]
+    head = set(head_parameters(model))
+    return [parameter for parameter in trainable_parameters(model) if parameter not in head]
 
 
-def embedding_parameters(base: Any) -> list[nn.Parameter]:
+def embedding_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the trainable parameters below the lowest layer, and those that all layers share, such as positions."""
-    in_layers = {id(parameter) for layer in transformer_layers(base) for parameter in layer.parameters()}
-    found = [parameter for module in embedding_modules(base) for parameter in module.parameters()]
-    found += [
-        p for name, p in base.named_parameters() if EMBEDDING_NAMES.search(name) and id(p) not in in_layers
-    ]
+    in_layers = {parameter for layer in transformer_layers(model) for parameter in layer.parameters()}
+    found = [parameter for module in embedding_modules(model) for parameter in module.parameters()]
+    for name, parameter in base_model(model).named_parameters():
+        if EMBEDDING_NAMES.search(name) and parameter not in in_layers:
+            found.append(parameter)
     return [parameter for parameter in dict.fromkeys(found) if parameter.requires_grad]
 
 
-def embedding_modules(base: Any) -> list[nn.Module]:
+def embedding_modules(model: nn.Module) -> list[nn.Module]:
     """Return the modules that turn token ids into the first layer's input, in the order in which they run."""
-    names = {"embeddings", "embeddings_project"}
+    base, names = base_model(model), {"embeddings", "embeddings_project"}
     return [module for name, module in base.named_children() if name in names] or [
         base.get_input_embeddings()
     ]
 
 
-def transformer_layers(base: nn.Module) -> list[nn.Module]:
+def transformer_layers(model: nn.Module) -> list[nn.Module]:
     """Return the transformer layers, from the lowest: the longest ModuleList in every supported architecture."""
-    stacks = [module for module in base.modules() if isinstance(module, nn.ModuleList)]
-    longest = max(stacks, key=lambda stack: len(stack), default=nn.ModuleList())
-    return list(longest)
+    stacks = [list(module) for module in base_model(model).modules() if isinstance(module, nn.ModuleList)]
+    return max(stacks, key=len, default=[])
 
 
 def is_decoder_only(config: PreTrainedConfig) -> bool:

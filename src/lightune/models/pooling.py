@@ -9,13 +9,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class PooledClassifier(nn.Module):
-    """Pool an encoder's last hidden states to one vector for each row; dropout and a linear layer turn it into logits.
+    """Pool an encoder's last hidden states, and turn them into ``num_labels`` logits by dropout and a linear layer.
 
-    Source: Reimers and Gurevych (2019), Sentence-BERT, for ``mean``; Devlin et al. (2019) for ``cls``.
-
-    Args:
-        encoder: from ``AutoModel``; its configuration holds ``num_labels``.
-        pooling: ``mean`` over the real tokens, or ``cls``: the first token.
+    ``mean`` pools the real tokens (Reimers and Gurevych, 2019, Sentence-BERT), ``cls`` takes the first token (Devlin et
+    al., 2019).
     """
 
     def __init__(self, encoder: PreTrainedModel, *, pooling: Literal["mean", "cls"]) -> None:

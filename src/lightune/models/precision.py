@@ -11,11 +11,9 @@ log = logging.getLogger(__name__)
 
 
 def resolve(precision: str | int, *, accelerator: str) -> str | int:
-    """Resolve ``auto``: ``bf16-mixed`` where the hardware multiplies bfloat16 itself, else ``32-true``.
+    """Resolve ``auto`` to ``bf16-mixed`` where the accelerator multiplies bfloat16 itself, else to ``32-true``.
 
-    Args:
-        precision: as Lightning's Trainer takes it, or ``auto``.
-        accelerator: as Lightning's Trainer takes it.
+    Both arguments are otherwise those of Lightning's Trainer.
     """
     if precision != "auto":
         return precision

@@ -22,12 +22,11 @@ from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
 from lightune.models.loading import first_line, load
 from lightune.models.parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
-from lightune.models.transformers_internals import has_model_class, model_class
+from lightune.models.transformers_internals import has_model_class
 from lightune.models.weights import check_weights
 
+# weights inside the body that a checkpoint may lack: the task learns them
 HEAD_NAMES = re.compile("pooler|crossattention|qa_outputs|classif")
-"""Names of weights inside the body that a checkpoint may lack: the task learns them."""
-
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -71,11 +70,9 @@ class PretrainedModel:
             )
         self.name = pretrained_model_name_or_path
         self.revision = revision
-        # always explicit: transformers would ask at the keyboard
+        # always explicit, as transformers would ask at the keyboard; the code may lie in another repository
         self._code: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-        if trust_remote_code:
-            # the code may lie in another repository than the weights
-            self._code["code_revision"] = revision
+        self._code |= {"code_revision": revision} if trust_remote_code else {}
         self.pooling = pooling
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
@@ -119,7 +116,6 @@ class PretrainedModel:
         config = self._load(AutoConfig, **head)
         if getattr(config, "pad_token_id", None) is None:
             end = getattr(config, "eos_token_id", None)
-            # some models have several
             config.pad_token_id = end[0] if isinstance(end, list) else end
         if self.attention_dropout is not None:
             for name in ATTENTION_DROPOUT_NAMES:
@@ -128,11 +124,7 @@ class PretrainedModel:
         return config
 
     def check_weights(self) -> None:
-        """Check that the weights are complete, where they lie in a local folder.
-
-        Raises:
-            UserError: they are not.
-        """
+        """Raise a UserError for incomplete weights in a local folder."""
         folder = Path(package_index.resolve(self.name)).expanduser()
         if self.state_dict is None and folder.is_dir():
             check_weights(folder)
@@ -149,10 +141,8 @@ class PretrainedModel:
             UserError: this architecture has no such head, or is decoder-only.
         """
         config = self.load_config()
-        has_own_code = self._code["trust_remote_code"] and auto_class.__name__ in getattr(
-            config, "auto_map", {}
-        )
-        if not has_own_code and not has_model_class(auto_class, config):
+        own_classes = getattr(config, "auto_map", {}) if self._code["trust_remote_code"] else {}
+        if auto_class.__name__ not in own_classes and not has_model_class(auto_class, config):
             reason = f"transformers has no {auto_class.__name__} for it"
         elif bidirectional and is_decoder_only(config):
             reason = "it reads from left to right, and this task needs the words after each word too"
@@ -164,13 +154,10 @@ class PretrainedModel:
         )
 
     def load_model(self, auto_class: Any, **head: Any) -> PreTrainedModel:
-        """Load the weights in float32, and initialize the weights that the checkpoint lacks or has in another size.
+        """Load the weights in float32 by an auto class, such as ``AutoModelForSequenceClassification``.
 
-        Each initialized parameter has the attribute ``is_new``, see :func:`lightune.models.parts.head_parameters`.
-
-        Args:
-            auto_class: such as ``AutoModelForSequenceClassification``.
-            head: settings of the head: ``num_labels``, ``id2label``, ``label2id``, ``problem_type``.
+        Weights that the checkpoint lacks or has in another size are initialized: their parameters have the attribute
+        ``is_new``. ``head`` holds the head's settings: ``num_labels``, ``id2label``, ``label2id``, ``problem_type``.
 
         Raises:
             UserError: the model cannot be loaded, its architecture has no such head, or its weights do not fit.
@@ -189,9 +176,8 @@ class PretrainedModel:
         if self.state_dict is None:
             model, info = self._load(auto_class, **settings)
         else:
-            if not has_model_class(auto_class, config):
-                self._from_config(auto_class, config)  # registers the class that comes with the model
-            architecture = model_class(auto_class, config)
+            with torch.device("meta"):
+                architecture = type(self._from_config(auto_class, config))
             model, info = architecture.from_pretrained(None, state_dict=self.state_dict(), **settings)
             self._load_generation_config(model)
         new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
@@ -220,13 +206,11 @@ class PretrainedModel:
         """Refuse weights that leave a part of the body random: transformers does not."""
         prefix = f"{model.base_model_prefix}."
         is_body = not any(name.startswith(prefix) for name, _ in model.named_parameters())
-        random = [
-            name for name in new if (is_body or name.startswith(prefix)) and not HEAD_NAMES.search(name)
-        ]
-        if random:
+        in_body = {name for name in new if is_body or name.startswith(prefix)}
+        if random := sorted(name for name in in_body if not HEAD_NAMES.search(name)):
             raise UserError(
                 f"{self.name}: its weights do not fit its config.json: "
-                f"{len(random)} of the model's own tensors would stay random, the first is {min(random)}.\n"
+                f"{len(random)} of the model's own tensors would stay random, the first is {random[0]}.\n"
                 "Save model and configuration together, with save_pretrained."
             )
 

@@ -23,11 +23,9 @@ class FullyShardedStrategy(ModelParallelStrategy):
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Shard a model in place, layer by layer: a layer's weights are together only while it computes.
+    """Shard a model in place over a one-dimensional mesh: a layer's weights are together only while it computes.
 
-    Args:
-        model: unchanged where it is sharded already.
-        mesh: devices, in one dimension.
+    A model that is sharded already stays as it is.
     """
     if isinstance(model, FSDPModule):
         return

@@ -19,28 +19,25 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from lightune.models.parts import ATTENTION_DROPOUT_NAMES
 from lightune.models.transformers_internals import attention_implementation
 
+# a name with "flash" in it would make transformers look for the package flash-attn
 ATTENTION_NAME = "varlen"
-"""A name with "flash" in it would make transformers look for the package flash-attn."""
-
+# the model_type of supported models, by their first position: 0, or the one after the padding token's id
 POSITIONS_FROM_ZERO = {"albert", "bert", "distilbert", "electra", "modernbert"}
 POSITIONS_AFTER_PAD = {"camembert", "roberta", "xlm-roberta"}
-"""The ``model_type`` of supported models, by their first position: 0, or the one after the padding token's id."""
-
+# a call with other arguments stays padded
 SUPPORTED_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "return_dict"}
-"""A call with other arguments stays padded."""
 
 
 class Packed(NamedTuple):
-    """The places of a packed row's tokens; every attention layer gets it as an argument of the model."""
+    """The places of a packed row's tokens; every attention layer gets it as an argument of the model.
+
+    ``indices`` (tokens,) point into the flattened ``shape``, (batch, length); ``cu_seq_lens`` (batch + 1,) int32 are the
+    place of each row's first token, then the number of tokens.
+    """
 
     indices: Tensor
-    """(tokens,) into the flattened (batch, length)."""
-
     cu_seq_lens: Tensor
-    """(batch + 1,) int32: the place of each row's first token, then the number of tokens."""
-
     shape: torch.Size
-    """(batch, length)."""
 
 
 def remove_padding(model: nn.Module) -> None:
@@ -65,9 +62,8 @@ def remove_padding(model: nn.Module) -> None:
     AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)
     base.set_attn_implementation(ATTENTION_NAME)
     base.register_forward_pre_hook(_pack, with_kwargs=True)
-    # before any pooler
-    layers: nn.Module = getattr(base, "encoder", getattr(base, "transformer", base))
-    layers.register_forward_hook(_unpack, with_kwargs=True)
+    before_pooler: nn.Module = getattr(base, "encoder", getattr(base, "transformer", base))
+    before_pooler.register_forward_hook(_unpack, with_kwargs=True)
 
 
 def has_kernel(base: PreTrainedModel, device: torch.device) -> bool:
@@ -82,19 +78,10 @@ def has_kernel(base: PreTrainedModel, device: torch.device) -> bool:
 def attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """Attend within the rows of a packed batch; a padded batch goes to transformers' ``sdpa``.
+    """Attend within the rows of a packed batch; without ``packed`` a padded one goes to transformers' ``sdpa``.
 
-    Args:
-        module: the attention layer.
-        query: (1, heads, tokens, head size).
-        key: the same.
-        value: the same.
-        attention_mask: None for a packed batch.
-        kwargs: ``packed``, the places of the rows, without which the batch is padded, (batch, heads, length, head size);
-            ``sliding_window``, one more than the places that a token sees to each side; and transformers' others.
-
-    Returns:
-        (1, tokens, heads, head size), and None in place of the weights.
+    Shapes: query, key and value (1, heads, tokens, head size); output (1, tokens, heads, head size). A token sees
+    ``sliding_window - 1`` places to each side.
     """
     packed: Packed | None = kwargs.pop("packed", None)
     if packed is None:
@@ -113,9 +100,7 @@ def attention(
     return output.unsqueeze(0), None
 
 
-def _pack(
-    base: PreTrainedModel, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[()], dict[str, Any]] | None:
+def _pack(base: Any, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]] | None:
     """Turn the inputs of an encoder, (batch, length), into one row of real tokens."""
     named = dict(zip(inspect.signature(base.forward).parameters, args, strict=False)) | kwargs
     inputs = {name: value for name, value in named.items() if value is not None and value is not False}
@@ -130,18 +115,16 @@ def _pack(
         position_ids = counted.cumsum(dim=1) * counted + base.config.pad_token_id
     else:
         position_ids = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
-    packed = Packed(
-        indices=mask.flatten().nonzero().squeeze(1),
-        cu_seq_lens=F.pad(mask.sum(dim=1).cumsum(dim=0), (1, 0)).int(),
-        shape=mask.shape,
-    )
+    indices = mask.flatten().nonzero().squeeze(1)
+    cu_seq_lens = F.pad(mask.sum(dim=1).cumsum(dim=0), (1, 0)).int()
     packed_inputs = {
-        name: value.flatten()[packed.indices].unsqueeze(0) if isinstance(value, Tensor) else value
+        name: value.flatten()[indices].unsqueeze(0) if isinstance(value, Tensor) else value
         for name, value in {**inputs, "position_ids": position_ids}.items()
     }
     # a model with several kinds of layers (ModernBERT) makes no masks if it gets one for each kind
     layer_types = getattr(base.config, "layer_types", None)
     attention_mask = None if layer_types is None else dict.fromkeys(layer_types)
+    packed = Packed(indices, cu_seq_lens, mask.shape)
     return (), {**packed_inputs, "attention_mask": attention_mask, "packed": packed}
 
 

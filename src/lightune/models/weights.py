@@ -14,16 +14,12 @@ from lightune.common.errors import UserError
 from lightune.common.files import LFS_POINTER
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# the limit of safetensors itself
 MAX_HEADER_BYTES = 100_000_000
-"""The limit of safetensors itself."""
 
 
 def check_weights(folder: Path) -> None:
-    """Check the weight files in a model's folder by their first bytes and their size.
-
-    Raises:
-        UserError: there are none, a part is missing, or a safetensors file is shorter or longer than its header says.
-    """
+    """Raise a UserError for missing weight files in a model's folder, and for safetensors of a wrong size."""
     files = [file for name in WEIGHT_FILES if (file := folder / name).is_file()][:1]
     indices = [file for name in WEIGHT_FILES if (file := folder / f"{name}.index.json").is_file()]
     if not files and indices:

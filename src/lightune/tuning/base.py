@@ -1,7 +1,7 @@
 """Freezing, once or by a schedule: what every way of tuning builds on."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ def check_trainable(model: nn.Module) -> None:
         )
 
 
+@dataclass(eq=False)
 class FreezeSchedule:
     """Freeze and thaw parameters by the share of the steps that is done.
 
@@ -52,20 +53,13 @@ class FreezeSchedule:
             so that their output is worth keeping.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        frozen_at: Callable[[float], list[nn.Parameter]],
-        *,
-        probe_lr: float | None = None,
-    ) -> None:
-        self.model = model
-        self.frozen_at = frozen_at
-        self.probe_lr = probe_lr
-        self._frozen: list[nn.Parameter] | None = None
-        self._step = 0
-        # of the run as first started: resumed with more steps, it freezes nothing again
-        self._num_steps = 0
+    model: nn.Module
+    frozen_at: Callable[[float], list[nn.Parameter]]
+    probe_lr: float | None = field(default=None, kw_only=True)
+    _frozen: list[nn.Parameter] | None = field(default=None, init=False)
+    _step: int = field(default=0, init=False)
+    # of the run as first started: resumed with more steps, it freezes nothing again
+    _num_steps: int = field(default=0, init=False)
 
     def begin(self, *, num_steps: int, world_size: int) -> None:
         """Freeze what is frozen at the first step, or at the step where a resumed run stopped.

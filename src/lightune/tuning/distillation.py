@@ -1,6 +1,7 @@
 """Knowledge distillation: a smaller model learns a finished run's answers beside the labels."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ class Student(Protocol):
         """Return the logits of each target, (targets, classes)."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Teacher:
     """A finished run that answers each training batch; not a module, so that it is not trained, counted or saved.
 
@@ -30,31 +32,17 @@ class Teacher:
         alpha: the teacher's share of the loss.
     """
 
-    def __init__(
-        self,
-        *,
-        answer: Callable[[dict[str, Any]], Tensor],
-        label_names: list[str] | None,
-        problem_type: str | None,
-        folder: Path,
-        temperature: float,
-        alpha: float,
-    ) -> None:
-        self.answer = answer
-        self.label_names = label_names
-        self.problem_type = problem_type
-        self.folder = folder
-        self.temperature = temperature
-        self.alpha = alpha
-        # the teacher's index of each of the student's labels
-        self.order: list[int] | None = None
+    answer: Callable[[dict[str, Any]], Tensor]
+    label_names: list[str] | None
+    problem_type: str | None
+    folder: Path
+    temperature: float
+    alpha: float
+    # the teacher's index of each of the student's labels
+    _order: list[int] | None = field(default=None, init=False)
 
     def check_labels(self, head: dict[str, Any]) -> None:
-        """Compare the data's labels with the teacher's, by name: their order may differ.
-
-        Raises:
-            UserError: they are not the same.
-        """
+        """Raise a UserError for other labels of the data than the teacher's; their order may differ."""
         if "id2label" not in head:
             return
         own, other = self.label_names or [], list(head["id2label"].values())
@@ -66,7 +54,7 @@ class Teacher:
                 f"The teacher's: {listed(own)}{suffixes[0]}\n"
                 f"The data's: {listed(other)}{suffixes[1]}"
             )
-        self.order = [own.index(name) for name in other]
+        self._order = [own.index(name) for name in other]
 
     def distillation_loss(
         self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]
@@ -77,8 +65,8 @@ class Teacher:
         """
         with torch.no_grad():
             answers = self.answer(batch)
-        if self.order is not None:
-            answers = answers[..., self.order]
+        if self._order is not None:
+            answers = answers[..., self._order]
         # some models pad their vocabulary to a rounder size
         classes = min(answers.shape[-1], logits.shape[-1])
         targets = [student.at_targets(each[..., :classes].float(), batch) for each in (logits, answers)]
@@ -87,14 +75,11 @@ class Teacher:
 
 
 def soft_loss(student: Tensor, teacher: Tensor, *, problem_type: str | None, temperature: float) -> Tensor:
-    """Return how far a student's answers are from its teacher's, the mean over targets; 0 without a target.
+    """Return the mean loss of a student's logits (targets, classes) on its teacher's; 0 without a target.
 
-    Args:
-        student: logits (targets, classes).
-        teacher: the same.
-        problem_type: ``regression``: the squared difference. ``multi_label_classification``: the binary cross-entropy of
-            each label. Else the Kullback-Leibler divergence.
-        temperature: divides the logits, but not the numbers of a regression.
+    It is the squared difference for ``regression``, the binary cross-entropy of each label for
+    ``multi_label_classification``, else the Kullback-Leibler divergence. The temperature divides both logits, but not
+    the numbers of a regression.
     """
     if problem_type == "regression":
         return F.mse_loss(student, teacher)

@@ -1,7 +1,7 @@
 """Ways of tuning that freeze the same weights for the whole run; ``conf/tuning`` names them."""
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -31,15 +31,14 @@ def frozen(model: nn.Module, *, num_layers: int | Literal["all"], pattern: str |
     elif num_layers == "all":
         freeze(model, parts.body_parameters(model))
     else:
-        base: Any = getattr(model, "base_model", model)
-        layers = parts.transformer_layers(base)
+        layers = parts.transformer_layers(model)
         if not isinstance(num_layers, int) or not 0 <= num_layers <= len(layers):
             raise UserError(
                 f"tuning.num_layers={num_layers}: this model has {len(layers)} transformer layers.\n"
                 f"Expected a number from 0 (embeddings only) to {len(layers)}, or all: everything but the head."
             )
         in_layers = [parameter for layer in layers[:num_layers] for parameter in layer.parameters()]
-        freeze(model, parts.embedding_parameters(base) + in_layers)
+        freeze(model, parts.embedding_parameters(model) + in_layers)
     return Tuning()
 
 

@@ -13,11 +13,10 @@ from transformers import get_scheduler
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.models.parts import EMBEDDING_NAMES
+from lightune.models.parts import EMBEDDING_NAMES, base_model
 
+# the stack and the index of the layer in a weight's name
 LAYER = re.compile(r"(.*?)\.(\d+)\.")
-"""The stack and the index of the layer in a weight's name."""
-
 NOT_DECAYED = re.compile(r"bias$|norm|\bln_\w+\.weight$")
 
 
@@ -26,11 +25,9 @@ def parameter_groups(model: nn.Module, *, layerwise_lr_decay: float | None = Non
 
     Names tell them apart, not shapes, which FSDP flattens. Source: Devlin et al. (2019) train BERT so.
 
-    Args:
-        model: with trainable parameters.
-        layerwise_lr_decay: splits the groups further by layer, and adds the factor of their learning rate, ``lr_scale``:
-            1 for the head and the top layer, multiplied by this factor for each layer below, and once more for the
-            embeddings (Sun et al., 2019). Encoder and decoder are counted separately.
+    ``layerwise_lr_decay`` splits the groups further by layer (Sun et al., 2019). It adds the factor of a group's learning
+    rate, ``lr_scale``: 1 for the head and the top layer, multiplied by the decay for each layer below, and once more for
+    the embeddings. Encoder and decoder are counted separately.
 
     Raises:
         UserError: the factor is not above 0 and up to 1.
@@ -68,11 +65,10 @@ def make_optimizer(
 
 def layers_above(model: nn.Module) -> dict[nn.Parameter, int]:
     """Count the layers above each parameter of the body; the top layer has 0."""
-    base: nn.Module = getattr(model, "base_model", model)
     layers: dict[nn.Parameter, tuple[str, int]] = {}
     heights: dict[str, int] = {}
     embeddings = []
-    for name, parameter in base.named_parameters():
+    for name, parameter in base_model(model).named_parameters():
         if match := LAYER.match(name):
             stack, index = match[1], int(match[2])
             layers[parameter] = stack, index
@@ -84,13 +80,9 @@ def layers_above(model: nn.Module) -> dict[nn.Parameter, int]:
 
 
 def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: Share) -> LRScheduler:
-    """Make one of transformers' schedules, with the warm-up as a share of all steps.
+    """Make one of transformers' schedules, by its name in ``transformers.SchedulerType``.
 
-    Args:
-        optimizer: its learning rate is the schedule's peak.
-        num_training_steps: optimizer steps of the run.
-        name: as in ``transformers.SchedulerType``: ``linear``, ``cosine``, ``constant_with_warmup``, …
-        warmup_ratio: share of the steps, 0 to 1, over which the rate rises from 0.
+    The rate rises from 0 to the optimizer's own over ``warmup_ratio`` of all steps.
     """
     warmup = math.ceil(warmup_ratio * num_training_steps)
     scheduler: LRScheduler = get_scheduler(

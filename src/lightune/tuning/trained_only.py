@@ -12,11 +12,7 @@ DIGEST_KEY = "frozen_sha256"
 
 
 class TrainedOnly:
-    """Select the weights that a task's checkpoints hold.
-
-    Args:
-        task: with its weights; those to be trained have ``requires_grad``.
-    """
+    """The weights that a task's checkpoints hold: those with ``requires_grad``."""
 
     def __init__(self, task: nn.Module) -> None:
         self.names = {name for name, parameter in task.named_parameters() if parameter.requires_grad}
@@ -29,11 +25,7 @@ class TrainedOnly:
         checkpoint[DIGEST_KEY] = self.digest
 
     def check(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint with other weights than the trained ones, or trained beside other frozen weights.
-
-        Raises:
-            UserError: says which.
-        """
+        """Raise a UserError for a checkpoint of other trained weights, or trained beside other frozen weights."""
         names = checkpoint["state_dict"].keys()
         if missing := sorted(self.names - names):
             raise UserError(

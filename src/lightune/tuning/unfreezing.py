@@ -15,15 +15,14 @@ def gradual(model: nn.Module, *, share: Share) -> Tuning:
 
     Args:
         model: changed in place.
-        share: of all steps, over which layers and embeddings are thawed at equal intervals.
+        share: of all steps, over which layers and embeddings thaw at equal intervals.
 
     Raises:
         UserError: a share out of bounds.
     """
     _check_share(share)
-    base: nn.Module = getattr(model, "base_model", model)
-    layers = map(parts.trainable_parameters, reversed(parts.transformer_layers(base)))
-    stages = [*layers, parts.embedding_parameters(base)]
+    layers = map(parts.trainable_parameters, reversed(parts.transformer_layers(model)))
+    stages = [*layers, parts.embedding_parameters(model)]
 
     def frozen_at(done: float) -> list[nn.Parameter]:
         thawed = min(int(done / share * len(stages)), len(stages))
