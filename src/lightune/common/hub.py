@@ -21,7 +21,7 @@ def use_hub_or_cache() -> bool:
         try:
             get_session().head(constants.ENDPOINT, timeout=10)
             return True
+        # errors depend on the HTTP client; any means that there is no Hub
         except Exception:
-            # the error depends on the HTTP client; any means that there is no Hub
             constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     return False

@@ -114,9 +114,7 @@ class Attention(torch.autograd.Function):
         """Return the gradients of query, key and value."""
         query, key, value, masked, *kept = ctx.saved_tensors
         gradient = gradient.transpose(1, 2).contiguous()
-        grad_query, grad_key, grad_value = (
-            _transposed(tensor, size=tensor.shape[-1]) for tensor in (query, key, value)
-        )
+        grad_query, grad_key, grad_value = (_transposed(t, size=t.shape[-1]) for t in (query, key, value))
         for number, part in enumerate(_parts(query, key)):
             weights = kept[number] if kept else _weights(query, key, masked, part)
             grad_value[part] = torch.matmul(weights.transpose(-1, -2), gradient[part])
@@ -143,9 +141,7 @@ def _weights(query: Tensor, key: Tensor, masked: Tensor | None, part: tuple[slic
     scores = torch.matmul(query[part], key[part].transpose(-1, -2))
     if masked is not None:
         rows, heads = part
-        masked = masked.expand(query.shape[0], -1, -1, -1)[
-            rows, heads if masked.shape[1] > 1 else slice(None)
-        ]
+        masked = masked.expand(len(query), -1, -1, -1)[rows, heads if masked.shape[1] > 1 else slice(None)]
         bias = torch.zeros_like(masked, dtype=scores.dtype)
         scores[..., -masked.shape[-1] :] += bias.masked_fill_(masked, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1)

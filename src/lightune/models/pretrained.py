@@ -34,13 +34,11 @@ class PretrainedModel:
     """A pretrained model's name and options. Nothing is read before a ``load`` or ``check`` method is called.
 
     Args:
-        pretrained_model_name_or_path: a name on the Hub, a local folder in the Hub's layout, or
-            ``embedded:all-MiniLM-L6-v2``.
+        pretrained_model_name_or_path: on the Hub, a local folder in its layout, or ``embedded:all-MiniLM-L6-v2``.
         revision: branch, tag or commit on the Hub.
         trust_remote_code: whether Python code that comes with the model may run. ``revision`` must then be the commit
             whose code was read; a local folder is not compared with it.
-        pooling: ``mean`` or ``cls`` puts a plain head on the pooled hidden states in place of the model's own
-            classification head.
+        pooling: ``mean`` or ``cls``: a linear head on pooled hidden states replaces the model's own classification head.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
         num_hidden_layers: the number of layers to keep, see :func:`lightune.models.fewer_layers.keep_layers`; None: all.
         state_dict: returns the weights, in place of those beside the configuration.

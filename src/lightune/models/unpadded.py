@@ -1,8 +1,7 @@
 """Compute nothing on padding, where the GPU has a kernel for rows of different lengths.
 
 An encoder reads the real tokens of a batch as one row: (batch, length) becomes (1, tokens). torch's ``varlen_attn``
-keeps attention within the rows, and the last hidden states return to (batch, length, size). Heads, pooling, losses and
-tasks see what they see of a padded batch, but for zeros at padding.
+keeps attention within the rows, and the last hidden states return to (batch, length, size), with zeros at padding.
 """
 
 import inspect

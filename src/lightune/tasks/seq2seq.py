@@ -18,6 +18,7 @@ from transformers import (
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id, start_token_id
 from lightune.models.pretrained import PretrainedModel
+from lightune.models.transformers_internals import has_model_class
 from lightune.tasks.base import Batch, inputs
 from lightune.tasks.generation import Generation
 
@@ -31,7 +32,7 @@ class Seq2Seq(Generation):
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
         config = pretrained.load_config()
-        if type(config) in AutoModelForSeq2SeqLM._model_mapping or _can_write(config):
+        if has_model_class(AutoModelForSeq2SeqLM, config) or _can_write(config):
             return
         raise UserError(
             f"{pretrained.name} ({config.model_type}) does not fit this task: it reads and writes no two texts.\n"
@@ -41,7 +42,7 @@ class Seq2Seq(Generation):
     @staticmethod
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
         config = pretrained.load_config()
-        if type(config) in AutoModelForSeq2SeqLM._model_mapping:
+        if has_model_class(AutoModelForSeq2SeqLM, config):
             model = pretrained.load_model(AutoModelForSeq2SeqLM)
         else:
             encoder = pretrained.load_model(AutoModel)
@@ -83,6 +84,5 @@ class Seq2Seq(Generation):
 
 def _can_write(config: PreTrainedConfig) -> bool:
     """Say whether an encoder's architecture has a decoder's form, with attention to another encoder."""
-    kind = type(config)
-    both = kind in AutoModelForMaskedLM._model_mapping and kind in AutoModelForCausalLM._model_mapping
+    both = all(has_model_class(kind, config) for kind in (AutoModelForMaskedLM, AutoModelForCausalLM))
     return both and hasattr(config, "add_cross_attention") and not config.is_encoder_decoder
