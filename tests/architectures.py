@@ -58,3 +58,8 @@ def small(name: str, *, layers: int = 2) -> transformers.PreTrainedModel:
     whole = {"t5": "Seq2SeqLM", "bart": "Seq2SeqLM", "gpt2": "CausalLM", "qwen": "CausalLM"}
     auto_class = getattr(transformers, f"AutoModelFor{whole[name]}" if name in whole else "AutoModel")
     return auto_class.from_config(config)
+
+
+def trainable(model: torch.nn.Module) -> set[str]:
+    """Return the names of the parameters that are not frozen."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}

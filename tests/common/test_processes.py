@@ -1,4 +1,4 @@
-"""Several devices: one folder a run, and they end together."""
+"""Several devices: a run has one folder, and its processes end together."""
 
 import json
 import os
@@ -22,7 +22,7 @@ SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Return the command lines that name a folder, of processes that still run."""
+    """Return the command lines of running processes that name a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -52,7 +52,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="read
         *(pytest.param(each, marks=pytest.mark.matrix) for each in (signal.SIGINT, signal.SIGKILL)),
     ],
 )
-def test_a_signal_to_the_parent_alone_ends_all_and_saves(
+def test_a_signal_to_the_parent_alone_ends_all_processes_and_saves(
     start: START, tmp_path: Path, number: signal.Signals
 ):
     folder = tmp_path / "run"
@@ -64,21 +64,23 @@ def test_a_signal_to_the_parent_alone_ends_all_and_saves(
 
 
 @linux
-def test_workers_do_not_outlive_a_run_that_was_killed(start: START, tmp_path: Path):
+def test_workers_do_not_outlive_a_killed_run(start: START, tmp_path: Path):
     done = start(tmp_path / "run", "data.num_workers=2", kill={"epoch": 0, "batch": 5})
     assert done.returncode == -signal.SIGKILL  # it returned: nobody else holds its output
 
 
 @linux
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.matrix)])
-def test_an_exception_on_one_device_ends_all_with_its_trace(start: START, tmp_path: Path, rank: int):
+def test_an_exception_on_one_device_ends_all_processes_with_its_traceback(
+    start: START, tmp_path: Path, rank: int
+):
     done = start(tmp_path / "run", *TWO, kill={"epoch": 0, "batch": 3, "number": 0, "rank": rank})
     assert done.returncode == 1
     assert "RuntimeError: planned" in done.stderr
     assert_none_left(tmp_path / "run")
 
 
-def test_a_sweep_on_two_devices_makes_a_folder_a_job(start: START, tmp_path: Path):
+def test_a_sweep_on_two_devices_makes_one_folder_for_each_job(start: START, tmp_path: Path):
     done = start(None, *TWO, *SHORT, "seed=0,1", launcher=[TRAIN, "-m"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [folder.name for folder in tmp_path.iterdir()] == ["multirun"]
@@ -100,7 +102,7 @@ def test_torchrun_makes_one_folder(start: START, tmp_path: Path):
 
 
 def two_machines(start: START, folder: Path, kind: str) -> list[subprocess.CompletedProcess[str]]:
-    """Run as on two machines with a device each, both this one."""
+    """Run as on two machines with one device each, both of them this machine."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
@@ -138,7 +140,7 @@ def test_two_machines_train_together_into_one_folder(start: START, tmp_path: Pat
     assert sum(done.stdout.count("\nrun: ") for done in machines) == 1
 
 
-def test_several_machines_without_what_starts_their_processes_are_refused(start: START, tmp_path: Path):
+def test_several_machines_without_torchrun_or_slurm_are_refused(start: START, tmp_path: Path):
     done = start(tmp_path / "run", "trainer.num_nodes=2")
     assert done.returncode == 1
     assert "torchrun --nnodes 2 --nproc-per-node 1" in done.stderr
@@ -153,7 +155,7 @@ def test_a_sweep_within_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.matrix
-def test_fewer_held_out_rows_than_devices(start: START, tmp_path: Path):
+def test_with_fewer_held_out_rows_than_devices_scores_are_the_same(start: START, tmp_path: Path):
     metrics = []
     for devices in ("1", "2"):
         folder = tmp_path / devices
@@ -166,7 +168,7 @@ def test_fewer_held_out_rows_than_devices(start: START, tmp_path: Path):
     assert {name: one[name] for name in held_out} == {name: two[name] for name in held_out}
 
 
-def test_variables_and_signal_handlers_are_as_before(monkeypatch: pytest.MonkeyPatch):
+def test_variables_and_signal_handlers_are_restored(monkeypatch: pytest.MonkeyPatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("STAYS", "1")
     with processes.restored_environment():

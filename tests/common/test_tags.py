@@ -18,7 +18,7 @@ WANTED = [("PER", 0, 2), ("PER", 2, 3), ("creative-work", 4, 7), ("LOC", 7, 8)]
         "B-PER E-PER S-PER O B-creative-work M-creative-work E-creative-work S-LOC",  # BMES
     ],
 )
-def test_every_scheme_means_the_same_entities(tags: str):
+def test_every_scheme_marks_the_same_entities(tags: str):
     assert spans(tags.split()) == WANTED
     assert spans(to_bio(tags.split())) == WANTED
     assert to_bio(tags.split())[:4] == ["B-PER", "I-PER", "B-PER", "O"]
@@ -33,7 +33,7 @@ def test_tags_without_a_prefix_or_without_a_type():
     assert spans(["B", "I", "B", "O"]) == [("entity", 0, 2), ("entity", 2, 3)]
 
 
-def test_any_sequence_however_malformed_is_read_as_seqeval_reads_it():
+def test_random_sequences_are_read_as_seqeval_reads_them():
     rng = random.Random(0)
     tags = ["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in ("a", "b-c"))]
     for _ in range(2000):
@@ -44,6 +44,6 @@ def test_any_sequence_however_malformed_is_read_as_seqeval_reads_it():
         assert spans(mapped) == expected
 
 
-def test_names_of_labels():
+def test_label_names():
     assert entity_types(["O", "I-x", "B-x", "B-a-b", "plain"]) == ["x", "a-b", "plain"]
     assert label_names(["x", "a-b"]) == ["O", "B-x", "I-x", "B-a-b", "I-a-b"]

@@ -22,7 +22,7 @@ def bert(**settings: object) -> BertModel:
 
 
 def kernels(model: BertModel, *, bf16: bool) -> set[str]:
-    """Which operators a step of a padded batch ran."""
+    """Return the operators that a step on a padded batch ran."""
     ids = torch.randint(5, 50, (4, 12))
     mask = torch.ones_like(ids)
     mask[0, 8:] = 0
@@ -53,7 +53,7 @@ def test_bfloat16_runs_matrix_products():
 @pytest.mark.parametrize("kept", [0, 10**6])
 @pytest.mark.parametrize("part", [1, 7 * 7 * 3, 10**6])
 @pytest.mark.parametrize("one_mask", [True, False])
-def test_parts_give_what_one_product_gives(
+def test_attention_in_parts_equals_attention_at_once(
     monkeypatch: pytest.MonkeyPatch, part: int, kept: int, one_mask: bool
 ):
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def test_parts_give_what_one_product_gives(
     assert all(map(torch.equal, torch.autograd.grad(found.square().sum(), tensors), gradients))
 
 
-def test_many_scores_are_never_there_together(monkeypatch: pytest.MonkeyPatch):
+def test_only_one_part_of_the_scores_exists_at_a_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cpu, "PART_SCORES", 12 * 12)
     sizes: list[int] = []
     softmax = Tensor.softmax
@@ -84,7 +84,7 @@ def test_many_scores_are_never_there_together(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("kind", ["none", "padding", "each query", "look back", "empty row"])
-def test_attention_is_the_one_that_torch_computes(kind: str):
+def test_attention_equals_torchs(kind: str):
     torch.manual_seed(0)
     query, key, value = (torch.randn(3, 2, 7, 8).bfloat16().requires_grad_() for _ in range(3))
     mask: Tensor | None = None
@@ -127,7 +127,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_dropout_of_nothing_and_of_all(p: float):
+def test_dropout_with_probability_zero_and_one(p: float):
     assert cpu.Dropout(p)(torch.ones(5)).tolist() == [1 - p] * 5
 
 
@@ -141,7 +141,7 @@ def test_every_dropout_of_a_model_is_replaced():
 
 
 def printed(code: str, **env: str) -> int:
-    """Run code in a process of its own; return the number that it prints."""
+    """Run code in its own process; return the number that it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | env
     )

@@ -1,4 +1,4 @@
-"""A model keeps some of its layers, and is a plain model of its architecture then."""
+"""A model with fewer layers is an ordinary model of its architecture."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.runs.run import Run
 
 
-def test_layers_are_taken_evenly_and_the_first_and_the_last_stay():
+def test_kept_layers_are_evenly_spaced_from_the_first_to_the_last():
     assert fewer_layers.evenly_spaced(6, total=12) == [0, 2, 4, 7, 9, 11]  # DistilBERT's
     assert fewer_layers.evenly_spaced(3, total=6) == [0, 2, 5]
     assert fewer_layers.evenly_spaced(1, total=6) == [0]
@@ -38,7 +38,7 @@ def test_layers_are_taken_evenly_and_the_first_and_the_last_stay():
         "bart",
     ],
 )
-def test_what_is_left_is_saved_and_loaded_as_any_model(tmp_path: Path, name: str):
+def test_the_smaller_model_is_saved_and_loaded_as_an_ordinary_model(tmp_path: Path, name: str):
     save_tokenizer(tmp_path)
     small(name, layers=4).save_pretrained(tmp_path)
     whole = AutoModel.from_pretrained(tmp_path).eval()
@@ -56,7 +56,7 @@ def test_what_is_left_is_saved_and_loaded_as_any_model(tmp_path: Path, name: str
     assert again.config.num_hidden_layers == 3
 
 
-def test_a_model_generates_with_the_layers_that_are_left():
+def test_the_smaller_model_generates():
     model = small("gpt2", layers=4).eval()
     fewer_layers.keep_layers(model, 2)
     prompt = torch.arange(5, 15).view(1, 10)
@@ -65,7 +65,7 @@ def test_a_model_generates_with_the_layers_that_are_left():
     assert torch.equal(cached, plain)
 
 
-def test_both_halves_of_an_encoder_used_twice(tmp_path: Path):
+def test_encoder_and_decoder_of_an_encoder_decoder_are_reduced(tmp_path: Path):
     encoder, config = small("bert", layers=4), small("bert", layers=4).config
     config.is_decoder = config.add_cross_attention = True
     model = EncoderDecoderModel(encoder=encoder, decoder=AutoModelForCausalLM.from_config(config))
@@ -76,12 +76,12 @@ def test_both_halves_of_an_encoder_used_twice(tmp_path: Path):
     assert again.num_parameters() == model.num_parameters()
 
 
-def test_more_layers_than_there_are_is_refused():
+def test_more_layers_than_the_model_has_are_refused():
     with pytest.raises(UserError, match="this model has 2 layers"):
         fewer_layers.keep_layers(small("bert"), 3)
 
 
-def test_a_run_goes_on_with_fewer_of_its_layers(
+def test_a_run_starts_from_another_run_with_fewer_layers(
     train_here: Callable[..., dict[str, float]], finished_run: Path, reviews: Path, tmp_path: Path
 ):
     whole = train_here("data=local", f"data.path={reviews}", "trainer.max_steps=1")

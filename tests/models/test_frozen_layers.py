@@ -29,7 +29,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_states_stand_in_for_the_frozen_layers(name: str, num_layers: int):
+def test_states_replace_the_frozen_layers(name: str, num_layers: int):
     model = model_of(CONFIGS[name]).eval()
     freezing.frozen(model, num_layers=num_layers)
     trunk = FrozenLayers.of(model)
@@ -49,7 +49,7 @@ def test_states_stand_in_for_the_frozen_layers(name: str, num_layers: int):
 
 
 @pytest.mark.parametrize("name", ["bert", "electra", "distilbert", "roberta"])
-def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
+def test_states_replace_the_frozen_layers_of_packed_batches(name: str, kernel: list[int]):
     model = model_of(CONFIGS[name]).eval()
     for dropout in unpadded.ATTENTION_DROPOUT_NAMES:
         if hasattr(model.config, dropout):
@@ -70,7 +70,7 @@ def test_states_stand_in_where_padding_is_skipped(name: str, kernel: list[int]):
     torch.testing.assert_close(found, wanted)
 
 
-def test_where_no_states_are_given_the_whole_model_runs():
+def test_without_states_the_complete_model_runs():
     model = model_of(CONFIGS["bert"]).eval()
     freezing.frozen(model, num_layers=2)
     trunk = FrozenLayers.of(model)
@@ -82,7 +82,7 @@ def test_where_no_states_are_given_the_whole_model_runs():
 
 
 @pytest.mark.parametrize("embedding_size", [16, 32])
-def test_layers_that_are_shared_cannot_be_left_out(embedding_size: int):
+def test_shared_layers_cannot_be_skipped(embedding_size: int):
     """ALBERT runs one layer many times."""
     sizes = SIZES | {"num_hidden_layers": 3, "max_position_embeddings": 40, "embedding_size": embedding_size}
     model = model_of(AlbertConfig(**sizes)).eval()
@@ -105,27 +105,27 @@ def test_gradients_stop_at_the_states():
     assert not any("layer.1" in name or "embeddings" in name for name in moved)
 
 
-def test_a_model_that_moves_wholly_has_no_trunk(tiny_bert: Path):
+def test_a_fully_trainable_model_has_no_frozen_layers(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     assert FrozenLayers.of(model) is None
     freezing.frozen(model, num_layers=0)
     assert FrozenLayers.of(model) is None, "embeddings alone are not worth a file"
 
 
-def test_frozen_layers_with_dropout_on_are_no_trunk():
+def test_frozen_layers_in_training_mode_do_not_count():
     model = model_of(CONFIGS["bert"])
     freezing.frozen(model, num_layers=2)
     model.train()
     assert FrozenLayers.of(model) is None, "their output would differ from epoch to epoch"
 
 
-def test_a_pooled_classifier_has_the_trunk_of_its_encoder():
+def test_a_pooled_classifier_has_the_frozen_layers_of_its_encoder():
     model = PooledClassifier(model_of(CONFIGS["bert"]).bert, pooling="mean")
     freezing.frozen(model, num_layers=2)
     assert len(FrozenLayers.of(model).layers) == 2
 
 
-def test_the_digest_tells_weights_apart():
+def test_the_digest_depends_on_the_weights():
     def digest(shift: float) -> str:
         model = model_of(CONFIGS["bert"])
         with torch.no_grad():

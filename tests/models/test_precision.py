@@ -39,13 +39,13 @@ def test_bfloat16_where_the_hardware_multiplies_it(hardware, machine, accelerato
     assert chosen in caplog.messages[0]
 
 
-def test_what_was_asked_for_stays(hardware, caplog):
+def test_an_explicit_precision_is_kept(hardware, caplog):
     hardware(cpu_bf16=True)
     assert precision.resolve("32-true", accelerator="cpu") == "32-true"
     assert not caplog.messages
 
 
-def test_this_machine_is_told_by_its_flags():
+def test_this_machine_has_bfloat16_if_its_flags_say_so():
     assert cpu.has_bf16() in (True, False)
     assert cpu.has_bf16() == bool(
         {"avx512_bf16", "amx_bf16"} & {name for name, has in torch.cpu.get_capabilities().items() if has}

@@ -43,7 +43,7 @@ def test_the_architecture_alone_needs_no_weights(tiny_bert: Path, tmp_path: Path
     assert pretrained.load_model(AutoModel).config.hidden_size == 32
 
 
-def test_a_head_of_another_size_is_made_anew_on_the_same_body(tiny_bert: Path, tmp_path: Path):
+def test_a_head_of_another_size_is_initialized_on_the_same_body(tiny_bert: Path, tmp_path: Path):
     two = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2)
     two.save_pretrained(tmp_path)
     pretrained = PretrainedModel(pretrained_model_name_or_path=str(tmp_path))
@@ -72,7 +72,7 @@ def test_attention_dropout_is_set_and_hidden_dropout_kept(tiny_bert: Path):
     assert config.hidden_dropout_prob == 0.1
 
 
-def test_without_the_hub_the_message_names_the_model_and_the_ways_out(no_hub: None):
+def test_without_the_hub_the_message_names_the_model_and_the_alternatives(no_hub: None):
     with pytest.raises(UserError) as caught:
         PretrainedModel(pretrained_model_name_or_path="bert-base-uncased").load_tokenizer()
     message = str(caught.value)
@@ -82,12 +82,12 @@ def test_without_the_hub_the_message_names_the_model_and_the_ways_out(no_hub: No
     assert len(message.splitlines()) <= 4
 
 
-def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path):
+def test_a_missing_folder_is_not_looked_up_on_the_hub(tmp_path: Path):
     with pytest.raises(UserError, match="there is no folder"):
         PretrainedModel(pretrained_model_name_or_path=str(tmp_path / "nothing")).load_tokenizer()
 
 
-def test_a_folder_without_a_model_says_what_belongs_there(tmp_path: Path):
+def test_the_error_of_a_folder_without_a_model_names_the_missing_file(tmp_path: Path):
     with pytest.raises(UserError, match=r"no config\.json"):
         PretrainedModel(pretrained_model_name_or_path=str(tmp_path)).load_tokenizer()
 
@@ -104,7 +104,7 @@ def test_an_architecture_without_the_head_is_refused_before_its_weights_are_read
         )
 
 
-def test_truncated_weights_are_said_to_be_so(tiny_bert: Path, tmp_path: Path):
+def test_truncated_weights_are_refused(tiny_bert: Path, tmp_path: Path):
     folder = tmp_path / "truncated"
     shutil.copytree(tiny_bert, folder)
     weights = folder / "model.safetensors"
@@ -115,7 +115,7 @@ def test_truncated_weights_are_said_to_be_so(tiny_bert: Path, tmp_path: Path):
 
 @pytest.fixture
 def with_code(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model whose architecture is Python code in its folder, which makes the file ``ran`` when it runs."""
+    """A model with Python code in its folder, which creates the file ``ran`` when it runs."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     folder = tmp_path / "with code"
@@ -143,7 +143,7 @@ def test_code_that_comes_with_a_model_does_not_run(with_code: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "a" * 39, "A" * 40, "a" * 41])
-def test_code_is_trusted_at_a_commit_only(revision: str | None, with_code: Path, tmp_path: Path):
+def test_code_is_trusted_only_with_a_commit(revision: str | None, with_code: Path, tmp_path: Path):
     with pytest.raises(UserError, match="needs a commit"):
         PretrainedModel(
             pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision=revision
@@ -151,7 +151,7 @@ def test_code_is_trusted_at_a_commit_only(revision: str | None, with_code: Path,
     assert not (tmp_path / "ran").exists()
 
 
-def test_code_that_was_read_and_named_runs(with_code: Path, tmp_path: Path):
+def test_trusted_code_with_a_commit_runs(with_code: Path, tmp_path: Path):
     pretrained = PretrainedModel(
         pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision="a" * 40
     )
@@ -170,7 +170,7 @@ class Planted:
         return Path.touch, (self.made,)
 
 
-def test_weights_of_an_older_model_are_read_from_its_bin_file(tiny_bert: Path, tmp_path: Path):
+def test_weights_of_an_older_model_are_read_from_a_bin_file(tiny_bert: Path, tmp_path: Path):
     folder = tmp_path / "older"
     shutil.copytree(tiny_bert, folder)
     (folder / "model.safetensors").unlink()
@@ -181,7 +181,7 @@ def test_weights_of_an_older_model_are_read_from_its_bin_file(tiny_bert: Path, t
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_bin_file_that_would_run_something_is_refused(whole: bool, tiny_bert: Path, tmp_path: Path):
+def test_a_bin_file_that_would_run_code_is_refused(whole: bool, tiny_bert: Path, tmp_path: Path):
     folder = tmp_path / "planted"
     shutil.copytree(tiny_bert, folder)
     planted = Planted(tmp_path / "made")
@@ -201,7 +201,7 @@ def test_a_bin_file_that_would_run_something_is_refused(whole: bool, tiny_bert: 
 @pytest.mark.parametrize(
     "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]
 )
-def test_a_pickle_by_another_name_is_refused(name: str, tiny_bert: Path, tmp_path: Path):
+def test_a_pickle_under_another_name_is_refused(name: str, tiny_bert: Path, tmp_path: Path):
     folder = tmp_path / "planted"
     shutil.copytree(tiny_bert, folder)
     (folder / name).write_bytes(pickle.dumps(Planted(tmp_path / "made")))

@@ -1,4 +1,4 @@
-"""FSDP on two CPU processes: what it trains, and what it leaves."""
+"""FSDP on two CPU processes."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ TWO = (
 )
 
 
-def test_sharded_training_is_that_of_whole_copies_and_its_checkpoint_is_read_like_any_other(
+def test_fsdp_trains_as_ddp_does_and_its_checkpoint_is_an_ordinary_one(
     start: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     metrics = {}

@@ -1,4 +1,4 @@
-"""Packed batches give what padded ones give. Here torch's kernel, which needs a GPU, is stood in for by its definition."""
+"""Packed batches give the results of padded ones. torch's kernel needs a GPU: here its definition replaces it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ LAYERS, PAD = 2, 1
 
 
 def tiny(auto_class: Any, model_type: str, **settings: Any) -> Any:
-    """A random model without dropout, in float64 so that what differs is not rounding."""
+    """A random model without dropout, in float64 so that rounding makes no difference."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         model_type,
@@ -51,7 +51,7 @@ def tiny(auto_class: Any, model_type: str, **settings: Any) -> Any:
 
 
 def batch(*lengths: int, pad_left: bool = False) -> dict[str, Tensor]:
-    """Rows of so many real tokens."""
+    """Rows with these numbers of real tokens."""
     ids = torch.randint(5, 50, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(0))
     place = torch.arange(max(lengths)).expand(ids.shape)
     mask = (place < torch.tensor(lengths)[:, None]).long()
@@ -88,14 +88,14 @@ def assert_same(model: nn.Module, inputs: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("auto_class", HEADS)
 @pytest.mark.parametrize("model_type", PACKED)
-def test_logits_and_gradients_are_those_of_padded_batches(kernel: list[int], model_type: str, auto_class):
+def test_logits_and_gradients_equal_those_of_padded_batches(kernel: list[int], model_type: str, auto_class):
     inputs = batch(5, 12, 1, 9)
     assert_same(tiny(auto_class, model_type), inputs)
     assert kernel == [27] * LAYERS
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
-def test_segments_are_packed_along(kernel: list[int], model_type: str):
+def test_token_types_are_packed(kernel: list[int], model_type: str):
     inputs = batch(5, 12)
     inputs["token_type_ids"] = (torch.arange(12).expand(2, 12) > 3).long()
     assert_same(tiny(AutoModelForTokenClassification, model_type, type_vocab_size=2), inputs)
@@ -103,7 +103,7 @@ def test_segments_are_packed_along(kernel: list[int], model_type: str):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_pooling(kernel: list[int], pooling: str):
+def test_pooled_classifiers_are_packed(kernel: list[int], pooling: str):
     assert_same(PooledClassifier(tiny(AutoModel, "bert"), pooling=pooling).double().eval(), batch(5, 12, 1))
     assert kernel == [18] * LAYERS
 
@@ -118,19 +118,19 @@ def test_no_layer_sees_padding(kernel: list[int]):
     assert output.logits.shape == (3, 12, 2)
 
 
-def test_rows_of_one_length(kernel: list[int]):
+def test_rows_of_equal_length(kernel: list[int]):
     assert_same(tiny(AutoModelForSequenceClassification, "bert"), batch(7, 7))
     assert kernel == [14] * LAYERS
 
 
 @pytest.mark.parametrize("auto_class", HEADS)
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
-def test_padding_on_the_left_stays(kernel: list[int], model_type: str, auto_class):
+def test_batches_padded_on_the_left_stay_padded(kernel: list[int], model_type: str, auto_class):
     assert_same(tiny(auto_class, model_type), batch(5, 12, 9, pad_left=True))
     assert not kernel
 
 
-def test_evaluation_packs_too(kernel: list[int]):
+def test_evaluation_is_packed_too(kernel: list[int]):
     model = tiny(AutoModelForSequenceClassification, "bert").eval()
     with torch.inference_mode():
         logits = model(**batch(5, 12)).logits
@@ -139,7 +139,7 @@ def test_evaluation_packs_too(kernel: list[int]):
     assert kernel == [17] * LAYERS
 
 
-def test_gradient_checkpointing_computes_the_layers_again_packed(kernel: list[int]):
+def test_gradient_checkpointing_recomputes_packed_layers(kernel: list[int]):
     model = tiny(AutoModelForTokenClassification, "bert")
     model.gradient_checkpointing_enable()
     assert_same(model, batch(5, 12))
@@ -157,7 +157,7 @@ def test_gradient_checkpointing_computes_the_layers_again_packed(kernel: list[in
         ("bert", {"attn_implementation": "eager"}),
     ],
 )
-def test_models_that_do_not_fit_stay_padded(kernel: list[int], model_type: str, settings: dict):
+def test_unsupported_models_stay_padded(kernel: list[int], model_type: str, settings: dict):
     model = tiny(AutoModelForSequenceClassification, model_type, **settings).eval()
     assert_same(model, batch(5, 12, 1))
     assert not kernel
@@ -166,7 +166,7 @@ def test_models_that_do_not_fit_stay_padded(kernel: list[int], model_type: str, 
 @pytest.mark.parametrize(
     "asked", ["inputs_embeds", "output_hidden_states", "position_ids", "pairs_of_tokens"]
 )
-def test_calls_that_ask_for_more_stay_padded(kernel: list[int], asked: str):
+def test_unsupported_calls_stay_padded(kernel: list[int], asked: str):
     model, inputs = tiny(AutoModel, "bert"), batch(5, 12)
     unpadded.remove_padding(model)
     if asked == "inputs_embeds":
@@ -196,7 +196,7 @@ def test_a_cpu_has_no_kernel(monkeypatch: pytest.MonkeyPatch):
         (torch.float32, torch.float16, (7, 5), False),
     ],
 )
-def test_the_kernel_takes_half_precision_since_ampere(
+def test_the_kernel_needs_half_precision_and_ampere(
     monkeypatch: pytest.MonkeyPatch, dtype, autocast, capability: tuple[int, int], expected: bool
 ):
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
@@ -224,7 +224,7 @@ def test_no_loss_reads_padding(kind: type):
     assert losses[0] == losses[1]
 
 
-def test_a_run_trains_and_is_measured_packed_or_padded(
+def test_a_run_scores_the_same_packed_and_padded(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     tmp_path: Path,
@@ -246,7 +246,7 @@ def test_a_run_trains_and_is_measured_packed_or_padded(
 
 
 @pytest.mark.parametrize("model_type", PACKED)
-def test_in_mixed_precision_the_kernel_gets_what_it_takes(
+def test_in_mixed_precision_the_kernel_gets_bfloat16(
     kernel: list[int], monkeypatch: pytest.MonkeyPatch, model_type: str
 ):
     seen: list[Tensor] = []
@@ -266,7 +266,7 @@ def test_in_mixed_precision_the_kernel_gets_what_it_takes(
 
 
 @pytest.mark.parametrize("window", [None, 3])
-def test_torchs_kernel_is_called_as_it_is_declared(window: int | None):
+def test_the_call_of_torchs_kernel_fits_its_declaration(window: int | None):
     query, key, value = (
         torch.randn(1, 2, 17, 16, dtype=torch.bfloat16, device="meta", requires_grad=True) for _ in range(3)
     )
@@ -286,7 +286,7 @@ def test_torchs_kernel_is_called_as_it_is_declared(window: int | None):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("model_type", PACKED)
-def test_on_a_gpu_torchs_kernel_gives_what_padding_gives(model_type: str, mixed: bool):
+def test_on_a_gpu_packed_batches_equal_padded_ones(model_type: str, mixed: bool):
     dtype = torch.float32 if mixed else torch.bfloat16
     model = tiny(AutoModelForTokenClassification, model_type, initializer_range=0.05).to("cuda", dtype)
     assert unpadded.has_kernel(model.base_model, torch.device("cuda")) == (not mixed)

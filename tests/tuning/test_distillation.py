@@ -1,4 +1,4 @@
-"""A student learns from a finished run: in every task its answers, target by target, and afterwards it needs nothing of it."""
+"""In every task a student learns a finished run's answers, target by target, and runs without it afterwards."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ from lightune.tuning.distillation import Teacher, soft_loss
 Train = Callable[..., dict[str, float]]
 
 
-def test_the_loss_is_that_of_hinton_and_others():
+def test_the_soft_loss_follows_hinton_et_al():
     student, teacher = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 1.0], [0.0, 2.0]])
     p, q = (teacher / 4).softmax(-1), (student / 4).softmax(-1)
     wanted = 16 * (p * (p / q).log()).sum(-1).mean()
@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_hinton_and_others():
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A BERT without dropout: what answers alike, learns nothing from each other."""
+    """A BERT without dropout: equal weights give equal answers."""
     save_tokenizer(tmp_path / "base")
     model = small("bert")
     model.config.hidden_dropout_prob = 0.0
@@ -97,10 +97,10 @@ def rows_of(task: str, folder: Path) -> list[str]:
     ],
     ids=lambda value: value if isinstance(value, str) else "".join(value[:1]),
 )
-def test_who_answers_as_the_teacher_has_nothing_to_learn(
+def test_a_student_with_the_teachers_answers_has_nothing_to_learn(
     train_here: Train, base: Path, tmp_path: Path, task: str, more: list[str]
 ):
-    """Else targets were taken from another place, padding counted, or the teacher given something else to read."""
+    """Its loss would be above 0 if targets were misplaced, padding counted, or the teacher had other inputs."""
     name = task if task not in ("classes", "regression") else "text_classification"
     options = [
         f"task={name}", "data=local", "model.pooling=null", *rows_of(task, tmp_path), f"model.pretrained_model_name_or_path={base}",
@@ -121,10 +121,10 @@ def test_who_answers_as_the_teacher_has_nothing_to_learn(
     assert min(losses()) > 1e-4
 
 
-def test_a_student_learns_what_only_the_teacher_knows_and_then_needs_it_no_more(
+def test_a_student_learns_from_the_teacher_alone_and_runs_without_it(
     train_here: Train, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """Its own labels are drawn by lot."""
+    """Its own labels are random."""
     rng = random.Random(0)
     data = write_reviews(tmp_path / "test.csv", 80, seed=1)
     with (tmp_path / "train.csv").open("w") as file:
@@ -166,7 +166,7 @@ def head(*names: str, kind: str = "single_label_classification") -> dict[str, An
     return {"id2label": dict(enumerate(names)), "problem_type": kind}
 
 
-def test_labels_are_the_same_by_name(finished_run: Path, taught_by):
+def test_labels_are_compared_by_name(finished_run: Path, taught_by):
     teacher = taught_by()
     teacher.check_labels(head("positive", "negative"))
     student = rebuild(finished_run)[1].eval()
@@ -189,14 +189,14 @@ def test_labels_are_the_same_by_name(finished_run: Path, taught_by):
         (["negative", "positive"], "multi_label_classification"),
     ],
 )
-def test_other_labels_are_refused_and_both_named(taught_by, names: list[str], kind: str):
+def test_other_labels_are_refused_and_both_lists_shown(taught_by, names: list[str], kind: str):
     with pytest.raises(UserError, match="other labels") as refused:
         taught_by().check_labels(head(*names, kind=kind))
     assert "negative, positive (single_label_classification)" in str(refused.value)
     assert f"{', '.join(names)} ({kind})" in str(refused.value)
 
 
-def test_a_teacher_that_does_not_fit_is_refused(taught_by, tmp_path: Path, finished_run: Path):
+def test_an_unsuitable_teacher_is_refused(taught_by, tmp_path: Path, finished_run: Path):
     assert taught_by(teacher=None) is None
     other = save_tokenizer(tmp_path / "other")
     other.add_tokens(["masterpiece"])

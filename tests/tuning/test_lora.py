@@ -1,4 +1,4 @@
-"""LoRA: what moves, what a checkpoint holds, and that a run is read back with the pretrained weights beside it."""
+"""LoRA: the trained weights, the contents of checkpoints, and runs that are loaded again beside the pretrained weights."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures import small
+from architectures import small, trainable
 from conftest import write_reviews
 from test_all_tasks import write_chats, write_pairs
 from transformers import AutoModelForSequenceClassification
@@ -36,11 +36,7 @@ def classifier(folder: Path, **settings: object) -> torch.nn.Module:
     return model
 
 
-def trainable(model: torch.nn.Module) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-def test_the_head_and_a_change_to_queries_and_values_move(tiny_bert: Path):
+def test_the_head_and_a_change_to_queries_and_values_are_trained(tiny_bert: Path):
     names = trainable(classifier(tiny_bert))
     assert {"classifier.weight", "classifier.bias"} < names
     rest = names - {"classifier.weight", "classifier.bias"}
@@ -55,9 +51,7 @@ def test_the_head_and_a_change_to_queries_and_values_move(tiny_bert: Path):
         ("all-linear", {"query", "key", "value", "dense"}),
     ],
 )
-def test_target_modules_choose_and_the_head_is_never_one(
-    tiny_bert: Path, target_modules: object, wanted: set[str]
-):
+def test_target_modules_never_include_the_head(tiny_bert: Path, target_modules: object, wanted: set[str]):
     names = {
         name for name in trainable(classifier(tiny_bert, target_modules=target_modules)) if "lora_A" in name
     }
@@ -74,18 +68,18 @@ def test_dropout_of_the_frozen_layers_stays_on(tiny_bert: Path):
     ("settings", "said"),
     [({"target_modules": ["qurey"]}, "Linear layers of this model: .*query"), ({"r": 0}, "`r` should be")],
 )
-def test_what_cannot_be_is_refused(tiny_bert: Path, settings: dict[str, object], said: str):
+def test_impossible_settings_are_refused(tiny_bert: Path, settings: dict[str, object], said: str):
     with pytest.raises(UserError, match=said) as refused:
         classifier(tiny_bert, **settings)
     assert len(str(refused.value).splitlines()) <= 5
 
 
-def test_a_matrix_that_is_two_layers_is_refused():
+def test_a_matrix_shared_by_two_layers_is_refused():
     with pytest.raises(UserError, match=r"transformer\.wte shares its weights"):
         lora.lora(small("gpt2"), **{**SETTINGS, "target_modules": ["wte"]})
 
 
-def test_merged_it_computes_the_same(tiny_bert: Path):
+def test_the_merged_model_computes_the_same(tiny_bert: Path):
     batch = {"input_ids": torch.arange(5, 25).view(2, 10), "attention_mask": torch.ones(2, 10).long()}
     for settings in ({}, {"use_dora": True}, {"use_rslora": True, "target_modules": "all-linear"}):
         model = classifier(tiny_bert, **settings).eval()
@@ -121,14 +115,14 @@ def test_merged_it_computes_the_same(tiny_bert: Path):
     ],
     ids=lambda overrides: " ".join(overrides),
 )
-def test_every_task_learns_and_is_read_back(
+def test_every_task_learns_and_is_loaded_again(
     train_here: Callable[..., dict[str, float]],
     tmp_path: Path,
     tiny_bert: Path,
     capsys: pytest.CaptureFixture[str],
     overrides: list[str],
 ):
-    """Another process has the checkpoint of the trained weights, and the pretrained ones by their name."""
+    """Another process has only the checkpoint of the trained weights and the name of the pretrained model."""
     data = tmp_path / "rows.jsonl"
     if "task=translation" in overrides:
         write_pairs(data, 60)
@@ -169,7 +163,7 @@ def lora_run(train_here: Callable[..., dict[str, float]], reviews: Path, tmp_pat
     return (tmp_path / "run").rename(tmp_path / "lora run")
 
 
-def test_a_run_goes_on_from_merged_weights(
+def test_a_run_starts_from_merged_weights(
     lora_run: Path, train_here: Callable[..., dict[str, float]], reviews: Path
 ):
     before = json.loads((lora_run / "metrics.json").read_text())
@@ -182,7 +176,7 @@ def test_a_run_goes_on_from_merged_weights(
     assert after["parameters/total"] < before["parameters/total"], "adapters are merged"
 
 
-def test_adapters_upon_a_run_with_adapters_are_read_back(
+def test_adapters_on_top_of_a_run_with_adapters_are_loaded_again(
     lora_run: Path, train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, capsys
 ):
     metrics = train_here(
@@ -212,7 +206,7 @@ def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(
     assert "lacks 1 trained weights, the first is model.classifier.bias" in said
 
 
-def test_a_relative_path_to_the_pretrained_model_is_seen_from_where_the_run_was_started(
+def test_a_relative_path_to_the_pretrained_model_starts_at_the_runs_working_directory(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     tiny_bert: Path,
@@ -233,7 +227,7 @@ def test_a_relative_path_to_the_pretrained_model_is_seen_from_where_the_run_was_
     assert '"label"' in capsys.readouterr().out
 
 
-def test_other_pretrained_weights_than_the_runs_are_refused(
+def test_changed_pretrained_weights_are_refused(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     tiny_bert: Path,

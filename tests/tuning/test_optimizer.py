@@ -12,7 +12,7 @@ from lightune.common.errors import UserError
 from lightune.tuning.optimizer import make_optimizer, num_training_steps, parameter_groups, schedule
 
 
-def test_biases_and_norms_are_not_decayed_and_nothing_is_left_out(tiny_bert: Path):
+def test_biases_and_norms_are_not_decayed_and_no_parameter_is_missing(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed, plain = parameter_groups(model)
@@ -26,7 +26,7 @@ def test_biases_and_norms_are_not_decayed_and_nothing_is_left_out(tiny_bert: Pat
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
-def test_frozen_parameters_are_not_optimised(tiny_bert: Path):
+def test_frozen_parameters_are_not_optimized(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2)
     model.bert.requires_grad_(False)
     assert sum(len(group["params"]) for group in parameter_groups(model)) == 2  # the classifier's
@@ -67,7 +67,7 @@ def test_the_optimizer_has_the_rates_and_biases_are_still_not_decayed(tiny_bert:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 
-def test_a_factor_that_is_none_is_refused(tiny_bert: Path):
+def test_a_factor_out_of_bounds_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match=r"layerwise_lr_decay=1\.5"):
         parameter_groups(
             AutoModelForSequenceClassification.from_pretrained(tiny_bert), layerwise_lr_decay=1.5
@@ -101,3 +101,11 @@ def test_the_rate_warms_up_to_its_peak_and_falls_to_zero():
 def test_steps_are_counted_from_the_trainers_settings(settings: dict, batches: int, steps: int):
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
     assert num_training_steps(trainer, batches_per_epoch=lambda world_size: batches) == steps
+
+
+def test_lightning_may_clip_gradients_of_a_fused_optimizer_in_mixed_precision(tiny_bert: Path):
+    """torch marks fused optimizers by a private name, for which Lightning refuses to clip."""
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    fused = partial(torch.optim.AdamW, lr=1e-3, fused=True)
+    assert fused(model.parameters())._step_supports_amp_scaling
+    assert not make_optimizer(fused, model, layerwise_lr_decay=None)._step_supports_amp_scaling

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import CONFIGS, small
+from architectures import CONFIGS, small, trainable
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
@@ -12,12 +12,8 @@ from lightune.models import parts
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.checkpoints import read_checkpoint
-from lightune.tuning import freezing, lora, unfreezing
+from lightune.tuning import freezing, lora
 from lightune.tuning.trained_only import TrainedOnly
-
-
-def trainable(model: object) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def classifier(folder: Path) -> torch.nn.Module:
@@ -25,13 +21,13 @@ def classifier(folder: Path) -> torch.nn.Module:
     return pretrained.load_model(AutoModelForSequenceClassification, num_labels=2).train()
 
 
-def test_full_moves_every_weight(tiny_bert: Path):
+def test_full_trains_every_weight(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     freezing.full(model)
     assert len(trainable(model)) == len(list(model.parameters()))
 
 
-def test_frozen_keeps_embeddings_and_the_lowest_layers(tiny_bert: Path):
+def test_frozen_freezes_embeddings_and_the_lowest_layers(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).train()
     freezing.frozen(model, num_layers=1)
     names = trainable(model)
@@ -40,20 +36,20 @@ def test_frozen_keeps_embeddings_and_the_lowest_layers(tiny_bert: Path):
     assert "classifier.weight" in names
 
 
-def test_what_is_frozen_has_no_dropout(tiny_bert: Path):
+def test_frozen_layers_are_in_eval_mode(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).train()
     freezing.frozen(model, num_layers=1)
     assert not model.bert.encoder.layer[0].training
     assert model.bert.encoder.layer[1].training
 
 
-def test_more_layers_than_there_are_is_refused(tiny_bert: Path):
+def test_more_layers_than_the_model_has_are_refused(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     with pytest.raises(UserError, match=r"num_layers=9: this model has 2"):
         freezing.frozen(model, num_layers=9)
 
 
-def test_all_but_the_head_is_frozen(tiny_bert: Path):
+def test_everything_but_the_head_is_frozen(tiny_bert: Path):
     model = classifier(tiny_bert)
     freezing.frozen(model, num_layers="all")
     assert trainable(model) == {"classifier.weight", "classifier.bias"}
@@ -64,7 +60,7 @@ def test_all_but_the_head_is_frozen(tiny_bert: Path):
     assert trainable(model) == {"classifier.weight", "classifier.bias"}
 
 
-def test_weights_that_the_checkpoint_lacks_belong_to_the_head(tiny_bert: Path, tmp_path: Path):
+def test_weights_missing_in_the_checkpoint_belong_to_the_head(tiny_bert: Path, tmp_path: Path):
     AutoModel.from_pretrained(tiny_bert, add_pooling_layer=False).save_pretrained(tmp_path)
     model = classifier(tmp_path)
     freezing.frozen(model, num_layers="all")
@@ -72,7 +68,7 @@ def test_weights_that_the_checkpoint_lacks_belong_to_the_head(tiny_bert: Path, t
     assert model.bert.pooler.training
 
 
-def test_a_pattern_says_what_is_frozen(tiny_bert: Path):
+def test_a_pattern_selects_the_frozen_weights(tiny_bert: Path):
     model = classifier(tiny_bert)
     freezing.frozen(model, num_layers=3, pattern=r"embeddings|layer\.1\.attention")
     frozen = {name for name, _ in model.named_parameters()} - trainable(model)
@@ -85,12 +81,12 @@ def test_a_pattern_says_what_is_frozen(tiny_bert: Path):
 @pytest.mark.parametrize(
     ("pattern", "said"), [("layers", "is found in no name"), ("(", "no regular expression")]
 )
-def test_a_pattern_that_cannot_be_meant_is_refused(tiny_bert: Path, pattern: str, said: str):
+def test_a_pattern_without_matches_is_refused(tiny_bert: Path, pattern: str, said: str):
     with pytest.raises(UserError, match=said):
         freezing.frozen(classifier(tiny_bert), num_layers=3, pattern=pattern)
 
 
-def test_bitfit_moves_biases_and_the_head(tiny_bert: Path):
+def test_bitfit_trains_biases_and_the_head(tiny_bert: Path):
     model = classifier(tiny_bert)
     freezing.bitfit(model)
     biases = {name for name, _ in model.named_parameters() if name.endswith("bias")}
@@ -111,8 +107,8 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_nothing_is_propagated_back_into_what_is_frozen(name: str):
-    """The lowest layer that moves reads what no gradient can go back from."""
+def test_no_gradient_reaches_frozen_layers(name: str):
+    """The input of the lowest trained layer has no gradient function."""
     model = ARCHITECTURES[name]().train()
     freezing.frozen(model, num_layers=1)
     base = getattr(model, "base_model", model)
@@ -131,7 +127,7 @@ def test_nothing_is_propagated_back_into_what_is_frozen(name: str):
     assert any(parameter.grad is not None for parameter in parts.transformer_layers(base)[1].parameters())
 
 
-def test_the_first_adapters_are_where_gradients_end(tiny_bert: Path):
+def test_no_gradient_goes_below_the_first_adapters(tiny_bert: Path):
     model = classifier(tiny_bert)
     lora.lora(model, r=2, alpha=4, dropout=0.1, target_modules=["query"], use_rslora=False, use_dora=False)
     read: list[torch.Tensor] = []
@@ -152,7 +148,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_frozen_weights_end_as_they_began_and_have_no_state(
+def test_frozen_weights_do_not_change_and_have_no_optimizer_state(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     tiny_bert: Path,
@@ -187,64 +183,9 @@ def test_frozen_weights_end_as_they_began_and_have_no_state(
     assert moved == metrics["parameters/trainable"] - head - lora
 
 
-def test_layers_join_from_the_top(tiny_bert: Path):
-    model = classifier(tiny_bert)
-    joining = unfreezing.gradual(model, share=0.6).freeze_schedule
-    assert len(trainable(model)) == len(list(model.parameters())), "the optimizer is to know of all"
-    joining.begin(num_steps=100, world_size=1)
-
-    def at(done: float) -> set[str]:
-        joining.go_to(round(done * 100))
-        found = {name.split(".")[3] for name in trainable(model) if "layer." in name}
-        return found | {
-            name for name in ("embeddings", "classifier") if any(name in one for one in trainable(model))
-        }
-
-    assert at(0.0) == at(0.19) == {"classifier"}
-    assert not model.bert.encoder.layer[1].training
-    assert at(0.21) == at(0.39) == {"classifier", "1"}
-    assert model.bert.encoder.layer[1].training and not model.bert.encoder.layer[0].training
-    assert at(0.41) == {"classifier", "1", "0"}
-    assert at(0.6) == at(1.0) == {"classifier", "1", "0", "embeddings"}
-    assert all(module.training for module in model.modules())
-
-
-@pytest.mark.parametrize("way", ["gradual", "linear_probe_then_full"])
-def test_everything_has_moved_in_the_end_and_states_began_with_the_first_gradient(
-    train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, way: str
-):
-    metrics = train_here(
-        "data=local", f"data.path={reviews}", f"tuning={way}", "tuning.share=0.5", "data.batch_size=8",
-        "trainer.max_epochs=2",
-    )  # fmt: skip
-    assert metrics["parameters/trainable"] == metrics["parameters/total"]
-    states = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
-    steps = sorted({int(state["step"]) for state in states.values()})
-    # 24 steps: at 0, 4, 8 and 12 of them one joins of the head, two layers and the embeddings; or at 0 and 12
-    assert steps == ([12, 16, 20, 24] if way == "gradual" else [12, 24])
-
-
-def test_a_run_that_is_prolonged_freezes_nothing_again(start, tmp_path: Path):
-    gradual = ["tuning=gradual", "tuning.share=0.5", "trainer.max_epochs=1"]
-    assert start(tmp_path / "run", *gradual).returncode == 0
-    longer = [*gradual, "trainer.max_epochs=4", f"resume='{tmp_path / 'run'}'"]
-    assert start(tmp_path / "run", *longer).returncode == 0
-    states = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
-    steps = {int(state["step"]) for state in states.values()}
-    assert steps == {48, 46, 44, 42}, (
-        "12 steps an epoch: all had joined after 6, and none has missed one since"
-    )
-
-
 def test_nothing_to_train_is_refused(
     train_here: Callable[..., dict[str, float]], reviews: Path, capsys: pytest.CaptureFixture[str]
 ):
     with pytest.raises(SystemExit):
         train_here("data=local", f"data.path={reviews}", "tuning=frozen", "tuning.pattern=.")
     assert "nothing is left to train" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("share", [0, 1.5])
-def test_a_share_that_is_none_is_refused(tiny_bert: Path, share: float):
-    with pytest.raises(UserError, match=r"tuning\.share"):
-        unfreezing.gradual(classifier(tiny_bert), share=share)

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from lightune.common.errors import UserError
+from lightune.common.files import atomic_file, atomic_folder
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path: Path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with atomic_file(path) as file:
+        file.write("é\r\n")
+        assert path.read_text() == "old"
+    assert path.read_bytes() == "é\r\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_file_that_was_not_completed_leaves_the_old_one(tmp_path: Path, sync: bool):
+    path = tmp_path / "file.bin"
+    with atomic_file(path, "wb", sync=sync) as file:
+        file.write(b"old")
+    with pytest.raises(ZeroDivisionError), atomic_file(path, "wb", sync=sync) as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_only_when_it_is_filled(tmp_path: Path):
+    path = tmp_path / "new" / "folder"
+    with atomic_folder(path) as folder:
+        (folder / "file").touch()
+        assert not path.exists()
+    assert [file.name for file in path.iterdir()] == ["file"]
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "other"):
+        raise ZeroDivisionError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Cannot write"), atomic_folder(tmp_path / "file" / "folder"):
+        pass
