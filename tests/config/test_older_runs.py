@@ -17,7 +17,7 @@ NOW_TO_OLD = {
     "lightune.training.callbacks.FailFast": "finetune.callbacks.Trouble",
     "lightune.training.callbacks.CacheFrozenLayers": "finetune.callbacks.FrozenOnce",
     "lightune.training.callbacks.": "finetune.callbacks.",
-    "lightune.tuning.fixed.": "finetune.tuning.",
+    "lightune.tuning.freezing.": "finetune.tuning.",
     "lightune.tuning.optimizer.": "finetune.optim.",
     "lightune.data.": "finetune.data.",
     "lightune.tasks.": "finetune.tasks.",

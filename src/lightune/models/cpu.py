@@ -93,7 +93,7 @@ class Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None) -> Tensor:
-        """Attend as :func:`attention` does, with a scaled query.
+        """Attend as ``attention`` does, with a scaled query.
 
         ``masked`` (batch, 1 or heads, queries, last keys) is True where a query does not see one of the last keys.
         """

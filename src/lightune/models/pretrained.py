@@ -40,7 +40,7 @@ class PretrainedModel:
             whose code was read; a local folder is not compared with it.
         pooling: ``mean`` or ``cls``: a linear head on pooled hidden states replaces the model's own classification head.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
-        num_hidden_layers: the number of layers to keep, see :func:`lightune.models.fewer_layers.keep_layers`; None: all.
+        num_hidden_layers: the number of layers to keep, see ``lightune.models.fewer_layers.keep_layers``; None: all.
         state_dict: returns the weights, in place of those beside the configuration.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
 

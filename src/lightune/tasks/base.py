@@ -37,7 +37,7 @@ class Example(NamedTuple):
 class Task(LightningModule):
     """A pretrained model under fine-tuning.
 
-    A task gives :meth:`forward`, :meth:`loss` and :meth:`update`, the metrics, and ``predict_step``;
+    A task gives ``forward``, ``loss`` and ``update``, the metrics, and ``predict_step``;
     the rest is here once. Held-out figures live in torchmetrics objects, so they are exact over
     batches and devices; they stay readable until the next evaluation begins.
 
@@ -68,7 +68,7 @@ class Task(LightningModule):
     """What precision and recall are given for, one by one."""
 
     test_rows: list[Row]
-    """What the last test found for each row that this device had, see :meth:`row_results`."""
+    """What the last test found for each row that this device had, see ``row_results``."""
 
     examples: tuple[Example, ...] | list[Example] = ()
     """A few generated texts of the last evaluation, to look at."""
@@ -119,7 +119,7 @@ class Task(LightningModule):
         raise NotImplementedError
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
-        """Return what a report says of each row of a held-out batch, which :meth:`update` has just been given.
+        """Return what a report says of each row of a held-out batch, which ``update`` has just been given.
 
         Each has ``loss``, its mean over the row's ``targets``, and what the task's figures are computed from; a task
         without figures of rows returns an empty list.
@@ -221,7 +221,7 @@ class Task(LightningModule):
             self._trained_only.check(checkpoint)
 
     def all_test_rows(self) -> list[Row]:
-        """Return :attr:`test_rows` of all devices, in the order of their split; every device must call this."""
+        """Return ``test_rows`` of all devices, in the order of their split; every device must call this."""
         rows = [list(self.test_rows)]
         if self.trainer.world_size > 1:
             rows = [[]] * self.trainer.world_size

@@ -47,7 +47,7 @@ class FreezeSchedule:
     """Freeze and thaw parameters by the share of the steps that is done.
 
     Args:
-        model: changed in place, from :meth:`begin` on.
+        model: changed in place, from ``begin`` on.
         frozen_at: returns the parameters that are frozen at a share, 0 to 1; they never become more.
         probe_lr: the learning rate while any are frozen, in place of the schedule's. They stay frozen for long then,
             so that their output is worth keeping.
