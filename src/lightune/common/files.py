@@ -10,8 +10,8 @@ from typing import IO, Any, Literal
 
 from lightune.common.errors import UserError
 
+# the first bytes of a Git LFS pointer, which replaces a file that was not fetched
 LFS_POINTER = b"version https://git-lfs"
-"""The first bytes of a Git LFS pointer, which stands for a file that was not fetched."""
 
 
 @contextmanager

@@ -13,10 +13,7 @@ WAYS_OUT = (
 
 @cache
 def use_hub_or_cache() -> bool:
-    """Return whether the Hub answers; if not, make transformers and datasets read their caches only.
-
-    They would retry every file for half a minute.
-    """
+    """Return whether the Hub answers; if not, both libraries read only their caches, without half a minute of retries."""
     if not constants.HF_HUB_OFFLINE:
         try:
             get_session().head(constants.ENDPOINT, timeout=10)

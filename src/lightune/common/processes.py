@@ -96,7 +96,7 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
 
 
 def terminate_with_parent() -> None:
-    """Save and stop if the process that started this one is killed, be it ``run_ranks`` or a launcher's."""
+    """Save and stop if the process that started this one, by ``run_ranks`` or a launcher, is killed."""
     if PARENT_PROCESS not in os.environ:
         return
     parent, direct_parent = int(os.environ[PARENT_PROCESS]), os.getppid()

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+# an entity: its type, the index of its first word, and the index after its last
 Span = tuple[str, int, int]
-"""An entity: its type, the index of its first word, and the index after its last."""
-
 PREFIXES = frozenset("BIMESLU")
 BEGINNING = frozenset("BSU")
 ENDING = frozenset("ESLU")

@@ -30,7 +30,7 @@ def has_bf16() -> bool:
 
 
 def speed_up() -> None:
-    """Set this process up. Call it once, before models are loaded.
+    """Set this process up for fast training. Call it once, before models are loaded.
 
     glibc returns every large block to the system when it is freed, and each step waits for its pages to be mapped and
     zeroed again: keeping them saves a sixth of a step's time. The kernels that oneDNN makes for each shape fragment kept

@@ -8,8 +8,8 @@ from transformers import EncoderDecoderModel, PreTrainedModel
 
 from lightune.common.errors import UserError
 
+# the number of layers of a stack in configurations
 COUNT_NAMES = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
-"""Names that configurations give to the number of layers of a stack."""
 
 
 def evenly_spaced(num_layers: int, *, total: int) -> list[int]:

@@ -106,11 +106,7 @@ class PretrainedModel:
         return tokenizer
 
     def load_config(self, **head: Any) -> PreTrainedConfig:
-        """Load the configuration alone (a small file), and add the head's settings to it.
-
-        Raises:
-            UserError: it cannot be loaded.
-        """
+        """Load the configuration alone (a small file), and add the head's settings; or raise a UserError."""
         config = self._load(AutoConfig, **head)
         if getattr(config, "pad_token_id", None) is None:
             end = getattr(config, "eos_token_id", None)
@@ -128,15 +124,11 @@ class PretrainedModel:
             check_weights(folder)
 
     def check(self, auto_class: Any, *, choose: str, bidirectional: bool = False) -> PreTrainedConfig:
-        """Refuse a model that a task cannot use, by its configuration alone.
-
-        Args:
-            auto_class: the class that the task loads it with, such as ``AutoModelForTokenClassification``.
-            choose: models that would fit, for the message.
-            bidirectional: whether each token must see those after it.
+        """Check by the configuration alone whether a task can load a model by its auto class.
 
         Raises:
-            UserError: this architecture has no such head, or is decoder-only.
+            UserError: the architecture has no such head, or is decoder-only where the task needs a bidirectional one;
+                names the models to choose.
         """
         config = self.load_config()
         own_classes = getattr(config, "auto_map", {}) if self._code["trust_remote_code"] else {}

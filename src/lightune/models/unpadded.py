@@ -42,8 +42,8 @@ class Packed(NamedTuple):
 def remove_padding(model: nn.Module) -> None:
     """Make a model compute on real tokens only, in every forward pass for which there is a kernel.
 
-    Models stay as they are that have another architecture, are decoders, drop attention weights (the kernel does not),
-    or have heads of a size that the kernel does not take.
+    It leaves others unchanged: other architectures, decoders, models that drop attention weights (the kernel cannot),
+    and models with heads of a size that the kernel does not support.
     """
     base = getattr(model, "base_model", None)
     if not isinstance(base, PreTrainedModel):

@@ -15,9 +15,8 @@ from lightune.models.parts import trainable_parameters
 class Tuning:
     """What a task must know of how its model is tuned."""
 
+    # whether checkpoints hold the trained weights only; the others are loaded again from the pretrained model
     trained_only: bool = False
-    """Whether checkpoints hold the trained weights only; the others are loaded again from the pretrained model."""
-
     freeze_schedule: "FreezeSchedule | None" = None
 
 

@@ -7,8 +7,8 @@ from torch import nn
 from lightune.common.errors import UserError
 from lightune.models.weights import digest
 
+# marks such a checkpoint, and identifies the frozen weights that it needs
 DIGEST_KEY = "frozen_sha256"
-"""Marks such a checkpoint, and identifies the frozen weights that it needs."""
 
 
 class TrainedOnly:

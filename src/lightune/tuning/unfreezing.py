@@ -11,11 +11,7 @@ from lightune.tuning.base import FreezeSchedule, Tuning
 def gradual(model: nn.Module, *, share: Share) -> Tuning:
     """Train the weights above the layers first, then thaw the layers from the top, and the embeddings last.
 
-    Source: Howard and Ruder (2018), ULMFiT, which thaws a layer each epoch.
-
-    Args:
-        model: changed in place.
-        share: of all steps, over which layers and embeddings thaw at equal intervals.
+    They thaw at equal intervals over a share of all steps. Source: Howard and Ruder (2018), ULMFiT, one each epoch.
 
     Raises:
         UserError: a share out of bounds.
