@@ -15,7 +15,7 @@ from lightune.common.bounds import Count, Seed, Whole
 from lightune.common.errors import UserError, about, listed
 from lightune.data import health, splits
 from lightune.data.batches.frozen_states import FrozenStates, WithFrozenStates, collate
-from lightune.data.batches.padding import rounded
+from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import (
     Batch,
     HeldOutRows,
@@ -104,7 +104,7 @@ class DataModule(LightningDataModule):
         self.seed = seed
         self.rows: dict[str, Dataset] = {}  # of each split, as the preprocessor's prepare returns them
         self.datasets: dict[str, Dataset] = {}  # the same, tokenized
-        self.chosen: dict[str, list[Batch]] = {}  # of splits that are not gone through whole
+        self.restricted: dict[str, list[Batch]] = {}  # of splits that are not gone through whole
         self.warnings: list[str] = []  # what a person should know of the data
         self.frozen_states: dict[str, FrozenStates] = {}  # of splits whose frozen layers have run already
 
@@ -220,17 +220,17 @@ class DataModule(LightningDataModule):
         batches = self.train_batches(rank=rank, world_size=world_size, epoch=epoch)
         return next(islice(batches, batch_idx, None))
 
-    def choose(self, split: str, batches: Sequence[list[int]]) -> None:
+    def restrict_to(self, split: str, batches: Sequence[list[int]]) -> None:
         """Go through these batches of rows of a split and no others; its other rows are let go."""
         rows = np.unique(np.concatenate(batches))
         self.datasets[split] = self.datasets[split].select(rows).flatten_indices(keep_in_memory=True)
-        self.chosen[split] = [
+        self.restricted[split] = [
             Batch(np.searchsorted(rows, batch).tolist(), seed=getattr(batch, "seed", 0)) for batch in batches
         ]
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        if "train" in self.chosen:
-            return self._loader("train", self.chosen["train"])
+        if "train" in self.restricted:
+            return self._loader("train", self.restricted["train"])
         rank, world_size = self._rank()
         epoch = start = 0
         if self.trainer is not None and self.trainer.fit_loop.restarting:
@@ -250,7 +250,7 @@ class DataModule(LightningDataModule):
     def _held_out_loader(self, split: str) -> DataLoader[dict[str, Any]]:
         """Each row on exactly one device, none twice: held-out figures are exact on any number of devices."""
         rank, world_size = self._rank()
-        batches = self.chosen.get(split) or self.held_out_batches(split, rank=rank, world_size=world_size)
+        batches = self.restricted.get(split) or self.held_out_batches(split, rank=rank, world_size=world_size)
         return self._loader(split, batches)
 
     def held_out_batches(self, split: str, *, rank: int, world_size: int) -> list[list[int]]:
@@ -281,7 +281,7 @@ class DataModule(LightningDataModule):
     def _lengths_to_batch(self, split: str) -> np.ndarray:
         """Return the lengths that batches are made by; a budget counts padding, so theirs are widths, on any device."""
         lengths = self.lengths(split)
-        return lengths if self.max_tokens_per_batch is None else rounded(lengths)
+        return lengths if self.max_tokens_per_batch is None else round_up(lengths)
 
     def _loader(
         self, split: str, batches: Sequence[list[int]] | Sequence[Batch] | LengthGroupedBatches
@@ -291,7 +291,7 @@ class DataModule(LightningDataModule):
         if split in self.frozen_states:
             dataset = WithFrozenStates(dataset, self.frozen_states[split])
             collate_fn = partial(collate, inner=collate_fn)
-        if isinstance(batches, LengthGroupedBatches) or batches is self.chosen.get("train"):
+        if isinstance(batches, LengthGroupedBatches) or batches is self.restricted.get("train"):
             dataset = SeededRows(dataset)
         else:
             dataset = HeldOutRows(dataset)

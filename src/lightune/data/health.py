@@ -11,14 +11,14 @@ from lightune.common.errors import UserError, listed
 
 log = logging.getLogger(__name__)
 
-ANSWERS = {"labels", "tags", "answers", "answer_starts"}
+TARGET_COLUMNS = {"labels", "tags", "answers", "answer_starts"}
 MANY = 20  # rows, from which on it says something that most have a label of their own
 UNEVEN = 10  # times as many rows in the largest class as in the smallest: worth a line
 
 
 def fingerprints(rows: Dataset) -> np.ndarray:
     """Return a 64-bit hash of each row's inputs, whatever its label: (rows,) int64."""
-    columns = [name for name in rows.column_names if name not in ANSWERS]
+    columns = [name for name in rows.column_names if name not in TARGET_COLUMNS]
     found = np.empty(len(rows), dtype=np.int64)
     start = 0
     for batch in rows.select_columns(columns).iter(batch_size=1000):

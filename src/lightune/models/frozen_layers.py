@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from lightune.data.batches.frozen_states import STATES, spread
+from lightune.data.batches.frozen_states import STATES_KEY, restore_padding
 from lightune.models.layers import embeddings, transformer_layers
 
 
@@ -62,11 +62,11 @@ class FrozenLayers:
     def can_be_left_out(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
         """Compute a batch with and without the trunk: whether the outputs are the same."""
         mask = inputs["attention_mask"].bool()
-        states = spread(self.states(model, inputs), mask)
+        states = restore_padding(self.states(model, inputs), mask)
         whole = _of_real_tokens(model(**inputs), mask)
         try:
             with self.replaced(model):
-                without = _of_real_tokens(model(**inputs, **{STATES: states}), mask)
+                without = _of_real_tokens(model(**inputs, **{STATES_KEY: states}), mask)
         except (RuntimeError, TypeError, ValueError):  # an architecture that does more between its layers
             return False
         return all(
@@ -85,7 +85,7 @@ class FrozenLayers:
 
         def take(_: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             nonlocal states, mask
-            states, mask = inputs.pop(STATES, None), inputs["attention_mask"].bool()
+            states, mask = inputs.pop(STATES_KEY, None), inputs["attention_mask"].bool()
             if any(next(module.parameters()).requires_grad for module in (*self.embeddings, *self.layers)):
                 states = None
             return args, inputs

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lightune.data.batches.padding import pad, rounded, width
+from lightune.data.batches.padding import pad, round_up, width
 from lightune.data.batches.sampler import LengthGroupedBatches
 
 RNG = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def efficiency(lengths: np.ndarray, **settings: object) -> float:
 def test_an_epoch_has_few_widths():
     assert len({columns for columns, _ in widest(LONG, few=False)}) > 150
     assert len({columns for columns, _ in widest(LONG, few=True)}) < 30
-    assert len(set(rounded(np.arange(1, 8193)).tolist())) <= 8 * 11 + 1  # whatever the texts
+    assert len(set(round_up(np.arange(1, 8193)).tolist())) <= 8 * 11 + 1  # whatever the texts
 
 
 @pytest.mark.parametrize("lengths", [LONG, SHORT], ids=["long", "short"])
@@ -34,7 +34,7 @@ def test_few_widths_pad_little(lengths: np.ndarray):
 
 def test_every_row_fits_and_no_more_than_an_eighth_is_added():
     lengths = np.arange(1, 10_000)
-    found = rounded(lengths)
+    found = round_up(lengths)
     assert (found >= lengths).all()
     assert (found < lengths * 9 / 8).all()
 

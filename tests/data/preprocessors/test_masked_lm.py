@@ -70,12 +70,12 @@ def test_a_text_to_predict_for_must_hold_a_mask_and_keeps_it(tiny_bert: Path):
     preprocessor = made(tiny_bert)
     rows = Dataset.from_dict({"text": ["a [MASK] film", "bad"]})
     with pytest.raises(UserError, match=r"Text 2 has nothing to fill in: 'bad'.\nPut \[MASK\]"):
-        preprocessor.prepare(rows, split="given", labelled=False)
+        preprocessor.prepare(rows, split="predict", labelled=False)
     with pytest.raises(UserError, match=r"Text 1 has 22 tokens; this run reads 16.*\nShorten it around"):
         preprocessor.prepare(
-            Dataset.from_dict({"text": ["a [MASK] film" + " bad" * 17]}), split="given", labelled=False
+            Dataset.from_dict({"text": ["a [MASK] film" + " bad" * 17]}), split="predict", labelled=False
         )
-    prepared = preprocessor.prepare(rows.select([0]), split="given", labelled=False)
+    prepared = preprocessor.prepare(rows.select([0]), split="predict", labelled=False)
     columns = preprocessor(prepared.to_dict(), training=False)
     row = {name: values[0] for name, values in columns.items()}
     assert set(preprocessor.collate([row])) >= {"input_ids", "attention_mask"}
@@ -86,6 +86,6 @@ def test_the_texts_of_all_columns_are_looked_at_before_prediction(tiny_bert: Pat
     """A row that became two pieces would shift the predictions of those after it."""
     preprocessor = made(tiny_bert, text_columns=["text", "more"])
     short, long = {"text": "a", "more": "[MASK] film"}, {"text": "a [MASK] film", "more": "good " * 20}
-    preprocessor.prepare(Dataset.from_list([short]), split="given", labelled=False)
+    preprocessor.prepare(Dataset.from_list([short]), split="predict", labelled=False)
     with pytest.raises(UserError, match=r"Text 2 has \d+ tokens"):
-        preprocessor.prepare(Dataset.from_list([short, long]), split="given", labelled=False)
+        preprocessor.prepare(Dataset.from_list([short, long]), split="predict", labelled=False)

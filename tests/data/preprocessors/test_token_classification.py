@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lightune.common.errors import UserError
 from lightune.data import TokenClassificationPreprocessor
-from lightune.data.preprocessors.words import split
+from lightune.data.preprocessors.words import split_words
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 ROWS = {
@@ -157,7 +157,7 @@ def test_length_counts_the_tokens_of_all_windows(tiny_bert: Path):
 
 def test_a_raw_text_keeps_its_characters():
     text = "RT  @ada_l: don't go to the U.S. — so-called #AI costs $1,000!\thttp://t.co/a?b=1"
-    found = split(text)
+    found = split_words(text)
     assert [found.text[start:end] for start, end in found.offsets] == (
         [
             "RT",
@@ -180,13 +180,16 @@ def test_a_raw_text_keeps_its_characters():
         ]
     )
     assert found.text == text
-    assert [split("हिन्दी में").text[start:end] for start, end in split("हिन्दी में").offsets] == ["हिन्दी", "में"]
+    assert [split_words("हिन्दी में").text[start:end] for start, end in split_words("हिन्दी में").offsets] == [
+        "हिन्दी",
+        "में",
+    ]
 
 
 def test_raw_texts_and_words_need_no_fit_to_be_predicted(tiny_bert: Path):
     made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     for given, text in (("good  film!", "good  film!"), (["good", "film", "!"], "good film !")):
-        prepared = made.prepare(Dataset.from_dict({"tokens": [given]}), split="given", labelled=False)
+        prepared = made.prepare(Dataset.from_dict({"tokens": [given]}), split="predict", labelled=False)
         row = made.collate([_only(made(prepared[:], training=False))])
         assert row["rows"][0]["text"] == text
         assert [text[start:end] for start, end in row["rows"][0]["offsets"]] == ["good", "film", "!"]
@@ -287,6 +290,6 @@ def test_how_many_texts_are_read_in_windows_is_said_once(tiny_bert: Path, caplog
 def test_words_and_tags_of_another_kind_are_refused(tiny_bert: Path):
     made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     with pytest.raises(UserError, match="not a list of words"):
-        made.prepare(Dataset.from_list([{"tokens": {"a": "b"}}]), split="given", labelled=False)
+        made.prepare(Dataset.from_list([{"tokens": {"a": "b"}}]), split="predict", labelled=False)
     with pytest.raises(UserError, match=r"row 1.*\['B-X'\] is not a tag"):
         made.fit(Dataset.from_list([{"tokens": ["a"], "ner_tags": [["B-X"]]}]))

@@ -8,19 +8,19 @@ import pytest
 
 from lightune.common.errors import UserError
 from lightune.data.sources import stream, stream_csv
-from lightune.data.sources.stream import Rejected, Row
-from lightune.data.sources.stream_files import read_rows
+from lightune.data.sources.stream import InputRow, RejectedRow
+from lightune.data.sources.stream_files import stream_rows
 
 
 def read(file: Path, content: bytes | str, columns: tuple[str, ...] = ("text",)) -> tuple[list, list]:
     """Return the first column of the rows, and line and reason of what is rejected."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = list(read_rows(file, list(columns)))
+    found = list(stream_rows(file, list(columns)))
     rejected = [
-        (one.line, one.reason.split(":")[0].split(". ")[0]) for one in found if isinstance(one, Rejected)
+        (one.line, one.reason.split(":")[0].split(". ")[0]) for one in found if isinstance(one, RejectedRow)
     ]
     assert [one.share for one in found] == sorted(one.share for one in found)
-    return [one.values[columns[0]] for one in found if isinstance(one, Row)], rejected
+    return [one.values[columns[0]] for one in found if isinstance(one, InputRow)], rejected
 
 
 def test_jsonl(tmp_path: Path):
@@ -40,7 +40,7 @@ def test_jsonl(tmp_path: Path):
     assert read(tmp_path / "a.jsonl", content) == expected
     assert read(tmp_path / "a.json", content) == expected
     assert read(tmp_path / "a.jsonl.gz", gzip.compress(content)) == expected
-    raws = {row.line: row.raw for row in read_rows(tmp_path / "a.jsonl", ["text"])}
+    raws = {row.line: row.raw for row in stream_rows(tmp_path / "a.jsonl", ["text"])}
     assert raws[3] == '{"text"'
     assert raws[6] == '{"text": "\\xff"}'
 

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-STATES = "trunk_states"
+STATES_KEY = "trunk_states"
 """The name in a batch: (batch, length, hidden size)."""
 
 
@@ -71,20 +71,20 @@ class WithFrozenStates(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
         features: list[dict[str, Any]] = self.dataset.__getitems__(rows)
-        return [feature | {STATES: self.states[row]} for feature, row in zip(features, rows, strict=True)]
+        return [feature | {STATES_KEY: self.states[row]} for feature, row in zip(features, rows, strict=True)]
 
 
 def collate(
     features: list[dict[str, Any]], *, inner: Callable[[list[dict[str, Any]]], dict[str, Any]]
 ) -> dict[str, Any]:
     """Collate rows, and put each token's state where the token is."""
-    states = torch.cat([feature.pop(STATES) for feature in features])
+    states = torch.cat([feature.pop(STATES_KEY) for feature in features])
     batch = inner(features)
-    batch[STATES] = spread(states.float(), batch["attention_mask"].bool())
+    batch[STATES_KEY] = restore_padding(states.float(), batch["attention_mask"].bool())
     return batch
 
 
-def spread(states: Tensor, mask: Tensor) -> Tensor:
+def restore_padding(states: Tensor, mask: Tensor) -> Tensor:
     """Return (tokens, size) as (batch, length, size), zeros where the mask (batch, length) is False."""
     padded = states.new_zeros(*mask.shape, states.shape[-1])
     padded[mask] = states

@@ -25,10 +25,10 @@ def width(longest: int, *, most: int, few: bool) -> int:
         most: columns that no row exceeds, so that a model never reads more than it can.
         few: whether to round up to one of few widths.
     """
-    return min(int(rounded(np.array(longest))), most) if few else longest
+    return min(int(round_up(np.array(longest))), most) if few else longest
 
 
-def rounded(lengths: np.ndarray) -> np.ndarray:
+def round_up(lengths: np.ndarray) -> np.ndarray:
     """Return the smallest of the few widths that holds each length."""
     return WIDTHS[np.searchsorted(WIDTHS, lengths)]
 

@@ -140,14 +140,14 @@ class FillerRows(list[int]):
 class ReadRows(list[Any]):
     """What was read of held-out rows, with what :func:`collate_held_out` tells of them."""
 
-    def __init__(self, rows: list[Any], *, numbers: list[int], borrowed: bool) -> None:
+    def __init__(self, rows: list[Any], *, numbers: list[int], filler: bool) -> None:
         super().__init__(rows)
         self.numbers = numbers
-        self.borrowed = borrowed
+        self.filler = filler
 
 
 class HeldOutRows(Dataset[dict[str, Any]]):
-    """Rows of which :func:`collate_held_out` knows their numbers and whether they are borrowed."""
+    """Rows of which :func:`collate_held_out` knows their numbers and whether they are filler."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -157,15 +157,15 @@ class HeldOutRows(Dataset[dict[str, Any]]):
 
     def __getitems__(self, batch: list[int]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.dataset.__getitems__(list(batch))
-        return ReadRows(rows, numbers=list(batch), borrowed=isinstance(batch, FillerRows))
+        return ReadRows(rows, numbers=list(batch), filler=isinstance(batch, FillerRows))
 
 
 def collate_held_out(
     features: ReadRows, *, inner: Callable[[list[dict[str, Any]]], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Collate rows; ``row_numbers`` are theirs in the split, and a batch that only keeps step says ``borrowed``."""
+    """Collate rows; ``row_numbers`` are theirs in the split, and a batch that only keeps step says ``filler``."""
     batch = inner(features) | {"row_numbers": features.numbers}
-    return batch | {"borrowed": True} if features.borrowed else batch
+    return batch | {"filler": True} if features.filler else batch
 
 
 def held_out_batches(

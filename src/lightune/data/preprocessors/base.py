@@ -46,6 +46,6 @@ def encode(preprocessor: Preprocessor, columns: Mapping[str, list[Any]]) -> list
     Raises:
         UserError: a row is none that the task can read.
     """
-    prepared = preprocessor.prepare(Dataset.from_dict(dict(columns)), split="given", labelled=False)
+    prepared = preprocessor.prepare(Dataset.from_dict(dict(columns)), split="predict", labelled=False)
     features = preprocessor(prepared[:], training=False)
     return [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]

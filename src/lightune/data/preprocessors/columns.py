@@ -59,7 +59,7 @@ def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
             refuse_missing([value is None for value in rows[column]], "text", column, split=split)
         if not (pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type)):
             continue
-        if split == "given":  # of a chunk of the rows to predict for: numbers in it say nothing
+        if split == "predict":  # of a chunk of the rows to predict for: numbers in it say nothing
             continue
         if not pc.any(pc.equal(pc.utf8_trim_whitespace(stored), "")).as_py():
             continue

@@ -16,7 +16,7 @@ class Place(NamedTuple):
     """Exclusive."""
 
 
-def places(encoded: BatchEncoding, window: int) -> list[Place | None]:
+def locate_tokens(encoded: BatchEncoding, window: int) -> list[Place | None]:
     """Return for each token of a window its place, None where it stands for no character of a text.
 
     Args:

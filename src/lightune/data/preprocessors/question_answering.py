@@ -12,7 +12,7 @@ from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.answers import answer_tokens, read_answers
 from lightune.data.preprocessors.columns import check_columns, check_texts
 from lightune.data.preprocessors.lengths import check_length, check_offsets, check_stride, cut
-from lightune.data.preprocessors.places import Place, places
+from lightune.data.preprocessors.places import Place, locate_tokens
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
 
@@ -143,11 +143,11 @@ class QuestionAnsweringPreprocessor:
             batch["rows"].append({"offsets": offsets} | told)
         return batch
 
-    def places(self, texts: Sequence[str]) -> list[list[Place | None]]:
+    def locate_tokens(self, texts: Sequence[str]) -> list[list[Place | None]]:
         """Say where the tokens of each window of one row lie in its question, which is stripped, and its context."""
         question, context = texts
         encoded = self._windows([question], [context])
-        return [places(encoded, window) for window in range(len(encoded["input_ids"]))]
+        return [locate_tokens(encoded, window) for window in range(len(encoded["input_ids"]))]
 
     def _windows(self, questions: list[str], contexts: list[str]) -> BatchEncoding:
         questions = [question.strip() for question in questions]

@@ -13,7 +13,7 @@ from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.columns import check_columns, check_filled, check_scalars, refuse_missing
 from lightune.data.preprocessors.labels import LARGEST, REGRESSION, SINGLE, Labels, decoded, infer, is_missing
 from lightune.data.preprocessors.lengths import check_length, cut, were_cut
-from lightune.data.preprocessors.places import Place, places
+from lightune.data.preprocessors.places import Place, locate_tokens
 
 NOT_INPUTS = {"labels", "length", "cut"}
 
@@ -116,11 +116,11 @@ class TextClassificationPreprocessor:
             batch["labels"] = torch.tensor([row["labels"] for row in features], dtype=dtype)
         return batch
 
-    def places(self, texts: Sequence[str]) -> list[list[Place | None]]:
+    def locate_tokens(self, texts: Sequence[str]) -> list[list[Place | None]]:
         """Say where the tokens of one row lie, for the one window that is read of it; the tokenizer is a fast one."""
         columns = [[text] for text in texts]
         if self.truncation == "head":
-            return [places(self._cut_ends(columns, return_offsets_mapping=True), 0)]
+            return [locate_tokens(self._cut_ends(columns, return_offsets_mapping=True), 0)]
         spans = self._cut_inside(columns[0], return_offsets_mapping=True)["offset_mapping"][0]
         return [[Place(0, start, end) if start < end else None for start, end in spans]]
 

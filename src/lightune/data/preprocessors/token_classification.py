@@ -12,9 +12,9 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from lightune.common.tags import entity_types, label_names, to_bio
 from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.lengths import check_length, check_offsets, check_stride
-from lightune.data.preprocessors.places import Place, places
+from lightune.data.preprocessors.places import Place, locate_tokens
 from lightune.data.preprocessors.tag_columns import check_words, read_tags, tag_names
-from lightune.data.preprocessors.words import Words, join, split
+from lightune.data.preprocessors.words import Words, join_words, split_words
 
 log = logging.getLogger(__name__)
 
@@ -157,10 +157,10 @@ class TokenClassificationPreprocessor:
         ]
         return batch
 
-    def places(self, texts: Sequence[str | list[str]]) -> list[list[Place | None]]:
+    def locate_tokens(self, texts: Sequence[str | list[str]]) -> list[list[Place | None]]:
         """Say where the tokens of each window of one row lie in its text, which is given alone or as its words."""
         encoded = self._windows([_read(words).text for words in texts])
-        return [places(encoded, window) for window in range(len(encoded["input_ids"]))]
+        return [locate_tokens(encoded, window) for window in range(len(encoded["input_ids"]))]
 
     def _windows(self, texts: list[str]) -> BatchEncoding:
         return self.tokenizer(
@@ -200,4 +200,4 @@ class TokenClassificationPreprocessor:
 
 
 def _read(words: str | list[str]) -> Words:
-    return split(words) if isinstance(words, str) else join(words)
+    return split_words(words) if isinstance(words, str) else join_words(words)

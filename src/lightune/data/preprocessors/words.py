@@ -57,7 +57,7 @@ class Words(NamedTuple):
         return words
 
 
-def join(words: Sequence[str]) -> Words:
+def join_words(words: Sequence[str]) -> Words:
     """Put single spaces between words."""
     offsets, start = [], 0
     for word in words:
@@ -66,7 +66,7 @@ def join(words: Sequence[str]) -> Words:
     return Words(" ".join(words), offsets)
 
 
-def split(text: str) -> Words:
+def split_words(text: str) -> Words:
     """Find the words of a raw text, which keeps its own characters.
 
     Letters and digits hold together over a single ``'``, ``.``, ``&`` or ``-`` (``don't``, ``U.S``, ``AT&T``,

@@ -15,7 +15,7 @@ LONGEST_LINE = 2**24  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class InputRow:
     """What a row holds; ``line`` counts lines, or rows of a table, from 1; ``share`` is how much of the file was read."""
 
     line: int
@@ -25,7 +25,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rejected:
+class RejectedRow:
     """What gives no row, and why; bytes of ``raw`` that are not UTF-8 are written as escapes."""
 
     line: int
@@ -46,7 +46,7 @@ class Line(NamedTuple):
         text = self.text.rstrip("\r\n")
         return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
-    def row(self, values: dict[str, Any]) -> Row | Rejected:
+    def row(self, values: dict[str, Any]) -> InputRow | RejectedRow:
         """Return the row that was read of this line, unless a value is no text, or no list as words and turns are."""
         for column, value in values.items():
             if value is None:
@@ -55,13 +55,13 @@ class Line(NamedTuple):
                 return self.rejected(f"column {column!r} holds {value!r:.80}, which is no text")
         if not is_unicode(values):
             return self.rejected("not UTF-8")
-        return Row(line=self.number, raw=self.raw, values=values, share=self.share)
+        return InputRow(line=self.number, raw=self.raw, values=values, share=self.share)
 
-    def rejected(self, reason: str) -> Rejected:
-        return Rejected(line=self.number, raw=self.raw, reason=reason, share=self.share)
+    def rejected(self, reason: str) -> RejectedRow:
+        return RejectedRow(line=self.number, raw=self.raw, reason=reason, share=self.share)
 
 
-def read_lines(path: Path) -> Iterator[Line | Rejected]:
+def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
     """Read a text file, gzipped or not, line by line; one that is too long is rejected.
 
     Raises:

@@ -7,24 +7,24 @@ from pathlib import Path
 
 from lightune.common.errors import UserError, nearest
 from lightune.data.sources.csv_files import check_header
-from lightune.data.sources.stream import Line, Rejected, Row, is_unicode, read_lines
+from lightune.data.sources.stream import InputRow, Line, RejectedRow, is_unicode, stream_lines
 from lightune.data.sources.text_files import not_utf8
 
 LONGEST_RECORD = 2**20  # characters of a record over several lines: more is a quote that nobody has closed
 
 
-def csv_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
+def csv_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
     """Read the columns of a CSV or TSV file, gzipped or not.
 
     Raises:
         UserError: the header is not right, or lacks a column.
     """
     delimiter = "\t" if ".tsv" in path.name.lower() else ","
-    records = _records(read_lines(path), delimiter)
+    records = _records(stream_lines(path), delimiter)
     first = next(records, None)
     if first is None:
         raise UserError(f"{path}: the file is empty.\nExpected a header and rows.")
-    if isinstance(first, Rejected):
+    if isinstance(first, RejectedRow):
         raise UserError(f"{path}: not well-formed CSV: the first line: {first.reason}.")
     _, header = first
     if not is_unicode(header):
@@ -34,7 +34,7 @@ def csv_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
         if column not in header:
             raise UserError(f"{path}: there is no column {column!r}. {nearest(column, header)}")
     for record in records:
-        if isinstance(record, Rejected):
+        if isinstance(record, RejectedRow):
             yield record
             continue
         line, values = record
@@ -42,19 +42,21 @@ def csv_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
         yield line.row({column: named[column] for column in columns})
 
 
-def _records(lines: Iterator[Line | Rejected], delimiter: str) -> Iterator[tuple[Line, list[str]] | Rejected]:
+def _records(
+    lines: Iterator[Line | RejectedRow], delimiter: str
+) -> Iterator[tuple[Line, list[str]] | RejectedRow]:
     """Yield the values of each record, as many as the first has, with its lines as one.
 
     Of a record over several lines that is not right the first line is rejected, and the next begins a record again: a
     quote that is not closed does not swallow what follows.
     """
     width = 0
-    again = deque[Line | Rejected]()
+    again = deque[Line | RejectedRow]()
     while (first := again.popleft() if again else next(lines, None)) is not None:
-        if isinstance(first, Rejected):
+        if isinstance(first, RejectedRow):
             yield first
             continue
-        record: list[Line | Rejected] = [first]
+        record: list[Line | RejectedRow] = [first]
         try:
             values = next(csv.reader(_texts(record, again, lines), delimiter=delimiter, strict=True))
             if width and values and len(values) != width:
@@ -69,14 +71,14 @@ def _records(lines: Iterator[Line | Rejected], delimiter: str) -> Iterator[tuple
 
 
 def _texts(
-    record: list[Line | Rejected], again: deque[Line | Rejected], lines: Iterator[Line | Rejected]
+    record: list[Line | RejectedRow], again: deque[Line | RejectedRow], lines: Iterator[Line | RejectedRow]
 ) -> Iterator[str]:
     """Yield the first line of a record, and those that the reader asks for because it is not at its end."""
     characters = 0
     yield record[0].text if isinstance(record[0], Line) else ""
     while (line := again.popleft() if again else next(lines, None)) is not None:
         record.append(line)
-        if isinstance(line, Rejected) or (characters := characters + len(line.text)) > LONGEST_RECORD:
+        if isinstance(line, RejectedRow) or (characters := characters + len(line.text)) > LONGEST_RECORD:
             break
         yield line.text
     raise csv.Error("a double quote is not closed")

@@ -13,13 +13,13 @@ from lightune.data.sources.content import check_content
 from lightune.data.sources.json_files import PEEK
 from lightune.data.sources.read import read_table, table_format
 from lightune.data.sources.squad_json import is_squad
-from lightune.data.sources.stream import Line, Rejected, Row, is_unicode, read_lines
+from lightune.data.sources.stream import InputRow, Line, RejectedRow, is_unicode, stream_lines
 from lightune.data.sources.stream_csv import csv_rows
 
 AT_A_TIME = 1024  # rows of a table
 
 
-def read_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
+def stream_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
     """Read a file in the order of its rows: a line, a CSV record or a batch of Parquet at a time.
 
     JSON that is one list, SQuAD's and CoNLL files are read whole.
@@ -45,14 +45,14 @@ def read_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
     if len(columns) != 1:
         raise UserError(f"{path}: this run reads pairs of texts: give a table with {', '.join(columns)}.")
     return (
-        line if isinstance(line, Rejected) else line.row({columns[0]: line.text.rstrip("\r\n")})
-        for line in read_lines(path)
+        line if isinstance(line, RejectedRow) else line.row({columns[0]: line.text.rstrip("\r\n")})
+        for line in stream_lines(path)
     )
 
 
 def _is_one_value(path: Path) -> bool:
     """Say whether a JSON file has to be read whole: it is SQuAD's, a list, or an object over several lines."""
-    lines = (line for line in read_lines(path) if isinstance(line, Rejected) or line.text.strip())
+    lines = (line for line in stream_lines(path) if isinstance(line, RejectedRow) or line.text.strip())
     first, second = next(lines, None), next(lines, None)
     if first is None:
         raise UserError(f"{path}: there are no rows.\nExpected one JSON object a line, or a list of objects.")
@@ -71,15 +71,15 @@ def _is_one_value(path: Path) -> bool:
     )
 
 
-def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
-    for line in read_lines(path):
-        if isinstance(line, Rejected):
+def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
+    for line in stream_lines(path):
+        if isinstance(line, RejectedRow):
             yield line
         elif line.text.strip():
             yield _json_row(line, columns)
 
 
-def _json_row(line: Line, columns: list[str]) -> Row | Rejected:
+def _json_row(line: Line, columns: list[str]) -> InputRow | RejectedRow:
     if not is_unicode(line.text):
         return line.rejected("not UTF-8")
     try:
@@ -105,7 +105,7 @@ def _inside(row: dict[str, Any], column: str) -> Any:
     return found
 
 
-def _parquet_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
+def _parquet_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20) as file:
             names = file.schema_arrow.names
@@ -127,7 +127,7 @@ def _parquet_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
         raise UserError(f"{path}: not well-formed PARQUET: {error}") from error
 
 
-def _whole(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
+def _whole(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
     table = read_table(path)
     if any("." in column for column in columns):
         table = table.flatten()
@@ -141,7 +141,9 @@ def _whole(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
             )
 
 
-def _table_row(cells: dict[str, Any], columns: list[str], *, line: int, share: float) -> Row | Rejected:
+def _table_row(
+    cells: dict[str, Any], columns: list[str], *, line: int, share: float
+) -> InputRow | RejectedRow:
     """Return a row of a table, whose columns have types: numbers that stand for texts are let through."""
     try:
         row = {
@@ -156,14 +158,16 @@ def _table_row(cells: dict[str, Any], columns: list[str], *, line: int, share: f
                 if hasattr(cell, "as_buffer")
             }
         )
-        return Rejected(line=line, raw=raw, reason="not UTF-8", share=share)
+        return RejectedRow(line=line, raw=raw, reason="not UTF-8", share=share)
     except KeyError:  # a dictionary that is missing
         values = dict.fromkeys(columns)
     raw = json.dumps(values, ensure_ascii=False, default=str)
     for column, value in values.items():
         if value is None:
-            return Rejected(line=line, raw=raw, reason=f"there is no text in column {column!r}", share=share)
-    return Row(line=line, raw=raw, values=values, share=share)
+            return RejectedRow(
+                line=line, raw=raw, reason=f"there is no text in column {column!r}", share=share
+            )
+    return InputRow(line=line, raw=raw, values=values, share=share)
 
 
 def _check_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:
