@@ -135,13 +135,13 @@ REFUSED = {
     "a row too long": ({"a.csv": ROWS + "a, b,positive\n"}, (), "a.csv, line 42: the row has 3 value(s) for 2 columns: 'a,  b, positive'"),
     "a row too short": ({"a.csv": ROWS + "a film\n" + BODY}, (), "a.csv, line 42: the row has 1 value(s) for 2 columns"),
     "a quote not closed": ({"a.csv": ROWS + '"a film,positive\n' + BODY}, (), "line 42: the row has 1 value(s) for 2 columns", "It goes on to line 82: is a double quote not closed?"),
-    "semicolons after a comma": ({"a.csv": "text, long;label\n" + BODY.replace(",", ";")}, (), "line 2: the row has 1 value(s) for 2 columns", "separated by ';'? Say so: 'data.delimiter=\";\"'"),
+    "semicolons after a comma": ({"a.csv": "text, long;label\n" + BODY.replace(",", ";")}, (), "line 2: the row has 1 value(s) for 2 columns", "separated by ';'? Then set 'data.delimiter=\";\"'"),
     "semicolons": ({"a.csv": ROWS.replace(",", ";")}, (), "separated by ';', not by ','", "'data.delimiter=\";\"'"),
     "a delimiter of two": ({"a.csv": ROWS}, ("data.delimiter=ab",), "data.delimiter='ab': expected one character"),
     "a bad line of JSON": ({"a.jsonl": lines(JSON[:5]) + '{"text": \n' + lines(JSON)}, (), "a.jsonl, line 6: not well-formed JSON"),
     "a bad list of JSON": ({"a.json": '[{"text": "a"},\n {"text": }]'}, (), "a.json, line 2: not well-formed JSON"),
     # another format
-    "JSON called CSV": ({"a.csv": lines(JSON)}, (), "its content is not CSV: it is JSON.\nCall it .json or .jsonl"),
+    "JSON called CSV": ({"a.csv": lines(JSON)}, (), "its content is not CSV: it is JSON.\nRename it to end in .json or .jsonl"),
     "CSV called JSON": ({"a.jsonl": ROWS}, (), "it begins with 'text,label"),
     "CSV called Parquet": ({"a.parquet": ROWS}, (), "its content is not Parquet"),
     "Excel called CSV": ({"a.csv": zipped("[Content_Types].xml", "xl/workbook.xml")}, (), "it is an Excel workbook.\nSave it as CSV"),
@@ -150,7 +150,7 @@ REFUSED = {
     "a web page": ({"a.csv": "<!DOCTYPE html>\n<html>Not found, sorry</html>"}, (), "it is a web page"),
     "gzip without .gz": ({"a.csv": gzip.compress(ROWS.encode())}, (), "packed with gzip.\nAdd .gz"),
     "a pointer of LFS": ({"a.csv": "version https://git-lfs.github.com/spec/v1\noid x\n"}, (), "git lfs pull"),
-    "binary": ({"a.csv": bytes(range(256))}, (), "it is no text"),
+    "binary": ({"a.csv": bytes(range(256))}, (), "it is not text"),
 }  # fmt: skip
 
 

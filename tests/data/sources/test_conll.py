@@ -68,7 +68,7 @@ def test_a_file_for_each_split(tmp_path: Path):
     ("content", "said"),
     [
         ("Anna B-PER\n\nlives\n", "line 3: 'lives' stands alone"),
-        ("Anna B-PER\nlives 7\n", "line 2: '7' is no tag"),
+        ("Anna B-PER\nlives 7\n", "line 2: '7' is not a tag"),
         ("# a comment\n\n", "there are no sentences"),
         ("Åse B-PER\n", "not UTF-8"),
     ],

@@ -177,7 +177,7 @@ def test_a_file_that_is_not_there_names_its_neighbour(tmp_path: Path):
 
 def test_a_folder_of_something_else_says_what_it_may_hold(tmp_path: Path):
     (tmp_path / "thing.bin").write_bytes(b"thing")
-    assert "a folder of text files a class" in complaint(tmp_path)
+    assert "a folder of text files for each class" in complaint(tmp_path)
 
 
 def test_without_the_hub_the_data_set_and_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch):

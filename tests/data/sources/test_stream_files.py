@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from lightune.common.errors import UserError
-from lightune.data.sources import stream, stream_csv
+from lightune.data.sources import csv_files, stream
 from lightune.data.sources.stream import InputRow, RejectedRow
 from lightune.data.sources.stream_files import stream_rows
 
@@ -32,7 +32,7 @@ def test_jsonl(tmp_path: Path):
             (4, "there is no column 'text'"),
             (5, "not a JSON object"),
             (6, "not UTF-8"),
-            (7, "column 'text' holds 5, which is no text"),
+            (7, "column 'text' holds 5, which is not a text"),
             (8, "there is no text in column 'text'"),
             (9, "not UTF-8"),
         ],
@@ -81,7 +81,7 @@ def test_an_unclosed_quote_costs_its_own_line(tmp_path: Path, after: str):
 
 
 def test_an_unclosed_quote_is_not_searched_for_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stream_csv, "LONGEST_RECORD", 100)
+    monkeypatch.setattr(csv_files, "LONGEST_RECORD", 100)
     texts, rejected = read(tmp_path / "a.csv", 'text\n"open\n' + "row\n" * 1000)
     assert (texts, rejected) == (["row"] * 1000, [(2, "a double quote is not closed")])
 
@@ -93,7 +93,7 @@ def test_a_line_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             tmp_path / name, (columns if name == "a.csv" else "") + "a\n" + "b" * 250 + "\nc\n", ("a",)
         )
         assert texts == ["a", "c"]
-        assert [reason for _, reason in rejected] == ["a line of more than 100 characters; so many are here"]
+        assert [reason for _, reason in rejected] == ["a line of more than 100 characters, cut off here"]
 
 
 def test_parquet(tmp_path: Path):
