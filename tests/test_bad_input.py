@@ -118,7 +118,7 @@ REFUSED = {
     "no label in JSON": ({"a.jsonl": changed(label={4: None, 6: " "})}, (), "no label in column 'label' of 2 row(s): row 4, 6"),
     "no text": ({"a.jsonl": changed(text={4: None, 6: None})}, (), "no text in column 'text' of 2 row(s): row 4, 6"),
     "a list for a text": ({"a.jsonl": changed(text={i: ["a", "b"] for i in range(31)})}, (), "row 1, column 'text': ['a', 'b'] is not a text"),
-    "only empty texts": ({"a.csv": H + ",yes\n,no\n" * 10}, (), "training rows hold the same, or nothing"),
+    "only empty texts": ({"a.csv": H + ",yes\n,no\n" * 10}, (), "training rows are the same or empty"),
     "no such column": ({"a.csv": "Text,label\n" + BODY}, (), "no column 'text'. Did you mean 'Text'"),
     # labels
     "unknown labels": ({"train.csv": ROWS, "test.csv": H + "a,negative\nb,positve\nc,neutral\nd,neutral\n"}, (),
@@ -128,7 +128,7 @@ REFUSED = {
     "a word among numbers": ({"a.csv": H + "".join(f"a {i},{i % 4}.5\n" for i in range(40)) + "b,many\n"}, (), "row 41, column 'label': 'many' is not a number"),
     "one class": ({"a.csv": H + "".join(f"a {i},yes\n" for i in range(9))}, (), "1 label(s): yes"),
     "tags that are all ignored": ({"a.jsonl": lines([{"tokens": ["a", "b"], "ner_tags": [-100, -100]}] * 9)}, TAGGING, "numbers without names"),
-    "tags that are all O": ({"a.jsonl": lines([{"tokens": ["a", "b"], "ner_tags": ["O", "O"]}] * 9)}, TAGGING, "no tag but O"),
+    "tags that are all O": ({"a.jsonl": lines([{"tokens": ["a", "b"], "ner_tags": ["O", "O"]}] * 9)}, TAGGING, "no tag other than O"),
     # not well-formed
     "Latin-1": ({"a.csv": (ROWS + "naïve,positive\n").encode("latin-1")}, (), "a.csv, line 42: not UTF-8: b'na\\xefve,positiv'.\nConvert it, for example: iconv -f WINDOWS-1252"),
     "UTF-16": ({"a.csv": ROWS.encode("utf-16")}, (), "iconv -f UTF-16"),

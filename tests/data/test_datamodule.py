@@ -191,7 +191,7 @@ def test_repeated_rows_and_rows_of_two_splits_are_left_out_of_train(
     assert len(contents(data.datasets["train"])) == 6
     assert not contents(data.datasets["train"]) & contents(data.datasets["test"])
     assert "train: 2 row(s) left out: duplicates" in caplog.text
-    assert "train: 2 row(s) left out: held out too" in caplog.text
+    assert "train: 2 row(s) left out: also held out" in caplog.text
     assert "are also in train" not in caplog.text
 
 

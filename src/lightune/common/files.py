@@ -5,17 +5,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any, Literal
 
 from lightune.common.errors import UserError
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file beside the one that is meant, which takes its name once all is written."""
+def atomic_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Open a file beside ``path``, and rename it to ``path`` once all is written. Text is written in UTF-8."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with temporary.open(mode, encoding="utf-8" if mode == "w" else None) as file:
             yield file
         temporary.replace(path)
     finally:

@@ -3,7 +3,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from lightune.data.batches.sampler import FillerRows, LengthGroupedBatches, held_out_batches
+from lightune.data.batches.sampler import FillerBatch, LengthGroupedBatches, held_out_batches
 
 LENGTHS = np.random.default_rng(0).integers(3, 200, size=1003)
 BUDGET = 8 * 200
@@ -99,7 +99,7 @@ def test_held_out_rows_count_once_and_are_close(rows: int, max_tokens: int | Non
         for rank in range(world_size)
     ]
     assert len({len(batches) for batches in ranks}) == 1, "a device would wait for one that has ended"
-    found = [batch for rank in ranks for batch in rank if not isinstance(batch, FillerRows)]
+    found = [batch for rank in ranks for batch in rank if not isinstance(batch, FillerBatch)]
     assert sorted(chain.from_iterable(found)) == list(range(rows))
     assert all(batch for rank in ranks for batch in rank)
     if rows == 1003 and world_size < 3:

@@ -2,12 +2,12 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from lightune.common.errors import UserError
-from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, infer
+from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, infer_labels
 
 
 def labels(values: list, names: list[str] | None = None, feature: object = None):
     features = Features({"label": feature}) if feature else None
-    return infer(Dataset.from_dict({"label": values}, features=features), "label", label_names=names)
+    return infer_labels(Dataset.from_dict({"label": values}, features=features), "label", label_names=names)
 
 
 def test_class_names_in_the_data_keep_their_order():

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from lightune.common.errors import UserError
 from lightune.data import QuestionAnsweringPreprocessor
-from lightune.data.preprocessors.lengths import cut
+from lightune.data.preprocessors.lengths import truncate_texts
 
 SHORT = "the film is good"
 LONG = " ".join(["the very story is a plot"] * 6 + ["superb"] + ["with a film and the plot"] * 6)
@@ -107,7 +107,7 @@ def test_no_answer_points_to_cls_where_that_may_be(tiny_bert: Path):
     windows = features(made(tiny_bert, version_2_with_negative=True), given, training=True)
     assert windows[0]["labels"] == [0, 0]
     with pytest.raises(
-        UserError, match="row 1.*has no answer.\nIf that is meant.*data.version_2_with_negative=true"
+        UserError, match="row 1.*has no answer.\nIf that is intended, set data.version_2_with_negative=true"
     ):
         features(made(tiny_bert), given, training=True)
 
@@ -176,6 +176,6 @@ def test_a_long_question_is_cut_between_characters(tiny_bert: Path):
         **{f"{mark}{chr(c)}": 0 for c in range(0x1100, 0x11C3) for mark in ("", "##")},
     }
     tokenizer.backend_tokenizer.model = WordPiece(vocab, unk_token="[UNK]")
-    question = cut(tokenizer, ["한국한국"], tokens=4)
+    question = truncate_texts(tokenizer, ["한국한국"], tokens=4)
     assert question == ["한"]
     assert len(tokenizer(question[0], add_special_tokens=False)["input_ids"]) == 3

@@ -114,6 +114,6 @@ def test_a_language_that_the_model_does_not_know_is_refused(tiny_bert: Path):
 
 def test_a_direction_turned_by_half_is_refused(tiny_bert: Path):
     with pytest.raises(
-        UserError, match="both 'de'.\nTo turn the direction round: data.source_lang=de data.target_lang=en"
+        UserError, match="both 'de'.\nTo reverse the direction: data.source_lang=de data.target_lang=en"
     ):
         made(tiny_bert, source_column="de")

@@ -57,9 +57,9 @@ def test_what_is_cut_is_said_whatever_stays(tiny_bert: Path):
     fits, long = "a b c d e f g h", "a b c d e f g h i"
     for truncation in ("head", "tail", "head_tail"):
         made = preprocessor(tiny_bert, max_length=10, truncation=truncation)
-        assert made({"text": [fits, long, "a"]}, training=True)["cut"] == [False, True, False]
+        assert made({"text": [fits, long, "a"]}, training=True)["truncated"] == [False, True, False]
     pairs = preprocessor(tiny_bert, max_length=12, text_columns=["a", "b"])
-    assert pairs({"a": [fits, long], "b": [fits, ""]}, training=True)["cut"] == [True, False]
+    assert pairs({"a": [fits, long], "b": [fits, ""]}, training=True)["truncated"] == [True, False]
 
 
 def test_a_cut_inside_pairs_is_refused(tiny_bert: Path):

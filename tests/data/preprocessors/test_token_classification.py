@@ -258,9 +258,9 @@ def test_mistakes_name_the_row_and_what_is_meant(tiny_bert: Path, rows: dict, sa
 def test_an_unlabelled_split_and_one_without_entities_say_so(tiny_bert: Path):
     made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     made.fit(with_names(NAMES, [[0, 1]]))
-    with pytest.raises(UserError, match="row 1, .*: -1 is none of the 5 tags"):
+    with pytest.raises(UserError, match="row 1, .*: -1 is not one of the 5 tags"):
         made.prepare(with_names(NAMES, [[0, -1]]), split="test")
-    with pytest.raises(UserError, match="no tag but O"):
+    with pytest.raises(UserError, match="no tag other than O"):
         made.fit(Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["O"]]}))
 
 

@@ -1,4 +1,4 @@
-"""Processes that collate batches, started so that they neither hang nor outlive the run."""
+"""Processes that collate batches; they neither hang nor outlive the run."""
 
 import multiprocessing
 import os
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def worker_settings(num_workers: int) -> dict[str, Any]:
-    """Return what a DataLoader is told of its workers; without any, the main process collates.
+    """Return a DataLoader's arguments about workers; without any, the main process collates.
 
-    They are forked from a process that has no threads. Training has some (of tokenizers, Arrow, a process group, a progress
-    bar), and a fork of it now and then hangs in a lock that one of them held.
+    Workers are forked from a process that has no threads. The training process has some (of tokenizers, Arrow, a
+    process group, a progress bar), and a fork of it now and then hangs in a lock that a thread held.
     """
     if num_workers == 0:
         return {"num_workers": 0}
@@ -23,7 +23,7 @@ def worker_settings(num_workers: int) -> dict[str, Any]:
 
 
 def _end_with_training(_: int) -> None:
-    """End this worker where training was killed: torch looks at who forked it, which lives as long as it does."""
+    """End this worker when training is killed: torch watches the fork server, which lives as long as the worker."""
     training = multiprocessing.parent_process()
     assert training is not None
 

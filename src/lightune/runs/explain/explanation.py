@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor, encode
 from lightune.data.preprocessors.lengths import check_offsets
-from lightune.data.preprocessors.places import Place
 from lightune.data.preprocessors.question_answering import QuestionAnsweringPreprocessor
 from lightune.data.preprocessors.text_classification import TextClassificationPreprocessor
 from lightune.data.preprocessors.token_classification import TokenClassificationPreprocessor
+from lightune.data.preprocessors.windows import Place
 from lightune.data.preprocessors.words import split_words
 from lightune.runs.explain import targets
 from lightune.runs.explain.gradients import Attribution, integrated_gradients

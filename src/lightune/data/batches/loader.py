@@ -1,0 +1,49 @@
+"""The rows of a split, read and collated batch by batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightune.data.batches.frozen_states import STATES_KEY, FrozenStates, restore_padding
+from lightune.data.batches.sampler import FillerBatch, SeededBatch
+
+Features = list[dict[str, Any]]
+
+
+class SplitRows(Dataset[Any]):
+    """Gives a DataLoader the numbers of a batch's rows, their features and, where there are any, their frozen states."""
+
+    def __init__(self, dataset: Any, states: FrozenStates | None) -> None:
+        self.dataset = dataset
+        self.states = states
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, rows: list[int]) -> tuple[list[int], Features, list[Tensor]]:
+        states = [] if self.states is None else [self.states[row] for row in rows]
+        return rows, self.dataset.__getitems__(list(rows)), states
+
+
+def collate(
+    batch_rows: tuple[list[int], Features, list[Tensor]], *, inner: Callable[[Features], dict[str, Any]]
+) -> dict[str, Any]:
+    """Collate what :class:`SplitRows` gives with ``inner``, the preprocessor's ``collate``.
+
+    What is random in a training batch (which words are masked) depends on its own seed, in whatever process. A
+    held-out batch also has ``row_numbers``, in the split, and ``filler`` if it is a :class:`FillerBatch`.
+    """
+    rows, features, states = batch_rows
+    if isinstance(rows, SeededBatch):
+        torch.manual_seed(rows.seed)
+    batch = inner(features)
+    if states:
+        batch[STATES_KEY] = restore_padding(torch.cat(states).float(), batch["attention_mask"].bool())
+    if not isinstance(rows, SeededBatch):
+        batch["row_numbers"] = list(rows)
+    if isinstance(rows, FillerBatch):
+        batch["filler"] = True
+    return batch
