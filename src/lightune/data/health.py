@@ -1,7 +1,7 @@
 """Problems of a data set that make scores too good or training worse: repeated rows, leaked rows, uneven labels."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from datasets import Dataset
@@ -62,82 +62,65 @@ def find_problems(
     """Log a warning for each thing that a person should know before they trust a score, and return the warnings.
 
     Args:
-        rows: of each split, as the preprocessor prepared them.
-        strata: of each split, the class of each row if each has exactly one.
+        rows: of each split, prepared.
+        strata: of each split, the class of each row, if rows have exactly one.
         names: of the classes.
 
     Raises:
         UserError: all training rows are the same, or of one class.
     """
-    has_classes = strata["train"] is not None
-    warnings = _row_warnings(rows, has_classes=has_classes)
-    if has_classes:
-        classes = {split: np.asarray(indices) for split, indices in strata.items()}
-        warnings += _label_warnings(classes, names)
+    warnings = list(_row_warnings(rows, has_classes=strata["train"] is not None))
+    if strata["train"] is not None:
+        warnings += _label_warnings({split: np.asarray(classes) for split, classes in strata.items()}, names)
     for warning in warnings:
         rank_zero_only(log.warning)(warning)
     return warnings
 
 
-def _row_warnings(rows: dict[str, Dataset], *, has_classes: bool) -> list[str]:
+def _row_warnings(rows: dict[str, Dataset], *, has_classes: bool) -> Iterator[str]:
     hashes = {split: hash_inputs(dataset) for split, dataset in rows.items()}
-    train = hashes["train"]
-    count = int(find_repeated(train).sum())
-    if has_classes and 0 < count == len(train) - 1:
+    sizes = {split: f"{len(dataset):,}" for split, dataset in rows.items()}
+    count = int(find_repeated(hashes["train"]).sum())
+    if has_classes and 0 < count == len(rows["train"]) - 1:
         raise UserError(
-            f"All {len(train):,} training rows are the same or empty: nothing tells their classes apart.\n"
+            f"All {sizes['train']} training rows are the same or empty: nothing tells their classes apart.\n"
             "Is it the wrong column, or was the file cut off?"
         )
-    warnings = []
     if count:
-        warnings.append(
-            f"train: {count:,} of {len(train):,} rows repeat another; data.drop_duplicates=true leaves them out"
-        )
+        fix = "data.drop_duplicates=true leaves them out"
+        yield f"train: {count:,} of {sizes['train']} rows repeat another; {fix}"
     for split in ("validation", "test"):
-        count = int(np.isin(hashes[split], train).sum())
+        count = int(np.isin(hashes[split], hashes["train"]).sum())
         if count:
-            warnings.append(
-                f"{split}: {count:,} of {len(hashes[split]):,} rows are also in train, so scores come out too good; "
-                "data.drop_leaked=true takes them out of train"
-            )
-    return warnings
+            fix = "data.drop_leaked=true takes them out of train"
+            yield f"{split}: {count:,} of {sizes[split]} rows are also in train, so scores come out too good; {fix}"
 
 
-def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
-    num_rows = len(classes["train"])
+def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[str]:
     counts = np.bincount(classes["train"], minlength=len(names))
     if (counts > 0).sum() < 2:
         raise UserError(
             f"Every training row has the label {names[int(counts.argmax())]!r}, of {len(names)}.\n"
             "Expected at least two: there is nothing to tell apart. Was the file cut off, or is it the wrong split?"
         )
-    warnings = []
     if counts.min() * UNEVEN_RATIO <= counts.max():
         order = np.argsort(-counts)
-        largest = ", ".join(f"{names[i]} {counts[i]:,}" for i in order[: min(2, len(names) - 1)])
-        smallest = f"{names[order[-1]]} {counts[order[-1]]:,}"
-        warnings.append(f"train: classes are uneven: {largest} … {smallest}; look at f1, not at accuracy")
+        sizes = [f"{names[i]} {counts[i]:,}" for i in order]
+        largest = ", ".join(sizes[: min(2, len(names) - 1)])
+        yield f"train: classes are uneven: {largest} … {sizes[-1]}; look at f1, not at accuracy"
     for split in ("validation", "test"):
         unseen = classes[split][counts[classes[split]] == 0]
         if len(unseen):
-            warnings.append(
-                f"{split}: {len(unseen):,} of {len(classes[split]):,} rows have a label that no training row has: "
-                f"{listed(names[i] for i in np.unique(unseen))}"
-            )
+            labels = listed(names[i] for i in np.unique(unseen))
+            count = f"{len(unseen):,} of {len(classes[split]):,}"
+            yield f"{split}: {count} rows have a label that no training row has: {labels}"
+    num_rows = len(classes["train"])
     if MIN_ROWS_FOR_LABELS < num_rows < 2 * len(names):
-        warnings.append(
-            f"train: {len(names):,} labels for {num_rows:,} rows: is data.label_column the right column?"
-        )
-    return warnings
+        yield f"train: {len(names):,} labels for {num_rows:,} rows: is data.label_column the right column?"
 
 
 def find_truncation(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
-    """Log how many texts of each split are longer than the model reads, and return that line, if there are any.
-
-    Args:
-        rows: of each split, tokenized; with ``truncated`` if the task truncates texts.
-        max_length: in tokens.
-    """
+    """Log how many texts of each tokenized split were longer than ``max_length``, and return that line, if any were."""
     shares = []
     for split, dataset in rows.items():
         count = int(np.count_nonzero(dataset["truncated"])) if "truncated" in dataset.column_names else 0

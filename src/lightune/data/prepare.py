@@ -12,13 +12,7 @@ from lightune.data.preprocessors.base import Preprocessor
 def prepare_splits(
     raw: dict[str, Dataset], preprocessor: Preprocessor, *, names: Mapping[str, str | None], path: object
 ) -> dict[str, Dataset]:
-    """Pick the splits that the data has, fit the preprocessor to train, and return the rows that it prepares.
-
-    Args:
-        raw: the data's own splits.
-        preprocessor: of the task.
-        names: the data's own name of ``train``, ``validation`` and ``test``.
-        path: of the data, for messages.
+    """Pick the splits that the data has by their names in it, fit the preprocessor to train, and prepare all rows.
 
     Raises:
         UserError: the train split is missing, a split is empty, or a row is not what the task needs.

@@ -14,7 +14,7 @@ Features = list[dict[str, Any]]
 
 
 class SplitRows(Dataset[Any]):
-    """Gives a DataLoader the numbers of a batch's rows, their features and, where there are any, their frozen states."""
+    """The rows of a batch by their numbers: the numbers, the features and, if there are any, the frozen states."""
 
     def __init__(self, dataset: Any, states: FrozenStates | None) -> None:
         self.dataset = dataset

@@ -7,13 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-WIDTHS_PER_OCTAVE = 8  # between a width and its double
-WIDTHS = np.array(
-    [
-        *range(WIDTHS_PER_OCTAVE),
-        *(step << octave for octave in range(24) for step in range(WIDTHS_PER_OCTAVE, 2 * WIDTHS_PER_OCTAVE)),
-    ]
-)
+WIDTHS = np.array([*range(8), *(width << octave for octave in range(24) for width in range(8, 16))])
 """All widths that batches have where they have few: each up to 16, every 2nd up to 32, every 4th up to 64, …"""
 
 
@@ -59,19 +53,11 @@ def pad_inputs(
 ) -> dict[str, Any]:
     """Return the model's inputs in rows of features, and ``special_tokens_mask``, as tensors (rows, width).
 
-    Args:
-        tokenizer: knows the model's inputs and the padding value of each.
-        rows: of features, with ``input_ids``.
-        max_width: see :func:`padded_width`.
-        few_widths: see :func:`padded_width`.
-        side: of the padding, ``left`` or ``right``; None: the tokenizer's own.
+    The tokenizer knows the inputs and the padding value of each, and the ``side`` of the padding, unless it is given.
     """
     longest = max(len(row["input_ids"]) for row in rows)
-    columns = padded_width(longest, max_width=max_width, few_widths=few_widths)
+    width = padded_width(longest, max_width=max_width, few_widths=few_widths)
     names = {*tokenizer.model_input_names, "special_tokens_mask"}
     inputs = [{name: values for name, values in row.items() if name in names} for row in rows]
-    return dict(
-        tokenizer.pad(
-            inputs, padding="max_length", max_length=columns, padding_side=side, return_tensors="pt"
-        )
-    )
+    padding: dict[str, Any] = {"padding": "max_length", "max_length": width, "padding_side": side}
+    return dict(tokenizer.pad(inputs, **padding, return_tensors="pt"))

@@ -1,6 +1,8 @@
 """Which rows make a batch: rows of similar length, so that little is computed on padding."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -21,6 +23,7 @@ class FillerBatch(list[int]):
     """A row of another device, computed so that all devices make equally many steps, but not counted."""
 
 
+@dataclass(kw_only=True, eq=False)
 class LengthGroupedBatches(Sampler[list[int]]):
     """Every row once an epoch, in batches of similar length, the batches in random order.
 
@@ -44,27 +47,14 @@ class LengthGroupedBatches(Sampler[list[int]]):
         start: batches of that epoch to skip: a resumed run has seen them.
     """
 
-    def __init__(
-        self,
-        *,
-        lengths: np.ndarray,
-        batch_size: int,
-        max_tokens: int | None,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        epoch: int = 0,
-        start: int = 0,
-    ) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.max_tokens = max_tokens
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = epoch
-        self.start = start
-        self._count: int | None = None
+    lengths: np.ndarray
+    batch_size: int
+    max_tokens: int | None
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    epoch: int = 0
+    start: int = 0
 
     @property
     def sampler(self) -> "LengthGroupedBatches":
@@ -78,9 +68,11 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        if self._count is None:
-            self._count = len(self._steps(np.random.default_rng(self.seed)))
         return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return len(self._steps(np.random.default_rng(self.seed)))
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -100,9 +92,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
             return self._steps_within_budget(rng, self.max_tokens)
         order = rng.permutation(len(self.lengths))
         rows = self.batch_size * self.world_size
-        pools = (
-            order[start : start + POOL_BATCHES * rows] for start in range(0, len(order), POOL_BATCHES * rows)
-        )
+        pools = _cut(order, POOL_BATCHES * rows)
         return [step for pool in pools for step in _cut(pool[np.argsort(self.lengths[pool])], rows)]
 
     def _steps_within_budget(self, rng: np.random.Generator, max_tokens: int) -> list[np.ndarray]:

@@ -11,12 +11,7 @@ def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) ->
     """Return the answers to a question, and the character of the context at which each begins.
 
     A wrong start is replaced by the first place of the answer: some copies of SQuAD count in other units.
-
-    Args:
-        answers: ``{"text": […], "answer_start": […]}``.
-        context: of the question.
-        allow_none: whether there may be no answer.
-        where: the row, for messages.
+    ``where`` is the row, for messages.
 
     Raises:
         UserError: there is no answer though there must be, or it is malformed or not in the context.

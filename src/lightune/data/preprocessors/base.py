@@ -40,11 +40,7 @@ class Preprocessor(Protocol):
         """
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
-        """Make a batch of tokenized rows, padded to the longest.
-
-        Args:
-            features: a dictionary a row.
-            few_widths: see :func:`lightune.data.batches.padding.padded_width`.
+        """Make a batch of tokenized rows, padded to the longest, or to one of few widths.
 
         Returns:
             ``input_ids`` and the model's other inputs (batch, length), ``labels``, and for held-out rows ``rows``:
@@ -53,11 +49,7 @@ class Preprocessor(Protocol):
 
 
 def encode(preprocessor: Preprocessor, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return the features of rows to predict for.
-
-    Args:
-        preprocessor: of the run that predicts.
-        columns: each of ``input_columns``, with a value a row.
+    """Return the features of rows to predict for, given as the preprocessor's ``input_columns``.
 
     Raises:
         UserError: the task cannot read a row.

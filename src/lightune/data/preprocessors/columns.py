@@ -14,12 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def check_columns(rows: Dataset, columns: Mapping[str, str | list[str]], *, split: str) -> None:
-    """Check that columns exist.
-
-    Args:
-        rows: of a split.
-        columns: by the option that names them: ``{"label_column": "label", "text_columns": ["premise", "hypothesis"]}``.
-        split: for the message.
+    """Check that the columns exist that each option names: ``{"text_columns": ["premise", "hypothesis"]}``.
 
     Raises:
         UserError: a column does not exist; names the nearest.
@@ -89,17 +84,7 @@ def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:
 
 
 def refuse_missing(is_missing: Sequence[bool], kind: str, column: str, *, split: str) -> None:
-    """Refuse rows that lack a value.
-
-    Args:
-        is_missing: for each row.
-        kind: of the value, ``text`` or ``label``.
-        column: that should hold it.
-        split: of the rows.
-
-    Raises:
-        UserError: says how many rows, and which.
-    """
+    """Raise a UserError that says how many rows of a column lack their value, a ``text`` or ``label``, and which."""
     rows = [index + 1 for index, missing in enumerate(is_missing) if missing]
     if rows:
         fix = "Fill or remove these rows" + (", or name a labelled split" if kind == "label" else "")

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import ClassLabel, Dataset, List
+from datasets import Dataset, List
 
 from lightune.common.errors import UserError, listed, nearest
+from lightune.data.preprocessors.columns import refuse_missing
 
 MAX_NUMBER = 1e18  # as the target of a regression: float32 holds its square
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
@@ -38,7 +39,7 @@ class Labels:
         """
         if self.problem_type == REGRESSION:
             number = float(value)
-            if not abs(number) <= MAX_NUMBER:  # nor is NaN
+            if not abs(number) <= MAX_NUMBER:  # NaN fails this, too
                 raise ValueError(f"{value!r} is too large or not a number")
             return number
         if self.problem_type == MULTI:
@@ -54,32 +55,22 @@ class Labels:
 
 
 def infer_labels(train: Dataset, column: str, *, label_names: Sequence[str] | None) -> Labels:
-    """Find the labels in the training rows.
+    """Find the labels in the label column of the training rows.
 
-    Class names of a ``ClassLabel`` column keep their order. Words are sorted alphabetically, whole numbers by
-    size. Numbers with a fraction are a regression. Lists are several labels at once.
-
-    Args:
-        train: the training split.
-        column: its label column.
-        label_names: the names in their order, if the data does not have them.
+    Names keep the order of ``label_names`` or else of a ``ClassLabel`` column. Words are sorted alphabetically, whole
+    numbers by size. Numbers with a fraction are a regression. Lists are several labels at once.
 
     Raises:
         UserError: there is only one class, or a row has no label.
     """
-    is_multi, feature = _feature(train, column)
+    is_multi, dtype, names = _describe(train, column, label_names)
     values = decode_labels(train, column, label_names=label_names)
-    if label_names is not None:
-        names = [str(name) for name in label_names]
-    elif isinstance(feature, ClassLabel):
-        names = list(feature.names)
-    else:
+    if names is None:
         flat = [item for value in values for item in (value or [])] if is_multi else values
         flat = [value for value in flat if not is_missing(value)]
         numbers = _as_numbers(flat)
         if not is_multi:
-            is_float = str(getattr(feature, "dtype", "")).startswith("float")
-            if is_float or any(not number.is_integer() for number in numbers):
+            if dtype.startswith("float") or any(not number.is_integer() for number in numbers):
                 return Labels(names=["value"], problem_type=REGRESSION)
             if not numbers:
                 _refuse_mixture(values, column)
@@ -95,17 +86,14 @@ def infer_labels(train: Dataset, column: str, *, label_names: Sequence[str] | No
 
 def decode_labels(dataset: Dataset, column: str, *, label_names: Sequence[str] | None) -> list[Any]:
     """Return a column's labels, with names for indices that have one in ``ClassLabel`` or ``label_names``."""
-    is_multi, feature = _feature(dataset, column)
-    names: list[str] | None = (
-        [str(name) for name in label_names] if label_names is not None else getattr(feature, "names", None)
-    )
+    is_multi, dtype, names = _describe(dataset, column, label_names)
     values = list(dataset[column])
     if names is None:
         return values
     # a CSV file has indices as texts
     if label_names is not None and not is_multi and _are_indices(values, names):
         values = [value if is_missing(value) else int(value) for value in values]
-    elif not str(getattr(feature, "dtype", "")).startswith(("int", "uint")):
+    elif not dtype.startswith(("int", "uint")):
         return values
 
     def name(index: int | None) -> Any:
@@ -114,10 +102,49 @@ def decode_labels(dataset: Dataset, column: str, *, label_names: Sequence[str] |
     return [[name(item) for item in value] if is_multi else name(value) for value in values]
 
 
-def _feature(dataset: Dataset, column: str) -> tuple[bool, Any]:
-    """Return whether a column holds lists of labels, and the feature of one label."""
-    feature = dataset.features[column]
-    return (True, feature.feature) if isinstance(feature, List) else (False, feature)
+def _describe(
+    dataset: Dataset, column: str, label_names: Sequence[str] | None
+) -> tuple[bool, str, list[str] | None]:
+    """Return whether a column holds lists of labels, the type of a label, and the names of all labels if known."""
+    feature: Any = dataset.features[column]
+    is_multi = isinstance(feature, List)
+    feature = feature.feature if is_multi else feature
+    names = getattr(feature, "names", None) if label_names is None else [str(name) for name in label_names]
+    return is_multi, str(getattr(feature, "dtype", "")), names
+
+
+def encode_labels(
+    rows: Dataset, column: str, labels: Labels, *, label_names: Sequence[str] | None, split: str
+) -> list[Any]:
+    """Return a column's labels as targets.
+
+    Raises:
+        UserError: a row has no label, or an unknown one; names the rows.
+    """
+    values = decode_labels(rows, column, label_names=label_names)
+    refuse_missing([is_missing(value) for value in values], "label", column, split=split)
+    encoded: list[Any] = []
+    errors: list[tuple[int, Any, Exception]] = []
+    for index, value in enumerate(values):
+        try:
+            encoded.append(labels.encode(value))
+        except (TypeError, ValueError) as error:
+            errors.append((index, value, error))
+    if errors:
+        index, value, first = errors[0]
+        reason = str(first)
+        if labels.problem_type == REGRESSION:
+            reason = f"{value!r} is not a number up to {MAX_NUMBER:.0e} like the other labels."
+        elif value == -1:
+            fix = f"name a labelled split, such as data.{split}_split=validation"
+            reason = f"-1 marks rows without a label; {fix}."
+        others = [number + 1 for number, _, _ in errors[1:]]
+        raise UserError(
+            f"The {split} split, row {index + 1}, column {column!r}: {reason}\n"
+            + (f"{len(others):,} more such row(s): row {listed(others, limit=3)}. " if others else "")
+            + "Fix or remove these rows, or add the label to the training rows."
+        ) from first
+    return encoded
 
 
 def is_missing(value: Any) -> bool:
@@ -138,7 +165,7 @@ def _refuse_mixture(values: Sequence[Any], column: str) -> None:
     if fractions and 10 * len(words) <= len(present):
         index, value = words[0]
         raise UserError(
-            f"The train split, row {index + 1}, column {column!r}: {value!r} is not a number, as the other labels are "
+            f"The train split, row {index + 1}, column {column!r}: {value!r} is not a number like the other labels "
             f"({len(words)} such row(s)).\n"
             f"Fix or remove these rows; or, if all are classes, name them: data.label_names=[{value},…]"
         )

@@ -9,18 +9,15 @@ def check_length(
     tokenizer: PreTrainedTokenizerBase, length: int, *, least: int = 3, option: str = "max_length"
 ) -> None:
     """Raise a UserError if the model cannot read so many tokens, or they leave no room for a text."""
-    if not least <= length <= tokenizer.model_max_length:
-        raise UserError(
-            f"data.{option}={length}: this model reads from {least} to {tokenizer.model_max_length} tokens."
-        )
+    most = tokenizer.model_max_length
+    if not least <= length <= most:
+        raise UserError(f"data.{option}={length}: this model reads from {least} to {most} tokens.")
 
 
 def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise a UserError if the tokenizer does not say where its tokens lie in a text."""
     if not tokenizer.is_fast:
-        raise UserError(
-            "This model has no fast tokenizer: only a fast one says where a token lies in a text."
-        )
+        raise UserError("This model has no fast tokenizer: only a fast one says where its tokens lie.")
 
 
 def truncate_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, tokens: int) -> list[str]:

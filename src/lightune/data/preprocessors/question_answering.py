@@ -51,27 +51,24 @@ class QuestionAnsweringPreprocessor(Preprocessor):
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
         """Return ``question`` and ``context``, checked, with ``answers`` and ``answer_starts``."""
-        options = ["question_column", "context_column", *(["answers_column"] if labelled else [])]
-        check_columns(rows, {option: getattr(self, option) for option in options}, split=split)
+        columns = {"question_column": self.question_column, "context_column": self.context_column}
+        columns |= {"answers_column": self.answers_column} if labelled else {}
+        check_columns(rows, columns, split=split)
         check_texts(rows, self.input_columns, split=split)
         prepared: dict[str, list[Any]] = {
             "question": list(rows[self.question_column]),
             "context": list(rows[self.context_column]),
         }
         if labelled:
-            answers_and_starts = [
-                read_answers(
-                    answers,
-                    text,
-                    allow_none=self.version_2_with_negative,
-                    where=f"The {split} split, row {index + 1}, column {self.answers_column!r}",
+            prepared |= {"answers": [], "answer_starts": []}
+            contexts_and_answers = zip(prepared["context"], rows[self.answers_column], strict=True)
+            for index, (context, answers) in enumerate(contexts_and_answers):
+                where = f"The {split} split, row {index + 1}, column {self.answers_column!r}"
+                texts, starts = read_answers(
+                    answers, context, allow_none=self.version_2_with_negative, where=where
                 )
-                for index, (text, answers) in enumerate(
-                    zip(prepared["context"], rows[self.answers_column], strict=True)
-                )
-            ]
-            prepared["answers"] = [answers for answers, _ in answers_and_starts]
-            prepared["answer_starts"] = [starts for _, starts in answers_and_starts]
+                prepared["answers"].append(texts)
+                prepared["answer_starts"].append(starts)
         return Dataset.from_dict(prepared)
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:

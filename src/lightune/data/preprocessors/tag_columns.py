@@ -56,14 +56,7 @@ def infer_tag_names(train: Dataset, tokens_column: str, label_column: str) -> li
 def read_tags(
     rows: Dataset, tokens_column: str, label_column: str, *, types: Collection[str] | None, split: str
 ) -> list[list[str]]:
-    """Return the tags of each row by their names.
-
-    Args:
-        rows: of a split.
-        tokens_column: lists of words.
-        label_column: lists of tags.
-        types: that tags may name; None: any.
-        split: for the messages.
+    """Return the tags of each row by their names; ``types`` are those that tags may name, None: any.
 
     Raises:
         UserError: a column is missing or does not hold lists, tags are numbers without names, a row has more or
@@ -87,9 +80,7 @@ def read_tags(
     for index, (words, values) in enumerate(zip(rows[tokens_column], rows[label_column], strict=True)):
         where = f"The {split} split, row {index + 1}, column {label_column!r}"
         if values is None:
-            raise UserError(
-                f"{where}: there are no tags.\nFill or remove such rows, or name a labelled split."
-            )
+            raise UserError(f"{where}: there are no tags.\nFill or remove the row, or name a labelled split.")
         if len(values) != len(words):
             raise UserError(
                 f"{where}: {len(values)} tags for {len(words)} words.\nExpected one tag for each word of {words!r:.80}."

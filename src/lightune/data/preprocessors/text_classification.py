@@ -9,19 +9,11 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from lightune.common.errors import UserError, listed
+from lightune.common.errors import UserError
 from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
-from lightune.data.preprocessors.columns import check_columns, check_filled, check_scalars, refuse_missing
-from lightune.data.preprocessors.labels import (
-    MAX_NUMBER,
-    REGRESSION,
-    SINGLE,
-    Labels,
-    decode_labels,
-    infer_labels,
-    is_missing,
-)
+from lightune.data.preprocessors.columns import check_columns, check_filled, check_scalars
+from lightune.data.preprocessors.labels import SINGLE, Labels, encode_labels, infer_labels
 from lightune.data.preprocessors.lengths import check_length, find_truncated, truncate_texts
 from lightune.data.preprocessors.windows import Place, locate_tokens
 
@@ -79,7 +71,10 @@ class TextClassificationPreprocessor(Preprocessor):
             return prepared
         if "labels" in self.input_columns:
             raise UserError("data.text_columns: a text column cannot be called 'labels'. Rename it.")
-        return prepared.add_column("labels", self._encode(rows, split=split))
+        assert self.labels is not None, "fit() has not been called"
+        names, column = self.label_names, self.label_column
+        encoded = encode_labels(rows, column, self.labels, label_names=names, split=split)
+        return prepared.add_column("labels", encoded)
 
     def strata(self, prepared: Dataset) -> Sequence[int] | None:
         assert self.labels is not None, "fit() has not been called"
@@ -151,30 +146,3 @@ class TextClassificationPreprocessor(Preprocessor):
     def _check_columns(self, rows: Dataset, *, split: str, labelled: bool) -> None:
         columns: dict[str, str | list[str]] = {"text_columns": self.input_columns}
         check_columns(rows, columns | ({"label_column": self.label_column} if labelled else {}), split=split)
-
-    def _encode(self, rows: Dataset, *, split: str) -> list[Any]:
-        assert self.labels is not None, "fit() has not been called"
-        values = decode_labels(rows, self.label_column, label_names=self.label_names)
-        refuse_missing([is_missing(value) for value in values], "label", self.label_column, split=split)
-        encoded: list[Any] = []
-        errors: list[tuple[int, Any, Exception]] = []
-        for index, value in enumerate(values):
-            try:
-                encoded.append(self.labels.encode(value))
-            except (TypeError, ValueError) as error:
-                errors.append((index, value, error))
-        if errors:
-            index, value, first = errors[0]
-            reason = str(first)
-            if self.labels.problem_type == REGRESSION:
-                reason = f"{value!r} is not a number up to {MAX_NUMBER:.0e}, as the other labels are."
-            elif value == -1:
-                fix = f"name a labelled split, such as data.{split}_split=validation"
-                reason = f"-1 marks rows without a label; {fix}."
-            others = [number + 1 for number, _, _ in errors[1:]]
-            raise UserError(
-                f"The {split} split, row {index + 1}, column {self.label_column!r}: {reason}\n"
-                + (f"{len(others):,} more such row(s): row {listed(others, limit=3)}. " if others else "")
-                + "Fix or remove these rows, or add the label to the training rows."
-            ) from first
-        return encoded

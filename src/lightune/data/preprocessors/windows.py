@@ -20,12 +20,9 @@ def check_stride(doc_stride: int, *, max_length: int, room: int, suggested: int)
 def group_by_row(
     windows: Mapping[str, Sequence[Any]], owners: Sequence[int], *, num_rows: int
 ) -> dict[str, list[list[Any]]]:
-    """Return columns with a value a window as columns with a list of windows a row.
+    """Return columns of windows as columns of rows, each with a list of its windows.
 
-    Args:
-        windows: the columns.
-        owners: the row of each window, a tokenizer's ``overflow_to_sample_mapping``.
-        num_rows: of the result.
+    ``owners`` is the row of each window: a tokenizer's ``overflow_to_sample_mapping``.
     """
     rows: dict[str, list[list[Any]]] = {name: [[] for _ in range(num_rows)] for name in windows}
     for name, values in windows.items():
@@ -52,11 +49,7 @@ class Place(NamedTuple):
 
 
 def locate_tokens(encoded: BatchEncoding) -> list[list[Place | None]]:
-    """Return the place of each token of each window; None for a token that stands for no character of a text.
-
-    Args:
-        encoded: by a fast tokenizer, with ``offset_mapping``.
-    """
+    """Return the place of each token of each window, from ``offset_mapping``; None for a token without characters."""
     return [
         [
             Place(text, start, end) if text is not None and start < end else None

@@ -50,13 +50,7 @@ def read_conll(path: Path) -> Dataset:
 
 
 def is_conll(path: Path, *, extension: str, known: bool) -> bool:
-    """Say whether a file is a CoNLL file, by its extension or, if that is unknown, by its first lines.
-
-    Args:
-        path: need not exist.
-        extension: of the file, without ``.gz``.
-        known: whether the extension stands for another format.
-    """
+    """Say whether a file is a CoNLL file, by its extension or, unless that is known as another's, by its first lines."""
     if extension in EXTENSIONS or known or not path.is_file():
         return extension in EXTENSIONS
     try:

@@ -31,14 +31,9 @@ PEEK_BYTES = 4096  # enough to tell the format
 
 
 def check_content(path: Path, kind: str | None) -> None:
-    """Refuse a file whose content is not what its name says.
+    """Raise a UserError, with the fix, if the content of a file (not gzipped) is not the kind that its name says.
 
-    Args:
-        path: of a file that is not gzipped.
-        kind: ``csv``, ``json``, ``conll`` or ``parquet``; None: the name does not say.
-
-    Raises:
-        UserError: says what the file is, and the fix.
+    ``kind`` is ``csv``, ``json``, ``conll`` or ``parquet``; None: the name does not say.
     """
     with path.open("rb") as file:
         mismatch = _find_mismatch(file.read(PEEK_BYTES), kind)
@@ -62,8 +57,5 @@ def _find_mismatch(start: bytes, kind: str | None) -> tuple[str, str] | None:
     if kind != "parquet" and b"\0" in start and not start.startswith(UTF_16):
         return "not text, because it holds a NUL", "Name a text file in UTF-8, or a Parquet file."
     if kind == "parquet" and start:
-        return (
-            "something else",
-            "Rename it to end in .csv, .tsv, .json or .jsonl; or save it again as Parquet.",
-        )
+        return "something else", "Rename it to end in .csv, .tsv, .json or .jsonl, or save it as Parquet."
     return None

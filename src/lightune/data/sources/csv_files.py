@@ -12,9 +12,7 @@ from lightune.data.sources.text_files import is_unicode, not_utf8, open_text
 
 csv.field_size_limit(2**31 - 1)  # the default refuses texts of more than 131,072 characters
 
-LONGEST_RECORD = (
-    2**20
-)  # characters of a record over several lines; a longer one has a quote that is not closed
+LONGEST_RECORD = 2**20  # characters over several lines; a longer record has a quote that is not closed
 SEPARATORS = {",": ",", ";": ";", "\t": "\\t", "|": "|"}
 """Common delimiters, and how each is written on a command line."""
 

@@ -75,13 +75,11 @@ def _stream_parquet(path: Path, columns: list[str]) -> Iterator[InputRow | Rejec
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20) as file:
             names = file.schema_arrow.names
-            outer = list(
-                dict.fromkeys(column if column in names else column.split(".")[0] for column in columns)
-            )
+            outer = {column if column in names else column.split(".")[0]: None for column in columns}
             check_columns(path, outer, names)
             cells = (
                 {name: batch.column(name)[index] for name in outer}
-                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=outer)
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(outer))
                 for index in range(batch.num_rows)
             )
             yield from _rows(cells, columns, total=file.metadata.num_rows)

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lightune.common.errors import UserError
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -53,11 +56,8 @@ def not_utf8(path: Path) -> UserError:
 
 def is_unicode(value: Any) -> bool:
     """Say whether a value holds no lone surrogate, which also stands for a byte that is not UTF-8."""
-    try:
-        (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return LONE_SURROGATE.search(text) is None
 
 
 def read_lines(path: Path) -> list[str]:
