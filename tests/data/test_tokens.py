@@ -37,7 +37,7 @@ def tokenized(tiny_bert: Path):
         made = Counting(
             tokenizer=tokenizer, **{**columns, "max_length": 16, "truncation": "head", **settings}
         )
-        return tokenize(Dataset.from_dict(rows), made, training=training, desc="")
+        return tokenize(Dataset.from_dict(rows), made, split="train" if training else "test")
 
     return run
 

@@ -13,13 +13,12 @@ from torch.utils.data import DataLoader
 
 from lightune.common.bounds import Count, Seed, Whole
 from lightune.common.errors import UserError, about
-from lightune.data import health
+from lightune.data import health, splits
 from lightune.data.batches.frozen_states import FrozenStates
-from lightune.data.batches.loader import SplitRows, collate
+from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.batches.workers import worker_settings
-from lightune.data.prepare import carve_split, prepare_splits, source_of, subset
+from lightune.data.prepare import carve_split, prepare_splits, source_of
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.sources.read import read
 from lightune.data.tokens import tokenize
@@ -34,8 +33,7 @@ class DataModule(LightningDataModule):
 
     Args:
         preprocessor: of the task.
-        path: see :func:`lightune.data.sources.read.read`, as are ``name``, ``revision``, ``delimiter``.
-        class_folders: see :func:`lightune.data.sources.read.read`.
+        path: see :func:`lightune.data.sources.read.read`; ``name``, ``revision``, ``delimiter``, ``class_folders`` too.
         train_split: the data set's own name for its training split.
         validation_split: likewise; None, or a name that the data set lacks, carves it from train.
         test_split: likewise.
@@ -114,27 +112,30 @@ class DataModule(LightningDataModule):
         """
         if self.datasets:
             return
-        choice: dict[str, Any] = {"preprocessor": self.preprocessor, "seed": self.split_seed}
         rows = prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
         if self.drop_duplicates:
             rows["train"] = health.drop_duplicates(rows["train"], path=self.path)
         for split in ("test", "validation"):
             if split not in rows:
-                fraction = self.fractions[split]
-                rows["train"], rows[split] = carve_split(rows["train"], split, fraction=fraction, **choice)
+                rows["train"], rows[split] = carve_split(
+                    rows["train"],
+                    split,
+                    fraction=self.fractions[split],
+                    strata=self.preprocessor.strata(rows["train"]),
+                    seed=self.split_seed,
+                )
         if self.drop_leaked:
             rows["train"] = health.drop_leaked(rows, path=self.path)
+        strata_of = {split: self.preprocessor.strata(dataset) for split, dataset in rows.items()}
+        names = list(self.head.get("id2label", {}).values())
         with about(source_of(self.path, "train")):
-            self.warnings = health.find_problems(
-                rows,
-                strata={split: self.preprocessor.strata(dataset) for split, dataset in rows.items()},
-                names=list(self.head.get("id2label", {}).values()),
-            )
+            self.warnings = health.find_problems(rows, strata=strata_of, names=names)
         for split, dataset in rows.items():
-            self.rows[split] = subset(dataset, self.max_rows[split], **choice)
-            self.datasets[split] = tokenize(
-                self.rows[split], self.preprocessor, training=split == "train", desc=f"Tokenizing {split}"
-            )
+            if (size := self.max_rows[split]) is not None:
+                chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)
+                dataset = dataset.select(chosen)
+            self.rows[split] = dataset
+            self.datasets[split] = tokenize(dataset, self.preprocessor, split=split)
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
         max_length = getattr(self.preprocessor, "max_length", 0)
@@ -182,17 +183,13 @@ class DataModule(LightningDataModule):
         """Use these batches of a split's rows and no others; its other rows are dropped."""
         rows = np.unique(np.concatenate(batches))
         self.datasets[split] = self.datasets[split].select(rows).flatten_indices(keep_in_memory=True)
-        renumbered: list[list[int]] = [np.searchsorted(rows, batch).tolist() for batch in batches]
+        numbers: list[list[int]] = [np.searchsorted(rows, batch).tolist() for batch in batches]
         if split == "train":
             seeds = [getattr(batch, "seed", 0) for batch in batches]
-            renumbered = [
-                SeededBatch(batch, seed=seed) for batch, seed in zip(renumbered, seeds, strict=True)
-            ]
-        self.restricted[split] = renumbered
+            numbers = [SeededBatch(batch, seed=seed) for batch, seed in zip(numbers, seeds, strict=True)]
+        self.restricted[split] = numbers
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        if "train" in self.restricted:
-            return self._loader("train", self.restricted["train"])
         rank, world_size = self._rank()
         epoch = start = 0
         if self.trainer is not None and self.trainer.fit_loop.restarting:
@@ -200,7 +197,7 @@ class DataModule(LightningDataModule):
             progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
             start = progress.processed
         batches = self.train_batches(rank=rank, world_size=world_size, epoch=epoch, start=start)
-        return self._loader("train", batches)
+        return self._loader("train", self.restricted.get("train", batches))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         return self._held_out_loader("validation")
@@ -220,8 +217,7 @@ class DataModule(LightningDataModule):
 
     def lengths(self, split: str) -> np.ndarray:
         """Return the tokens of each row of a split, of all its windows together."""
-        lengths: np.ndarray = self.datasets[split].data.column("length").to_numpy()
-        return lengths
+        return np.asarray(self.datasets[split].data.column("length"))
 
     def widths(self, split: str) -> np.ndarray:
         """Return the tokens of each row's ``input_ids``; for rows of several windows, their number."""

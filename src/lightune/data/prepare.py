@@ -1,6 +1,6 @@
 """The splits of a data set: picked by name, checked, and carved from train where the data has none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from datasets import Dataset
 
@@ -41,7 +41,7 @@ def source_of(path: object, split: str) -> object:
 
 
 def carve_split(
-    train: Dataset, split: str, *, fraction: float, preprocessor: Preprocessor, seed: int
+    train: Dataset, split: str, *, fraction: float, strata: Sequence[int] | None, seed: int
 ) -> tuple[Dataset, Dataset]:
     """Divide training rows into those kept and a held-out fraction, stratified by label.
 
@@ -53,13 +53,5 @@ def carve_split(
             f"Cannot carve a {split} split from {len(train)} training row(s): data.{split}_fraction={fraction}.\n"
             f"Expected a share between 0 and 1, or a file of its own: data.path.{split}=FILE"
         )
-    strata = preprocessor.strata(train)
     kept, held_out = splits.carve(len(train), fraction, strata=strata, seed=seed)
     return train.select(kept), train.select(held_out)
-
-
-def subset(rows: Dataset, size: int | None, *, preprocessor: Preprocessor, seed: int) -> Dataset:
-    """Return a stratified subset of at most ``size`` rows; None: all rows."""
-    if size is None:
-        return rows
-    return rows.select(splits.sample(len(rows), size, strata=preprocessor.strata(rows), seed=seed))

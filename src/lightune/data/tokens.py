@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from lightune.data.preprocessors.base import Preprocessor
 
 
-def tokenize(rows: Dataset, preprocessor: Preprocessor, *, training: bool, desc: str) -> Dataset:
+def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Dataset:
     """Return the features of rows, from a memory-mapped file beside datasets' own cache.
 
     The file's name is a hash of all that its content depends on: the rows, the preprocessor's settings, the
@@ -25,9 +25,9 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, training: bool, desc:
     Args:
         rows: as the preprocessor's ``prepare`` returns them.
         preprocessor: of the task.
-        training: see its ``__call__``.
-        desc: the label of the progress bar.
+        split: of the rows; in ``train`` a row may become several.
     """
+    training = split == "train"
     settings = {name: value for name, value in vars(preprocessor).items() if name != "tokenizer"}
     tokenizer = vars(preprocessor).get("tokenizer")
     name = Hasher.hash(
@@ -53,7 +53,7 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, training: bool, desc:
             cache_file_name=str(folder / f"{name}.arrow"),
             load_from_cache_file=True,
             new_fingerprint=name,
-            desc=desc,
+            desc=f"Tokenizing {split}",
         )
 
 

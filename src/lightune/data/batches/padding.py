@@ -16,12 +16,7 @@ def padded_width(longest: int, *, max_width: int, few_widths: bool) -> int:
 
     A CPU's kernels are compiled for a width, and memory grows with each new width, though few kernels are kept
     (:func:`lightune.models.cpu.speed_up`). Few widths bound that growth. A batch becomes less than an eighth
-    wider, 2 % on average.
-
-    Args:
-        longest: columns that its rows need.
-        max_width: columns that no row exceeds, so that a model never reads more than it can.
-        few_widths: round up to one of :data:`WIDTHS`.
+    wider, 2 % on average, and never wider than ``max_width``, which a model can read and no row exceeds.
     """
     return min(int(round_up(np.array(longest))), max_width) if few_widths else longest
 

@@ -29,7 +29,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
     With a batch size, rows are shuffled, pools of them sorted by length and cut into batches, and the batches
     shuffled again (transformers' own grouping leaves long batches first). With a token budget, rows of similar
-    length form buckets. A bucket is shuffled, and cut into batches of as many rows as the budget holds at its
+    length form buckets, which are shuffled and cut into batches of as many rows as the budget holds at that
     length, so each epoch has the same number of batches.
 
     The order depends on ``seed`` and the epoch alone. On several devices the rows of a step are dealt out in

@@ -47,13 +47,9 @@ def _is_well_formed(answers: Any) -> bool:
     if not isinstance(answers, dict):
         return False
     texts, starts = answers.get("text"), answers.get("answer_start")
-    return (
-        isinstance(texts, list)
-        and isinstance(starts, list)
-        and len(texts) == len(starts)
-        and all(isinstance(text, str) for text in texts)
-        and all(isinstance(start, int) for start in starts)
-    )
+    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+        return False
+    return all(isinstance(text, str) for text in texts) and all(isinstance(start, int) for start in starts)
 
 
 def find_answer_tokens(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:

@@ -93,14 +93,12 @@ class DialoguePreprocessor(Preprocessor):
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad to one width; ``labels`` are -100 outside the replies, and held-out ``rows`` have a prompt's fields."""
-        columns = {
-            "input_ids": ([row["input_ids"] for row in features], self.tokenizer.pad_token_id),
-            "attention_mask": ([[1] * len(row["input_ids"]) for row in features], 0),
-            "labels": ([row["labels"] for row in features], -100),
-        }
+        settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
+        ids = [row["input_ids"] for row in features]
         batch: dict[str, Any] = {
-            name: pad(rows, value=value, max_width=self.max_length, few_widths=few_widths)
-            for name, (rows, value) in columns.items()
+            "input_ids": pad(ids, value=self.tokenizer.pad_token_id, **settings),
+            "attention_mask": pad([[1] * len(row) for row in ids], value=0, **settings),
+            "labels": pad([row["labels"] for row in features], value=-100, **settings),
         }
         if "prompt_ids" in features[0]:
             batch["rows"] = [{name: row[name] for name in HELD_OUT_FIELDS} for row in features]

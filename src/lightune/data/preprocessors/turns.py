@@ -38,9 +38,7 @@ def read_turns(dialogue: Any, *, complete: bool) -> list[Turn]:
         return _alternating(dialogue, complete=complete)
     if isinstance(dialogue, list) and dialogue and all(isinstance(turn, dict) for turn in dialogue):
         return [_read_message(turn, first=index == 0) for index, turn in enumerate(dialogue)]
-    raise ValueError(
-        "expected a list of messages with 'role' and 'content', a list of texts, or a turn a line"
-    )
+    raise ValueError("expected messages with 'role' and 'content', a list of texts, or a turn a line")
 
 
 def _read_message(message: dict[str, Any], *, first: bool) -> Turn:

@@ -30,7 +30,7 @@ class Words(NamedTuple):
 
         Args:
             offsets: for each window, the start and end of each token in the text.
-            special: for each window, which tokens the tokenizer added to the text's own.
+            special: for each window, 1 for a token that the tokenizer added, else 0.
             overlap: tokens that neighbouring windows share.
         """
         word_at = [-1] * len(self.text)

@@ -43,9 +43,7 @@ def read_conll(path: Path) -> Dataset:
                 sentences["ner_tags"][-1].append(columns[-1])
     rows = {name: [items for items in lists if items] for name, lists in sentences.items()}
     if not rows["tokens"]:
-        raise UserError(
-            f"{path}: there are no sentences.\nExpected a word and its tag on each line: Oslo B-LOC"
-        )
+        raise UserError(f"{path}: there are no sentences.\nExpected a word and its tag a line: Oslo B-LOC")
     return Dataset.from_dict(rows, features=FEATURES)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,14 @@ def find_malformed(path: Path) -> UserError | None:
 
 def _malformed_value(path: Path) -> UserError | None:
     """Return the error for a file that is one value over several lines; None if it is well-formed."""
-    try:
-        with open_text(path) as file:
+    with open_text(path) as file, suppress(RecursionError):
+        try:
             json.load(file)
-    except json.JSONDecodeError as error:
-        return UserError(
-            f"{path}, line {error.lineno}: not well-formed JSON: {error.msg} at character {error.colno}.\n"
-            "Expected a list of objects, or one JSON object a line."
-        )
-    except RecursionError:
-        pass
+        except json.JSONDecodeError as error:
+            return UserError(
+                f"{path}, line {error.lineno}: not well-formed JSON: {error.msg} at character {error.colno}.\n"
+                "Expected a list of objects, or one JSON object a line."
+            )
     return None
 
 

@@ -41,12 +41,11 @@ def read_parallel(files: Files) -> dict[str, Dataset]:
     Raises:
         UserError: the files of a split differ in their number of lines, or one is not UTF-8.
     """
-    return {split: _read(languages) for split, languages in files.items()}
-
-
-def _read(languages: dict[str, Path]) -> Dataset:
-    columns = {language: read_lines(path) for language, path in languages.items()}
-    if len({len(column) for column in columns.values()}) > 1:
-        counts = [f"{languages[language]}: {len(column):,} lines" for language, column in columns.items()]
-        raise UserError("\n".join(["Parallel files must have the same number of lines:", *counts[:3]]))
-    return Dataset.from_dict(columns)
+    splits = {}
+    for split, languages in files.items():
+        columns = {language: read_lines(path) for language, path in languages.items()}
+        if len({len(column) for column in columns.values()}) > 1:
+            counts = [f"{languages[language]}: {len(column):,} lines" for language, column in columns.items()]
+            raise UserError("\n".join(["Parallel files must have the same number of lines:", *counts[:3]]))
+        splits[split] = Dataset.from_dict(columns)
+    return splits

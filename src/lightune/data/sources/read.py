@@ -95,13 +95,8 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
     options: dict[str, object] = {}
     if kind == "csv":
         delimiter = delimiter or default_delimiter(path)
-        columns = check_csv(path, delimiter)
-        options = {
-            "sep": delimiter,
-            "features": Features({column: Value("string") for column in columns}),
-            "keep_default_na": False,
-            "encoding": "utf-8-sig",
-        }
+        features = Features(dict.fromkeys(check_csv(path, delimiter), Value("string")))
+        options = {"sep": delimiter, "features": features, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
         rows = load_dataset(kind, data_files=str(path), split="train", **options)
     except (DatasetGenerationError, ArrowException, OSError, ValueError) as error:

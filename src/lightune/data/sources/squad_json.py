@@ -10,13 +10,8 @@ from lightune.common.errors import UserError
 from lightune.data.sources.text_files import open_text
 
 FEATURES = Features(
-    {
-        "id": Value("string"),
-        "title": Value("string"),
-        "context": Value("string"),
-        "question": Value("string"),
-        "answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))},
-    }
+    dict.fromkeys(("id", "title", "context", "question"), Value("string"))
+    | {"answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))}}
 )
 
 

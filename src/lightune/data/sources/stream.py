@@ -13,13 +13,9 @@ LONGEST_LINE = 2**24  # characters
 
 @dataclass(frozen=True, kw_only=True)
 class InputRow:
-    """The columns of a row, and where it stands in its file.
+    """A row as the file has it, and its columns.
 
-    Args:
-        line: the line, or the row of a table, counted from 1.
-        raw: the row as the file has it.
-        values: the columns.
-        share: of the file, read so far.
+    ``line`` counts lines, or rows of a table, from 1; ``share`` is how much of the file has been read.
     """
 
     line: int
