@@ -33,7 +33,7 @@ class DataModule(LightningDataModule):
 
     Args:
         preprocessor: of the task.
-        path: see :func:`lightune.data.sources.read.read`; ``name``, ``revision``, ``delimiter``, ``class_folders`` too.
+        path: see ``lightune.data.sources.read.read``; ``name``, ``revision``, ``delimiter``, ``class_folders`` too.
         train_split: the data set's own name for its training split.
         validation_split: likewise; None, or a name that the data set lacks, carves it from train.
         test_split: likewise.
@@ -101,7 +101,7 @@ class DataModule(LightningDataModule):
 
     @property
     def head(self) -> dict[str, Any]:
-        """The configuration that the data asks of the model's head; known after :meth:`setup`."""
+        """The configuration that the data asks of the model's head; known after ``setup``."""
         return self.preprocessor.head
 
     def setup(self, stage: str | None = None) -> None:

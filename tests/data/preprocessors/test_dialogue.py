@@ -35,7 +35,7 @@ def text(preprocessor: DialoguePreprocessor, ids: list[int]) -> str:
     return preprocessor.tokenizer.decode([i for i in ids if i != -100])
 
 
-def test_every_turn_but_the_first_is_learnt_in_one_pass(tiny_bert: Path):
+def test_every_turn_but_the_first_is_learned_in_one_pass(tiny_bert: Path):
     preprocessor = made(tiny_bert)
     (row,) = features(preprocessor, [DIALOGUE], training=True)
     assert (
@@ -46,7 +46,7 @@ def test_every_turn_but_the_first_is_learnt_in_one_pass(tiny_bert: Path):
     assert row["length"] == len(row["input_ids"]) == len(row["labels"])
 
 
-def test_of_messages_only_the_assistants_are_learnt(tiny_bert: Path):
+def test_of_messages_only_the_assistants_are_learned(tiny_bert: Path):
     preprocessor = made(tiny_bert)
     messages = [
         {"role": role, "content": content}
@@ -105,16 +105,16 @@ def test_a_dialogue_that_the_template_refuses_is_told_with_its_roles(tiny_bert: 
         features(made(tiny_bert, template=refusing), [DIALOGUE], training=True)
 
 
-def test_a_long_dialogue_is_learnt_whole_in_pieces(tiny_bert: Path):
+def test_a_long_dialogue_is_learned_whole_in_pieces(tiny_bert: Path):
     preprocessor = made(tiny_bert, max_length=16)
     long = "\n".join(["good film"] + ["the story is very fine and bad"] * 9)
     pieces = features(preprocessor, [long], training=True)
     whole = features(made(tiny_bert, max_length=64), [long], training=True)
     assert len(pieces) > 4
     assert all(len(piece["input_ids"]) <= 16 for piece in pieces)
-    learnt, wanted = ([i for row in rows for i in row["labels"] if i != -100] for rows in (pieces, whole))
+    learned, wanted = ([i for row in rows for i in row["labels"] if i != -100] for rows in (pieces, whole))
     assert len(wanted) > 60
-    assert learnt == [i for row in whole for i in row["labels"] if i != -100]
+    assert learned == [i for row in whole for i in row["labels"] if i != -100]
 
 
 def test_pieces_with_nothing_to_learn_are_left_out(tiny_bert: Path):

@@ -34,10 +34,10 @@ class SplitRows(Dataset[Any]):
 def collate(
     batch_rows: tuple[list[int], Features, list[Tensor]], *, inner: Callable[[Features], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Collate what :class:`SplitRows` gives with ``inner``, the preprocessor's ``collate``.
+    """Collate what ``SplitRows`` gives with ``inner``, the preprocessor's ``collate``.
 
     What is random in a training batch (which words are masked) depends on its own seed, in whatever process. A
-    held-out batch also has ``row_numbers``, in the split, and ``filler`` if it is a :class:`FillerBatch`.
+    held-out batch also has ``row_numbers``, in the split, and ``filler`` if it is a ``FillerBatch``.
     """
     rows, features, states = batch_rows
     if isinstance(rows, SeededBatch):

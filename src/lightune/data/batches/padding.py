@@ -15,14 +15,14 @@ def padded_width(longest: int, *, max_width: int, few_widths: bool) -> int:
     """Return how many columns a batch gets.
 
     A CPU's kernels are compiled for a width, and memory grows with each new width, though few kernels are kept
-    (:func:`lightune.models.cpu.speed_up`). Few widths bound that growth. A batch becomes less than an eighth
+    (``lightune.models.cpu.speed_up``). Few widths bound that growth. A batch becomes less than an eighth
     wider, 2 % on average, and never wider than ``max_width``, which a model can read and no row exceeds.
     """
     return min(int(round_up(np.array(longest))), max_width) if few_widths else longest
 
 
 def round_up(lengths: np.ndarray) -> np.ndarray:
-    """Return the smallest of :data:`WIDTHS` that holds each length."""
+    """Return the smallest of ``WIDTHS`` that holds each length."""
     return WIDTHS[np.searchsorted(WIDTHS, lengths)]
 
 

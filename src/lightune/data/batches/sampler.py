@@ -118,7 +118,7 @@ def held_out_batches(
     """Return this device's rows, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens.
 
     Each row is counted on exactly one device. All devices get equally many batches, because they may have to
-    communicate in each (FSDP gathers weights): a device without a row in the last step gets a :class:`FillerBatch`.
+    communicate in each (FSDP gathers weights): a device without a row in the last step gets a ``FillerBatch``.
     """
     order = np.argsort(lengths, kind="stable")
     if max_tokens is None:

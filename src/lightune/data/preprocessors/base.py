@@ -14,7 +14,7 @@ class Preprocessor(Protocol):
 
     @property
     def head(self) -> dict[str, Any]:
-        """The configuration that the data asks of the model's head; known after :meth:`fit`."""
+        """The configuration that the data asks of the model's head; known after ``fit``."""
         return {}
 
     def fit(self, train: Dataset) -> None:

@@ -32,7 +32,7 @@ class DialoguePreprocessor(Preprocessor):
 
     Args:
         tokenizer: of the pretrained model.
-        dialogue_column: see :func:`lightune.data.preprocessors.turns.read_turns`.
+        dialogue_column: see ``lightune.data.preprocessors.turns.read_turns``.
         max_length: tokens; longer dialogues are trained on in pieces and measured on their end.
     """
 

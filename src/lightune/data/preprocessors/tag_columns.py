@@ -39,7 +39,7 @@ def infer_tag_names(train: Dataset, tokens_column: str, label_column: str) -> li
     """Return all possible tags: a ``ClassLabel``'s in its order, else those of each type in alphabetical order.
 
     Raises:
-        UserError: :func:`read_tags` refuses the columns, or no tag names an entity.
+        UserError: ``read_tags`` refuses the columns, or no tag names an entity.
     """
     tags = read_tags(train, tokens_column, label_column, types=None, split="train")
     names = getattr(train.features[label_column].feature, "names", None)

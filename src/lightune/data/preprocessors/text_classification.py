@@ -52,7 +52,7 @@ class TextClassificationPreprocessor(Preprocessor):
 
     @property
     def head(self) -> dict[str, Any]:
-        """The configuration of a head that fits the labels; known after :meth:`fit`."""
+        """The configuration of a head that fits the labels; known after ``fit``."""
         assert self.labels is not None, "fit() has not been called"
         return self.labels.head
 

@@ -58,7 +58,7 @@ class TokenClassificationPreprocessor(Preprocessor):
 
     @property
     def head(self) -> dict[str, Any]:
-        """The configuration of a head that fits the tags; known after :meth:`fit`."""
+        """The configuration of a head that fits the tags; known after ``fit``."""
         assert self.label_names, "fit() has not been called"
         return head_of(self.label_names)
 

@@ -14,7 +14,7 @@ PREFIXED_TAG = re.compile(r"O|[BIMESLU]-\S+")  # hardly an ordinary word
 TAG = re.compile(r"[^\W\d_]\S*")  # PER alone is a tag too; numbers, _ and signs are not
 SPACES = re.compile(r"[ \t]+")  # not all white space: some words hold a no-break space
 
-PEEK_CHARACTERS = 8192  # enough to tell the format
+SNIFF_CHARACTERS = 8192  # enough to tell the format
 
 
 def read_conll(path: Path) -> Dataset:
@@ -53,11 +53,11 @@ def is_conll(path: Path, *, extension: str, known: bool) -> bool:
         return extension in EXTENSIONS
     try:
         with open_text(path, errors="surrogateescape") as file:
-            beginning = file.read(PEEK_CHARACTERS)
+            beginning = file.read(SNIFF_CHARACTERS)
     except (OSError, UserError):
         return False
     lines = beginning.split("\n")
-    if len(beginning) == PEEK_CHARACTERS:
+    if len(beginning) == SNIFF_CHARACTERS:
         lines.pop()  # it may be incomplete
     rows = [columns for line in lines if (columns := _columns(line)) and not _is_skipped(columns)]
     looks_tagged = all(len(columns) > 1 and PREFIXED_TAG.fullmatch(columns[-1]) for columns in rows)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightune.common.errors import UserError, listed
-from lightune.data.sources.stream import InputRow, Line, RejectedRow, check_columns, stream_lines
+from lightune.data.sources.stream import InputRow, Line, RejectedRow, require_columns, stream_lines
 from lightune.data.sources.text_files import is_unicode, not_utf8, open_text
 
 csv.field_size_limit(2**31 - 1)  # the default refuses texts of more than 131,072 characters
@@ -104,7 +104,7 @@ def stream_csv(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRo
     if not is_unicode(header):
         raise not_utf8(path)
     check_header(header, path, delimiter)
-    check_columns(path, columns, header)
+    require_columns(path, columns, header)
     for record in records:
         if isinstance(record, RejectedRow):
             yield record

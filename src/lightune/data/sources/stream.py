@@ -62,7 +62,7 @@ class Line(NamedTuple):
 
 
 def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
-    """Read a text file, gzipped or not, line by line; a line of more than ``LONGEST_LINE`` is rejected.
+    """Read a text file, gzipped or not, line by line; a line of ``LONGEST_LINE`` characters or more is rejected.
 
     Raises:
         UserError: the name of the file ends in ``.gz`` and it is damaged or not gzipped.
@@ -82,8 +82,8 @@ def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
                 text = file.readline(LONGEST_LINE)
 
 
-def check_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:
-    """Check that a table has these columns among its names.
+def require_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:
+    """Check that a table, by its column names, has these columns.
 
     Raises:
         UserError: it lacks one; names the nearest.

@@ -14,7 +14,7 @@ from lightune.data.sources.csv_files import stream_csv
 from lightune.data.sources.json_files import PEEK_CHARACTERS, look_up, stream_jsonl
 from lightune.data.sources.read import read_table, table_format
 from lightune.data.sources.squad_json import is_squad
-from lightune.data.sources.stream import InputRow, RejectedRow, check_columns, stream_lines
+from lightune.data.sources.stream import InputRow, RejectedRow, require_columns, stream_lines
 
 BATCH_ROWS = 1024  # of a table, read together
 
@@ -76,7 +76,7 @@ def _stream_parquet(path: Path, columns: list[str]) -> Iterator[InputRow | Rejec
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20) as file:
             names = file.schema_arrow.names
             outer = {column if column in names else column.split(".")[0]: None for column in columns}
-            check_columns(path, outer, names)
+            require_columns(path, outer, names)
             cells = (
                 {name: batch.column(name)[index] for name in outer}
                 for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(outer))
@@ -91,7 +91,7 @@ def _stream_table(path: Path, columns: list[str]) -> Iterator[InputRow | Rejecte
     table = read_table(path)
     if any("." in column for column in columns):
         table = table.flatten()
-    check_columns(path, columns, table.column_names)
+    require_columns(path, columns, table.column_names)
     batches = table.select_columns(columns).iter(BATCH_ROWS)
     cells = (
         dict(zip(batch, values, strict=True))
