@@ -35,9 +35,9 @@ def test_few_widths_pad_little(lengths: np.ndarray):
 
 def test_every_row_fits_and_no_more_than_an_eighth_is_added():
     lengths = np.arange(1, 10_000)
-    found = round_up(lengths)
-    assert (found >= lengths).all()
-    assert (found < lengths * 9 / 8).all()
+    widths = round_up(lengths)
+    assert (widths >= lengths).all()
+    assert (widths < lengths * 9 / 8).all()
 
 
 def test_no_batch_is_wider_than_the_model_reads():
@@ -45,7 +45,7 @@ def test_no_batch_is_wider_than_the_model_reads():
     assert padded_width(500, max_width=509, few_widths=False) == 500
 
 
-def test_rows_are_filled_up_on_the_right():
+def test_rows_are_padded_on_the_right():
     rows = [[7] * 33, [8]]
     exact, few = (pad(rows, value=-100, max_width=64, few_widths=few) for few in (False, True))
     assert exact.shape == (2, 33)
