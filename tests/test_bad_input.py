@@ -118,7 +118,7 @@ REFUSED = {
     "no label in JSON": ({"a.jsonl": changed(label={4: None, 6: " "})}, (), "no label in column 'label' of 2 row(s): row 4, 6"),
     "no text": ({"a.jsonl": changed(text={4: None, 6: None})}, (), "no text in column 'text' of 2 row(s): row 4, 6"),
     "a list for a text": ({"a.jsonl": changed(text={i: ["a", "b"] for i in range(31)})}, (), "row 1, column 'text': ['a', 'b'] is not a text"),
-    "only empty texts": ({"a.csv": H + ",yes\n,no\n" * 10}, (), "training rows hold the same, or nothing"),
+    "only empty texts": ({"a.csv": H + ",yes\n,no\n" * 10}, (), "training rows are the same or empty"),
     "no such column": ({"a.csv": "Text,label\n" + BODY}, (), "no column 'text'. Did you mean 'Text'"),
     # labels
     "unknown labels": ({"train.csv": ROWS, "test.csv": H + "a,negative\nb,positve\nc,neutral\nd,neutral\n"}, (),
@@ -128,20 +128,20 @@ REFUSED = {
     "a word among numbers": ({"a.csv": H + "".join(f"a {i},{i % 4}.5\n" for i in range(40)) + "b,many\n"}, (), "row 41, column 'label': 'many' is not a number"),
     "one class": ({"a.csv": H + "".join(f"a {i},yes\n" for i in range(9))}, (), "1 label(s): yes"),
     "tags that are all ignored": ({"a.jsonl": lines([{"tokens": ["a", "b"], "ner_tags": [-100, -100]}] * 9)}, TAGGING, "numbers without names"),
-    "tags that are all O": ({"a.jsonl": lines([{"tokens": ["a", "b"], "ner_tags": ["O", "O"]}] * 9)}, TAGGING, "no tag but O"),
+    "tags that are all O": ({"a.jsonl": lines([{"tokens": ["a", "b"], "ner_tags": ["O", "O"]}] * 9)}, TAGGING, "no tag other than O"),
     # not well-formed
     "Latin-1": ({"a.csv": (ROWS + "naïve,positive\n").encode("latin-1")}, (), "a.csv, line 42: not UTF-8: b'na\\xefve,positiv'.\nConvert it, for example: iconv -f WINDOWS-1252"),
     "UTF-16": ({"a.csv": ROWS.encode("utf-16")}, (), "iconv -f UTF-16"),
     "a row too long": ({"a.csv": ROWS + "a, b,positive\n"}, (), "a.csv, line 42: the row has 3 value(s) for 2 columns: 'a,  b, positive'"),
     "a row too short": ({"a.csv": ROWS + "a film\n" + BODY}, (), "a.csv, line 42: the row has 1 value(s) for 2 columns"),
     "a quote not closed": ({"a.csv": ROWS + '"a film,positive\n' + BODY}, (), "line 42: the row has 1 value(s) for 2 columns", "It goes on to line 82: is a double quote not closed?"),
-    "semicolons after a comma": ({"a.csv": "text, long;label\n" + BODY.replace(",", ";")}, (), "line 2: the row has 1 value(s) for 2 columns", "separated by ';'? Say so: 'data.delimiter=\";\"'"),
+    "semicolons after a comma": ({"a.csv": "text, long;label\n" + BODY.replace(",", ";")}, (), "line 2: the row has 1 value(s) for 2 columns", "separated by ';'? Then set 'data.delimiter=\";\"'"),
     "semicolons": ({"a.csv": ROWS.replace(",", ";")}, (), "separated by ';', not by ','", "'data.delimiter=\";\"'"),
     "a delimiter of two": ({"a.csv": ROWS}, ("data.delimiter=ab",), "data.delimiter='ab': expected one character"),
     "a bad line of JSON": ({"a.jsonl": lines(JSON[:5]) + '{"text": \n' + lines(JSON)}, (), "a.jsonl, line 6: not well-formed JSON"),
     "a bad list of JSON": ({"a.json": '[{"text": "a"},\n {"text": }]'}, (), "a.json, line 2: not well-formed JSON"),
     # another format
-    "JSON called CSV": ({"a.csv": lines(JSON)}, (), "its content is not CSV: it is JSON.\nCall it .json or .jsonl"),
+    "JSON called CSV": ({"a.csv": lines(JSON)}, (), "its content is not CSV: it is JSON.\nRename it to end in .json or .jsonl"),
     "CSV called JSON": ({"a.jsonl": ROWS}, (), "it begins with 'text,label"),
     "CSV called Parquet": ({"a.parquet": ROWS}, (), "its content is not Parquet"),
     "Excel called CSV": ({"a.csv": zipped("[Content_Types].xml", "xl/workbook.xml")}, (), "it is an Excel workbook.\nSave it as CSV"),
@@ -150,7 +150,7 @@ REFUSED = {
     "a web page": ({"a.csv": "<!DOCTYPE html>\n<html>Not found, sorry</html>"}, (), "it is a web page"),
     "gzip without .gz": ({"a.csv": gzip.compress(ROWS.encode())}, (), "packed with gzip.\nAdd .gz"),
     "a pointer of LFS": ({"a.csv": "version https://git-lfs.github.com/spec/v1\noid x\n"}, (), "git lfs pull"),
-    "binary": ({"a.csv": bytes(range(256))}, (), "it is no text"),
+    "binary": ({"a.csv": bytes(range(256))}, (), "it is not text"),
 }  # fmt: skip
 
 

@@ -120,7 +120,7 @@ class Way:
 
     def predict(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         try:
-            batch = self._batch(rows, split="given")
+            batch = self._batch(rows, split="predict")
         except UserError as error:
             return refused(error)
         with torch.no_grad():
@@ -130,7 +130,9 @@ class Way:
         return predictions
 
     def _batch(self, rows: list[dict[str, Any]], *, split: str) -> dict[str, Any]:
-        prepared = self.preprocessor.prepare(Dataset.from_list(rows), split=split, labelled=split != "given")
+        prepared = self.preprocessor.prepare(
+            Dataset.from_list(rows), split=split, labelled=split != "predict"
+        )
         features = self.preprocessor(prepared.to_dict(), training=split == "train")
         return self.preprocessor.collate(pyarrow.table(features).to_pylist())
 

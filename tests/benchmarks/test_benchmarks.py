@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from conftest import ROOT
 
-from lightune.data.preprocessors.places import Place
+from lightune.data.preprocessors.windows import Place
 from lightune.runs.explain import Word, explain
 from lightune.runs.load import rebuild
 

@@ -11,7 +11,7 @@ from lightune.data import DataModule, TextClassificationPreprocessor
 
 
 @pytest.fixture
-def made(tiny_bert: Path):
+def make_data(tiny_bert: Path):
     def make(path: object, *, max_length: int = 32, **settings: object) -> DataModule:
         preprocessor = TextClassificationPreprocessor(
             tokenizer=AutoTokenizer.from_pretrained(tiny_bert),
@@ -65,95 +65,95 @@ def contents(rows: Dataset) -> set[tuple[int, ...]]:
     return {tuple(ids) for ids in rows["input_ids"]}
 
 
-def test_missing_splits_are_carved_stratified_and_apart(made, tmp_path: Path):
+def test_missing_splits_are_carved_stratified_and_disjoint(make_data, tmp_path: Path):
     numbered(0, 200).to_parquet(tmp_path / "rows.parquet")
-    data = made(tmp_path / "rows.parquet")
+    data = make_data(tmp_path / "rows.parquet")
     assert sizes(data) == {"train": 144, "validation": 16, "test": 40}
     assert np.bincount(data.datasets["validation"]["labels"]).tolist() == [8, 8]
     assert np.bincount(data.datasets["test"]["labels"]).tolist() == [20, 20]
     assert len(set.union(*(contents(rows) for rows in data.datasets.values()))) == 200
 
 
-def test_validation_rows_never_come_from_test(made, tmp_path: Path):
+def test_validation_rows_never_come_from_test(make_data, tmp_path: Path):
     DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
-    data = made(tmp_path / "saved")
+    data = make_data(tmp_path / "saved")
     assert sizes(data) == {"train": 180, "validation": 20, "test": 100}
-    train = contents(made(tmp_path / "saved").datasets["train"])
+    train = contents(make_data(tmp_path / "saved").datasets["train"])
     assert not contents(data.datasets["validation"]) & contents(data.datasets["test"])
     assert not contents(data.datasets["validation"]) & train
 
 
-def test_the_run_seed_does_not_change_who_is_held_out(made, tmp_path: Path):
+def test_the_run_seed_does_not_change_who_is_held_out(make_data, tmp_path: Path):
     numbered(0, 200).to_parquet(tmp_path / "rows.parquet")
-    one, other = (made(tmp_path / "rows.parquet", seed=seed) for seed in (0, 1))
+    one, other = (make_data(tmp_path / "rows.parquet", seed=seed) for seed in (0, 1))
     assert contents(one.datasets["test"]) == contents(other.datasets["test"])
-    moved = made(tmp_path / "rows.parquet", split_seed=1)
+    moved = make_data(tmp_path / "rows.parquet", split_seed=1)
     assert contents(one.datasets["test"]) != contents(moved.datasets["test"])
 
 
-def test_subsets_are_balanced_though_the_file_is_sorted(made, tmp_path: Path):
+def test_subsets_are_balanced_even_if_the_file_is_sorted(make_data, tmp_path: Path):
     DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
-    data = made(tmp_path / "saved", max_train_samples=40, max_eval_samples=10)
+    data = make_data(tmp_path / "saved", max_train_samples=40, max_eval_samples=10)
     assert sizes(data) == {"train": 40, "validation": 10, "test": 10}
     assert np.bincount(data.datasets["train"]["labels"]).tolist() == [20, 20]
     assert np.bincount(data.datasets["test"]["labels"]).tolist() == [5, 5]
 
 
-def test_another_split_may_be_named_as_test(made, tmp_path: Path):
+def test_another_split_may_be_named_as_test(make_data, tmp_path: Path):
     DatasetDict(train=numbered(0, 100), validation=numbered(100, 150)).save_to_disk(tmp_path / "saved")
-    data = made(tmp_path / "saved", validation_split=None, test_split="validation")
+    data = make_data(tmp_path / "saved", validation_split=None, test_split="validation")
     assert sizes(data) == {"train": 90, "validation": 10, "test": 50}
 
 
-def test_batches_hold_every_row_once_and_are_counted_right(made, reviews: Path):
-    data = made(reviews)
+def test_batches_hold_every_row_once_and_are_counted_correctly(make_data, reviews: Path):
+    data = make_data(reviews)
     batches = list(data.train_dataloader())
     assert len(batches) == data.batches_per_epoch(world_size=1)
     assert sum(len(batch["labels"]) for batch in batches) == len(data.datasets["train"])
     assert sum(len(batch["labels"]) for batch in data.test_dataloader()) == len(data.datasets["test"])
 
 
-def test_workers_give_the_same_batches(made, reviews: Path):
+def test_workers_give_the_same_batches(make_data, reviews: Path):
     here, there = (
-        [batch["input_ids"].tolist() for batch in made(reviews, num_workers=workers).train_dataloader()]
+        [batch["input_ids"].tolist() for batch in make_data(reviews, num_workers=workers).train_dataloader()]
         for workers in (0, 2)
     )
     assert here == there
 
 
-def test_a_header_without_rows_is_refused(made, tmp_path: Path):
+def test_a_header_without_rows_is_refused(make_data, tmp_path: Path):
     (tmp_path / "header.csv").write_text("text,label\n")
     with pytest.raises(UserError, match="there are no rows"):
-        made(tmp_path / "header.csv")
+        make_data(tmp_path / "header.csv")
 
 
-def test_an_empty_split_is_refused(made, tmp_path: Path):
+def test_an_empty_split_is_refused(make_data, tmp_path: Path):
     for name, rows in (("train", numbered(0, 20)), ("test", numbered(0, 0))):
         rows.to_parquet(tmp_path / f"{name}.parquet")
     with pytest.raises(UserError, match="no rows"):
-        made(tmp_path)
+        make_data(tmp_path)
     DatasetDict(train=numbered(0, 20), test=numbered(0, 0)).save_to_disk(tmp_path / "saved")
     with pytest.raises(UserError, match="no rows"):
-        made(tmp_path / "saved")
+        make_data(tmp_path / "saved")
 
 
-def test_a_split_that_is_not_there_is_answered_with_those_that_are(made, tmp_path: Path):
+def test_a_missing_split_is_refused_with_the_names_of_the_others(make_data, tmp_path: Path):
     DatasetDict(train=numbered(0, 20)).save_to_disk(tmp_path / "saved")
     with pytest.raises(UserError, match=r"data.train_split=training: the data has the splits train"):
-        made(tmp_path / "saved", train_split="training")
+        make_data(tmp_path / "saved", train_split="training")
 
 
-def test_an_unknown_label_in_validation_is_refused(made, tmp_path: Path):
+def test_an_unknown_label_in_validation_is_refused(make_data, tmp_path: Path):
     write_reviews(tmp_path / "train.csv", 20)
     (tmp_path / "validation.csv").write_text("text,label\ngood,positive\nfine,positve\n")
     with pytest.raises(UserError, match="validation split, row 2.*Did you mean 'positive'"):
-        made(tmp_path)
+        make_data(tmp_path)
 
 
-def test_too_few_rows_to_carve_from_is_said(made, tmp_path: Path):
+def test_too_few_rows_to_carve_from_are_refused(make_data, tmp_path: Path):
     (tmp_path / "rows.csv").write_text("text,label\ngood,positive\nbad,negative\n")
     with pytest.raises(UserError, match=r"Cannot carve a validation split from 1 training row"):
-        made(tmp_path / "rows.csv")
+        make_data(tmp_path / "rows.csv")
 
 
 def rows_of(*texts: str, label: int | None = None) -> Dataset:
@@ -173,9 +173,9 @@ def leaky(tmp_path: Path) -> Path:
 
 
 def test_repeated_rows_and_rows_of_two_splits_are_counted(
-    made, leaky: Path, caplog: pytest.LogCaptureFixture
+    make_data, leaky: Path, caplog: pytest.LogCaptureFixture
 ):
-    data = made(leaky)
+    data = make_data(leaky)
     assert sizes(data)["train"] == 10
     assert "train: 2 of 10 rows repeat another; data.drop_duplicates=true leaves them out" in caplog.text
     assert "validation: 1 of 2 rows are also in train" in caplog.text
@@ -183,33 +183,33 @@ def test_repeated_rows_and_rows_of_two_splits_are_counted(
 
 
 def test_repeated_rows_and_rows_of_two_splits_are_left_out_of_train(
-    made, leaky: Path, caplog: pytest.LogCaptureFixture
+    make_data, leaky: Path, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level("INFO"):
-        data = made(leaky, drop_duplicates=True, drop_leaked=True)
+        data = make_data(leaky, drop_duplicates=True, drop_leaked=True)
     assert sizes(data) == {"train": 6, "validation": 2, "test": 2}
     assert len(contents(data.datasets["train"])) == 6
     assert not contents(data.datasets["train"]) & contents(data.datasets["test"])
     assert "train: 2 row(s) left out: duplicates" in caplog.text
-    assert "train: 2 row(s) left out: held out too" in caplog.text
+    assert "train: 2 row(s) left out: also held out" in caplog.text
     assert "are also in train" not in caplog.text
 
 
-def test_a_data_set_in_order_is_not_talked_about(made, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_clean_data_set_causes_no_warning(make_data, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
-    made(tmp_path / "saved")
+    make_data(tmp_path / "saved")
     assert not caplog.records
 
 
-def test_uneven_classes_are_told(made, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_uneven_classes_cause_a_warning(make_data, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     rows = numbered(0, 220)
     rows = rows.remove_columns("label").add_column("label", [int(row >= 200) for row in range(220)])
     rows.to_parquet(tmp_path / "rows.parquet")
-    made(tmp_path / "rows.parquet")
+    make_data(tmp_path / "rows.parquet")
     assert "train: classes are uneven: 0 " in caplog.text
 
 
-def test_rows_of_one_class_are_refused(made, tmp_path: Path):
+def test_rows_of_one_class_are_refused(make_data, tmp_path: Path):
     from datasets import ClassLabel
 
     rows = numbered(0, 50).remove_columns("label").add_column("label", [1] * 50)
@@ -217,16 +217,16 @@ def test_rows_of_one_class_are_refused(made, tmp_path: Path):
         tmp_path / "s"
     )
     with pytest.raises(UserError, match="Every training row has the label 'good', of 2"):
-        made(tmp_path / "s")
+        make_data(tmp_path / "s")
 
 
-def test_batches_have_few_widths_and_a_budget_counts_them(made, tmp_path: Path):
+def test_batches_have_few_widths_and_a_budget_counts_them(make_data, tmp_path: Path):
     path = tmp_path / "texts.csv"
     rows = [("a " * length, length % 2) for length in range(40, 60)] * 5
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     widths = set()
     for settings in ({"batch_size": 1}, {"max_tokens_per_batch": 200}):
-        data = made(path, max_length=64, **settings)
+        data = make_data(path, max_length=64, **settings)
         for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
             for batch in loader:
                 widths.add(batch["input_ids"].shape[1])

@@ -3,13 +3,13 @@ import numpy as np
 from lightune.data.splits import carve, sample
 
 
-def test_a_subset_keeps_the_classes_in_proportion_however_the_rows_lie():
+def test_a_subset_keeps_the_classes_in_proportion_whatever_the_order_of_rows():
     sorted_labels = [0] * 700 + [1] * 300
     chosen = sample(1000, 100, strata=sorted_labels, seed=0)
     assert np.bincount(np.asarray(sorted_labels)[chosen]).tolist() == [70, 30]
 
 
-def test_a_subset_has_exactly_the_asked_size_when_shares_do_not_come_out_even():
+def test_a_subset_has_exactly_its_size_although_shares_are_rounded():
     labels = [0, 1, 2] * 33 + [0]
     for size in range(1, 101):
         assert len(sample(100, size, strata=labels, seed=0)) == size

@@ -34,10 +34,10 @@ def tokenized(tiny_bert: Path):
     def run(rows: dict[str, list[Any]] = ROWS, *, training: bool = True, **settings: Any) -> Dataset:
         tokenizer = settings.pop("tokenizer", None) or AutoTokenizer.from_pretrained(tiny_bert)
         columns = {"text_columns": ["text"], "label_column": "label", "label_names": None}
-        made = Counting(
+        preprocessor = Counting(
             tokenizer=tokenizer, **{**columns, "max_length": 16, "truncation": "head", **settings}
         )
-        return tokenize(Dataset.from_dict(rows), made, training=training, desc="")
+        return tokenize(Dataset.from_dict(rows), preprocessor, split="train" if training else "test")
 
     return run
 
@@ -52,7 +52,7 @@ def test_the_same_rows_are_tokenized_once(tokenized, tiny_bert: Path):
     assert second.cache_files  # mapped from a file
 
 
-def test_another_text_setting_or_tokenizer_is_tokenized_anew(tokenized, tiny_bert: Path):
+def test_another_text_setting_or_tokenizer_is_tokenized_again(tokenized, tiny_bert: Path):
     tokenized()
     tokenized({**ROWS, "text": ["good film", "a bad plot"] * 20})
     tokenized(max_length=8)
@@ -64,7 +64,7 @@ def test_another_text_setting_or_tokenizer_is_tokenized_anew(tokenized, tiny_ber
     assert Counting.calls == 6
 
 
-def test_those_that_start_together_wait_for_the_first(tokenized):
+def test_runs_that_start_together_wait_for_the_first(tokenized):
     threads = [threading.Thread(target=tokenized) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -73,7 +73,7 @@ def test_those_that_start_together_wait_for_the_first(tokenized):
     assert Counting.calls == 1
 
 
-def test_a_broken_off_start_leaves_nothing_behind(tokenized, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_start_leaves_nothing_behind(tokenized, monkeypatch: pytest.MonkeyPatch):
     original = Counting.__call__
 
     def stopped(self: Any, examples: Any, *, training: bool) -> Any:

@@ -9,7 +9,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from lightune.data.batches.frozen_states import STATES, spread
+from lightune.data.batches.frozen_states import STATES_KEY, restore_padding
 from lightune.models import unpadded
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.models.pooling import PooledClassifier
@@ -42,7 +42,9 @@ def test_states_replace_the_frozen_layers(name: str, num_layers: int):
             if isinstance(module, torch.nn.Linear):
                 module.register_forward_hook(lambda module, *_: computed.append(module))
         with trunk.skipped(model):
-            replaced = model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits
+            replaced = model(
+                **inputs, **{STATES_KEY: restore_padding(states, inputs["attention_mask"].bool())}
+            ).logits
         assert not computed, "a frozen layer was computed"
         assert trunk.can_be_skipped(model, inputs)
     torch.testing.assert_close(replaced, whole)
@@ -65,7 +67,7 @@ def test_states_replace_the_frozen_layers_of_packed_batches(name: str, kernel: l
         assert kernel, "the batch was packed"
         assert trunk.can_be_skipped(model, inputs)
         with trunk.skipped(model):
-            found = model(**inputs, **{STATES: spread(packed, mask)}).logits
+            found = model(**inputs, **{STATES_KEY: restore_padding(packed, mask)}).logits
     torch.testing.assert_close(packed, padded)
     torch.testing.assert_close(found, wanted)
 
@@ -99,7 +101,9 @@ def test_gradients_stop_at_the_states():
     with torch.no_grad():
         states = trunk.states(model, inputs)
     with trunk.skipped(model):
-        model(**inputs, **{STATES: spread(states, inputs["attention_mask"].bool())}).logits.sum().backward()
+        model(
+            **inputs, **{STATES_KEY: restore_padding(states, inputs["attention_mask"].bool())}
+        ).logits.sum().backward()
     moved = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert any("layer.2" in name for name in moved)
     assert not any("layer.1" in name or "embeddings" in name for name in moved)

@@ -130,7 +130,7 @@ def test_predictions_are_places_in_the_text(tiny_bert: Path, monkeypatch: pytest
     data.fit(ROWS)
     made = task(tiny_bert, data.head)
     text = "the  story of Anna Lee, and " + "the good plot " * 4 + "Anna"
-    raw = data.prepare(Dataset.from_dict({"tokens": [text]}), split="given", labelled=False)
+    raw = data.prepare(Dataset.from_dict({"tokens": [text]}), split="predict", labelled=False)
     features = raw.map(data, batched=True, fn_kwargs={"training": False}, remove_columns=raw.column_names)
     batch = data.collate([features[0]])
     assert len(batch["input_ids"]) > 1

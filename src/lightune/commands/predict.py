@@ -18,9 +18,9 @@ from lightune.commands.texts import add_text, add_text_pair, given_texts
 from lightune.common.errors import UserError
 
 if TYPE_CHECKING:
-    from lightune.data.sources.stream import Rejected, Row
+    from lightune.data.sources.stream import InputRow, RejectedRow
 
-    Chunks = Callable[[Iterator[Row | Rejected]], Iterator[list[Row | Rejected]]]
+    Chunks = Callable[[Iterator[InputRow | RejectedRow]], Iterator[list[InputRow | RejectedRow]]]
 
 CHUNK = 64  # batches whose rows are sorted by length together
 SOON = 8  # the same where each takes seconds, or somebody waits at the screen
@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--out {arguments.out}: there is no folder {arguments.out.parent}.")
     cfg, task, preprocessor = load(arguments.run)
 
-    from lightune.data.sources.stream_files import read_rows
+    from lightune.data.sources.stream_files import stream_rows
     from lightune.models.precision import resolve
     from lightune.runs.predict import predict
 
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.text:
         _given(given_texts(arguments, preprocessor.input_columns), chunks, out=arguments.out)
         return
-    rows = read_rows(arguments.file, preprocessor.input_columns)
+    rows = stream_rows(arguments.file, preprocessor.input_columns)
     on_same_screen = arguments.out is None and sys.stdout.isatty()
     with progress_bar(shown=sys.stderr.isatty() and not on_same_screen) as on_batch:
         if arguments.out is None:
@@ -79,26 +79,26 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _given(texts: dict[str, list[str]], chunks: "Chunks", *, out: Path | None) -> None:
-    from lightune.data.sources.stream import Rejected, Row
+    from lightune.data.sources.stream import InputRow, RejectedRow
 
     rows = [
-        Row(line=number, raw=row[0], values=dict(zip(texts, row, strict=True)))
+        InputRow(line=number, raw=row[0], values=dict(zip(texts, row, strict=True)))
         for number, row in enumerate(zip(*texts.values(), strict=True), start=1)
     ]
     with output(out) as write:
         for found in chain.from_iterable(chunks(iter(rows))):
-            if isinstance(found, Rejected):
+            if isinstance(found, RejectedRow):
                 raise UserError(f"--text {found.raw!r:.80}: {found.reason}")
             write(_line(found))
 
 
-def _to_screen(file: Path, chunks: "Iterator[list[Row | Rejected]]") -> None:
-    from lightune.data.sources.stream import Row
+def _to_screen(file: Path, chunks: "Iterator[list[InputRow | RejectedRow]]") -> None:
+    from lightune.data.sources.stream import InputRow
 
     labelled = rejected = 0
     try:
         for found in chain.from_iterable(chunks):
-            if isinstance(found, Row):
+            if isinstance(found, InputRow):
                 labelled += 1
                 print(_line(found), flush=True)
             else:
@@ -112,10 +112,10 @@ def _to_screen(file: Path, chunks: "Iterator[list[Row | Rejected]]") -> None:
 
 def _to_file(
     arguments: argparse.Namespace,
-    rows: "Iterator[Row | Rejected]",
+    rows: "Iterator[InputRow | RejectedRow]",
     chunks: "Chunks",
 ) -> None:
-    from lightune.data.sources.stream import Row
+    from lightune.data.sources.stream import InputRow
     from lightune.runs.resumable_output import ResumableOutput
     from lightune.runs.run import Run
 
@@ -126,8 +126,8 @@ def _to_file(
             print(f"{arguments.out}: going on behind {unfinished.rows:,} rows", file=sys.stderr)
         for chunk in chunks(islice(rows, unfinished.rows, None)):
             unfinished.append(
-                [_line(found) for found in chunk if isinstance(found, Row)],
-                [_rejection(found) for found in chunk if not isinstance(found, Row)],
+                [_line(found) for found in chunk if isinstance(found, InputRow)],
+                [_rejection(found) for found in chunk if not isinstance(found, InputRow)],
             )
         unfinished.finish()
     except KeyboardInterrupt:
@@ -139,11 +139,11 @@ def _to_file(
     _tell(arguments.file, state["labelled"], state["rejected"], out=arguments.out, why=unfinished.rejected)
 
 
-def _line(row: "Row") -> str:
+def _line(row: "InputRow") -> str:
     return json.dumps(row.values, ensure_ascii=False, default=str)
 
 
-def _rejection(found: "Rejected") -> str:
+def _rejection(found: "RejectedRow") -> str:
     return json.dumps({"line": found.line, "reason": found.reason, "raw": found.raw}, ensure_ascii=False)
 
 

@@ -1,7 +1,7 @@
-"""What of a data set makes figures too good or training worse: repeated rows, rows shared by splits, uneven labels."""
+"""Problems of a data set that make scores too good or training worse: repeated rows, leaked rows, uneven labels."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from datasets import Dataset
@@ -11,120 +11,123 @@ from lightune.common.errors import UserError, listed
 
 log = logging.getLogger(__name__)
 
-ANSWERS = {"labels", "tags", "answers", "answer_starts"}
-MANY = 20  # rows, from which on it says something that most have a label of their own
-UNEVEN = 10  # times as many rows in the largest class as in the smallest: worth a line
+TARGET_COLUMNS = {"labels", "tags", "answers", "answer_starts"}
+MIN_ROWS_FOR_LABELS = 20  # with fewer rows it says nothing that most have a label of their own
+UNEVEN_RATIO = 10  # of the largest class to the smallest: worth a warning
 
 
-def fingerprints(rows: Dataset) -> np.ndarray:
-    """Return a 64-bit hash of each row's inputs, whatever its label: (rows,) int64."""
-    columns = [name for name in rows.column_names if name not in ANSWERS]
-    found = np.empty(len(rows), dtype=np.int64)
-    start = 0
+def hash_inputs(rows: Dataset) -> np.ndarray:
+    """Return a hash of each row without its targets: (rows,) int64."""
+    columns = [name for name in rows.column_names if name not in TARGET_COLUMNS]
+    hashes: list[int] = []
     for batch in rows.select_columns(columns).iter(batch_size=1000):
-        values = zip(*(batch[name] for name in columns), strict=True)
-        hashes = [hash(repr(value)) for value in values]
-        found[start : start + len(hashes)] = hashes
-        start += len(hashes)
-    return found
+        hashes += [hash(repr(values)) for values in zip(*(batch[name] for name in columns), strict=True)]
+    return np.array(hashes, dtype=np.int64)
 
 
-def repeated(train: np.ndarray) -> np.ndarray:
-    """Return which rows repeat an earlier one: (rows,) of bool."""
-    mask = np.ones(len(train), dtype=bool)
-    mask[np.unique(train, return_index=True)[1]] = False
-    return mask
+def find_repeated(hashes: np.ndarray) -> np.ndarray:
+    """Return which rows repeat an earlier one: (rows,) bool."""
+    is_repeated = np.ones(len(hashes), dtype=bool)
+    is_repeated[np.unique(hashes, return_index=True)[1]] = False
+    return is_repeated
 
 
-def without(mask: np.ndarray, train: Dataset, *, why: str, path: object) -> Dataset:
-    """Return the training rows where a mask (rows,) is False, and log how many the others are.
+def drop_duplicates(train: Dataset, *, path: object) -> Dataset:
+    """Return the training rows without those that repeat another, and log how many were dropped."""
+    return _drop(find_repeated(hash_inputs(train)), train, reason="duplicates", path=path)
+
+
+def drop_leaked(rows: dict[str, Dataset], *, path: object) -> Dataset:
+    """Return the training rows that no held-out split has too, and log how many were dropped.
 
     Raises:
         UserError: no row is left.
     """
+    held_out = np.concatenate([hash_inputs(rows[split]) for split in ("validation", "test")])
+    is_leaked = np.isin(hash_inputs(rows["train"]), held_out)
+    return _drop(is_leaked, rows["train"], reason="also held out", path=path)
+
+
+def _drop(mask: np.ndarray, train: Dataset, *, reason: str, path: object) -> Dataset:
     if mask.all():
-        raise UserError(f"No training row of {path} is left: all {len(mask)} are {why}.")
+        raise UserError(f"No training row of {path} is left: all {len(mask)} are {reason}.")
     if mask.any():
-        rank_zero_only(log.info)(f"train: {mask.sum():,} row(s) left out: {why}")
+        rank_zero_only(log.info)(f"train: {mask.sum():,} row(s) left out: {reason}")
     return train.select(np.flatnonzero(~mask))
 
 
 def find_problems(
     rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], names: Sequence[str]
 ) -> list[str]:
-    """Log a line for each thing that a person should know before they believe a figure, and return them.
+    """Log a warning for each thing that a person should know before they trust a score, and return the warnings.
 
     Args:
-        rows: each split, as it goes to the tokenizer.
-        strata: of each split, the class of each row where it has exactly one.
+        rows: of each split, prepared.
+        strata: of each split, the class of each row, if rows have exactly one.
         names: of the classes.
 
     Raises:
-        UserError: all training rows are of one class, or hold the same.
+        UserError: all training rows are the same, or of one class.
     """
-    told: list[str] = []
-    hashed = {split: fingerprints(one) for split, one in rows.items()}
-    count = int(repeated(hashed["train"]).sum())
-    if strata["train"] is not None and 0 < count == len(hashed["train"]) - 1:
+    warnings = list(_row_warnings(rows, has_classes=strata["train"] is not None))
+    if strata["train"] is not None:
+        warnings += _label_warnings({split: np.asarray(classes) for split, classes in strata.items()}, names)
+    for warning in warnings:
+        rank_zero_only(log.warning)(warning)
+    return warnings
+
+
+def _row_warnings(rows: dict[str, Dataset], *, has_classes: bool) -> Iterator[str]:
+    hashes = {split: hash_inputs(dataset) for split, dataset in rows.items()}
+    sizes = {split: f"{len(dataset):,}" for split, dataset in rows.items()}
+    count = int(find_repeated(hashes["train"]).sum())
+    if has_classes and 0 < count == len(rows["train"]) - 1:
         raise UserError(
-            f"All {len(hashed['train']):,} training rows hold the same, or nothing: there is nothing to tell their classes by.\n"
-            "Was the wrong column named, or the file cut?"
+            f"All {sizes['train']} training rows are the same or empty: nothing tells their classes apart.\n"
+            "Is it the wrong column, or was the file cut off?"
         )
     if count:
-        told.append(
-            f"train: {count:,} of {len(hashed['train']):,} rows repeat another; data.drop_duplicates=true leaves them out"
-        )
+        fix = "data.drop_duplicates=true leaves them out"
+        yield f"train: {count:,} of {sizes['train']} rows repeat another; {fix}"
     for split in ("validation", "test"):
-        count = int(np.isin(hashed[split], hashed["train"]).sum())
+        count = int(np.isin(hashes[split], hashes["train"]).sum())
         if count:
-            told.append(
-                f"{split}: {count:,} of {len(hashed[split]):,} rows are also in train, so figures come out too good; "
-                "data.drop_leaked=true takes them out of train"
-            )
-    if strata["train"] is not None:
-        counts = np.bincount(strata["train"], minlength=len(names))
-        if (counts > 0).sum() < 2:
-            raise UserError(
-                f"Every training row has the label {names[int(counts.argmax())]!r}, of {len(names)}.\n"
-                "Expected at least two: there is nothing to tell apart. Was the file cut, or the wrong split named?"
-            )
-        if counts.min() * UNEVEN <= counts.max():
-            order = np.argsort(-counts)
-            most = ", ".join(f"{names[i]} {counts[i]:,}" for i in order[: min(2, len(names) - 1)])
-            told.append(
-                f"train: classes are uneven: {most} … {names[order[-1]]} {counts[order[-1]]:,}; look at f1, not at accuracy"
-            )
-        for split in ("validation", "test"):
-            classes = np.asarray(strata[split])
-            unseen = classes[counts[classes] == 0]
-            if len(unseen):
-                told.append(
-                    f"{split}: {len(unseen):,} of {len(classes):,} rows have a label that no training row has: "
-                    f"{listed(names[i] for i in np.unique(unseen))}"
-                )
-        if MANY < len(strata["train"]) < 2 * len(names):
-            told.append(
-                f"train: {len(names):,} labels for {len(strata['train']):,} rows: is data.label_column the right column?"
-            )
-    for line in told:
-        rank_zero_only(log.warning)(line)
-    return told
+            fix = "data.drop_leaked=true takes them out of train"
+            yield f"{split}: {count:,} of {sizes[split]} rows are also in train, so scores come out too good; {fix}"
 
 
-def truncation_warnings(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
-    """Log a line with how many texts of each split were longer than the model was to read, and return it, if any.
+def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[str]:
+    counts = np.bincount(classes["train"], minlength=len(names))
+    if (counts > 0).sum() < 2:
+        raise UserError(
+            f"Every training row has the label {names[int(counts.argmax())]!r}, of {len(names)}.\n"
+            "Expected at least two: there is nothing to tell apart. Was the file cut off, or is it the wrong split?"
+        )
+    if counts.min() * UNEVEN_RATIO <= counts.max():
+        order = np.argsort(-counts)
+        sizes = [f"{names[i]} {counts[i]:,}" for i in order]
+        largest = ", ".join(sizes[: min(2, len(names) - 1)])
+        yield f"train: classes are uneven: {largest} … {sizes[-1]}; look at f1, not at accuracy"
+    for split in ("validation", "test"):
+        unseen = classes[split][counts[classes[split]] == 0]
+        if len(unseen):
+            labels = listed(names[i] for i in np.unique(unseen))
+            count = f"{len(unseen):,} of {len(classes[split]):,}"
+            yield f"{split}: {count} rows have a label that no training row has: {labels}"
+    num_rows = len(classes["train"])
+    if MIN_ROWS_FOR_LABELS < num_rows < 2 * len(names):
+        yield f"train: {len(names):,} labels for {num_rows:,} rows: is data.label_column the right column?"
 
-    Args:
-        rows: each split, tokenized, with ``cut`` where its task cuts texts.
-        max_length: tokens.
-    """
-    told = []
-    for split, one in rows.items():
-        count = int(np.count_nonzero(one["cut"])) if "cut" in one.column_names else 0
+
+def find_truncation(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
+    """Log how many texts of each tokenized split were longer than ``max_length``, and return that line, if any were."""
+    shares = []
+    for split, dataset in rows.items():
+        count = int(np.count_nonzero(dataset["truncated"])) if "truncated" in dataset.column_names else 0
         if count:
-            told.append(f"{split} {count:,} of {len(one):,} ({count / len(one):.0%})")
-    if not told:
+            shares.append(f"{split} {count:,} of {len(dataset):,} ({count / len(dataset):.0%})")
+    if not shares:
         return []
-    line = f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(told)}"
+    line = f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(shares)}"
     rank_zero_only(log.info)(line)
     return [line]

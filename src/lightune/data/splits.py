@@ -1,27 +1,23 @@
-"""Who is trained on and who is held out: seeded, stratified, and never a test row in validation."""
+"""Which rows are held out, and which make a subset: seeded and stratified."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     "test": "test",
 }
-"""What files and folders of a split are called, and the split."""
+"""The names of files and folders of a split, and the split."""
 
 
 def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -> np.ndarray:
-    """Choose ``size`` of ``n_rows`` rows, each stratum in proportion where strata are given.
+    """Choose ``size`` of ``n_rows`` rows, each stratum in proportion.
 
     Args:
         n_rows: rows to choose from.
-        size: rows to choose; all of them where there are fewer.
+        size: rows to choose; all of them if there are fewer.
         strata: a class index for each row, or None for a plain random sample.
         seed: the same seed gives the same rows.
 
@@ -36,7 +32,7 @@ def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -
     counts = np.bincount(class_of_row, minlength=len(classes))
     exact = counts * size / n_rows
     shares = np.floor(exact).astype(int)
-    # the rows lost to rounding go to the classes that lost most of one
+    # the rows lost to rounding go to the classes that lost the most
     for index in np.argsort(shares - exact, kind="stable")[: size - shares.sum()]:
         shares[index] += 1
     chosen = [
@@ -48,6 +44,6 @@ def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -
 def carve(
     n_rows: int, fraction: float, *, strata: Sequence[int] | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in two: those kept, and a held-out ``fraction`` of at least one row."""
+    """Return the numbers of the rows that are kept, and of a held-out ``fraction``, at least one row."""
     held_out = sample(n_rows, max(1, round(fraction * n_rows)), strata=strata, seed=seed)
     return np.setdiff1d(np.arange(n_rows), held_out), held_out

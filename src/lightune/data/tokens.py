@@ -1,4 +1,4 @@
-"""Rows are tokenized once: the next run, another process and a sweep read what the first has written."""
+"""Rows are tokenized once: the next run, another process and a sweep read what the first one wrote."""
 
 import json
 from pathlib import Path
@@ -15,19 +15,19 @@ from transformers import PreTrainedTokenizerBase
 from lightune.data.preprocessors.base import Preprocessor
 
 
-def tokenize(rows: Dataset, preprocessor: Preprocessor, *, training: bool, desc: str) -> Dataset:
-    """Return the features of rows, from a file beside datasets' own cache that is mapped, not read, into memory.
+def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Dataset:
+    """Return the features of rows, from a memory-mapped file beside datasets' own cache.
 
-    The file is named by all that its content depends on: the rows, the preprocessor's settings, the tokenizer, and
-    the code of this package's ``data``. It is written under a lock and moved into place whole, so processes
-    that start together wait for the first. The tokenizer itself works on every core.
+    The file's name is a hash of all that its content depends on: the rows, the preprocessor's settings, the
+    tokenizer, and the code of this package's ``data``. It is written under a lock and renamed once complete, so
+    processes that start together wait for the first. The tokenizer itself works on every core.
 
     Args:
         rows: as the preprocessor's ``prepare`` returns them.
         preprocessor: of the task.
-        training: as its ``__call__`` takes it.
-        desc: what the progress bar says.
+        split: of the rows; in ``train`` a row may become several.
     """
+    training = split == "train"
     settings = {name: value for name, value in vars(preprocessor).items() if name != "tokenizer"}
     tokenizer = vars(preprocessor).get("tokenizer")
     name = Hasher.hash(
@@ -53,16 +53,16 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, training: bool, desc:
             cache_file_name=str(folder / f"{name}.arrow"),
             load_from_cache_file=True,
             new_fingerprint=name,
-            desc=desc,
+            desc=f"Tokenizing {split}",
         )
 
 
 def _state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
-    """Return what makes a tokenizer, without the padding and truncation that its last call left set."""
+    """Return all that a tokenizer's output depends on, without the padding and truncation of its last call."""
     if not tokenizer.is_fast:
         return [sorted(tokenizer.get_vocab().items()), str(tokenizer)]
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     backend.pop("padding", None)
     backend.pop("truncation", None)
-    asked = (tokenizer.chat_template, tokenizer.model_max_length, tokenizer.padding_side)
-    return [backend, str(tokenizer.special_tokens_map), str(tokenizer.model_input_names), *asked]
+    settings = (tokenizer.chat_template, tokenizer.model_max_length, tokenizer.padding_side)
+    return [backend, str(tokenizer.special_tokens_map), str(tokenizer.model_input_names), *settings]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from lightune.data.batches.frozen_states import STATES, spread
+from lightune.data.batches.frozen_states import STATES_KEY, restore_padding
 from lightune.models.parts import embedding_modules, transformer_layers
 from lightune.models.weights import digest
 
@@ -54,11 +54,11 @@ class FrozenLayers:
     def can_be_skipped(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
         """Say whether a batch gives the same outputs without the frozen layers; it is computed both ways."""
         mask = inputs["attention_mask"].bool()
-        states = spread(self.states(model, inputs), mask)
+        states = restore_padding(self.states(model, inputs), mask)
         expected = _of_real_tokens(model(**inputs), mask)
         try:
             with self.skipped(model):
-                outputs = _of_real_tokens(model(**inputs, **{STATES: states}), mask)
+                outputs = _of_real_tokens(model(**inputs, **{STATES_KEY: states}), mask)
         except (RuntimeError, TypeError, ValueError):
             # an architecture that computes more between its layers
             return False
@@ -67,7 +67,7 @@ class FrozenLayers:
 
     @contextmanager
     def skipped(self, model: nn.Module) -> Iterator[None]:
-        """Let states among the model's inputs, under the name ``STATES``, replace the frozen layers.
+        """Let states among the model's inputs, under the name ``STATES_KEY``, replace the frozen layers.
 
         Without states the complete model runs, and so it does once a part of these layers has been thawed.
         """
@@ -76,7 +76,7 @@ class FrozenLayers:
 
         def take_states(_: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             nonlocal states, mask
-            states, mask = inputs.pop(STATES, None), inputs["attention_mask"].bool()
+            states, mask = inputs.pop(STATES_KEY, None), inputs["attention_mask"].bool()
             if any(next(module.parameters()).requires_grad for module in self._modules):
                 states = None
             return args, inputs

@@ -15,23 +15,23 @@ from torch import Tensor
 from lightune.common.errors import UserError
 from lightune.data.batches.sampler import held_out_batches
 from lightune.data.preprocessors.base import Preprocessor, encode
-from lightune.data.sources.stream import Rejected, Row
+from lightune.data.sources.stream import InputRow, RejectedRow
 from lightune.tasks import Task
 
 CHUNK_CHARACTERS = 2**24  # a chunk of long texts has fewer rows
-WHERE = re.compile(r"^(The given split(, row 1,)?|Text 1) ")  # of a chunk of one row
+WHERE = re.compile(r"^(The predict split(, row 1,)?|Text 1) ")  # of a chunk of one row
 
 
 def predict(
     task: Task,
     preprocessor: Preprocessor,
-    rows: Iterator[Row | Rejected],
+    rows: Iterator[InputRow | RejectedRow],
     *,
     precision: Any,
     batch_size: int,
     chunk_rows: int,
     on_batch: Callable[[int, float], None] = lambda rows, share: None,
-) -> Iterator[list[Row | Rejected]]:
+) -> Iterator[list[InputRow | RejectedRow]]:
     """Yield chunk after chunk of rows, with what was predicted among their values; nothing of a former chunk is kept.
 
     Where chunks end depends on the rows alone, so that a run that goes on at such an end gives what one in one go gives.
@@ -71,8 +71,8 @@ def predict(
         yield found
 
 
-def _next_chunk(rows: Iterator[Row | Rejected], size: int) -> list[Row | Rejected]:
-    chunk: list[Row | Rejected] = []
+def _next_chunk(rows: Iterator[InputRow | RejectedRow], size: int) -> list[InputRow | RejectedRow]:
+    chunk: list[InputRow | RejectedRow] = []
     characters = 0
     while len(chunk) < size and characters < CHUNK_CHARACTERS and (row := next(rows, None)) is not None:
         chunk.append(row)
@@ -81,25 +81,25 @@ def _next_chunk(rows: Iterator[Row | Rejected], size: int) -> list[Row | Rejecte
 
 
 def _encode_all(
-    preprocessor: Preprocessor, chunk: list[Row | Rejected]
-) -> tuple[list[Row | Rejected], dict[int, dict[str, Any]]]:
+    preprocessor: Preprocessor, chunk: list[InputRow | RejectedRow]
+) -> tuple[list[InputRow | RejectedRow], dict[int, dict[str, Any]]]:
     """Return the chunk, with those rejected that the task cannot read, and the features of the others by their index."""
     found, encoded = list(chunk), {}
     alike: dict[Any, list[int]] = defaultdict(list)  # a column of Arrow's is of one type
     for index, row in enumerate(chunk):
-        if isinstance(row, Row):
+        if isinstance(row, InputRow):
             alike[tuple(type(value) for value in row.values.values())].append(index)
     for indices in alike.values():
         rows: Any = [chunk[index] for index in indices]
         for index, result in zip(indices, _encode(preprocessor, rows), strict=True):
-            if isinstance(result, Rejected):
+            if isinstance(result, RejectedRow):
                 found[index] = result
             else:
                 encoded[index] = result
     return found, encoded
 
 
-def _encode(preprocessor: Preprocessor, rows: list[Row]) -> list[dict[str, Any] | Rejected]:
+def _encode(preprocessor: Preprocessor, rows: list[InputRow]) -> list[dict[str, Any] | RejectedRow]:
     """Return the features of each row; where some are refused, halves are tried until these stand alone."""
     columns = {column: [row.values[column] for row in rows] for column in preprocessor.input_columns}
     try:
@@ -109,7 +109,7 @@ def _encode(preprocessor: Preprocessor, rows: list[Row]) -> list[dict[str, Any] 
             half = len(rows) // 2
             return _encode(preprocessor, rows[:half]) + _encode(preprocessor, rows[half:])
         reason, row = WHERE.sub("", str(error)), rows[0]
-        return [Rejected(line=row.line, raw=row.raw, reason=reason, share=row.share)]
+        return [RejectedRow(line=row.line, raw=row.raw, reason=reason, share=row.share)]
 
 
 def _batches(encoded: dict[int, dict[str, Any]], *, batch_size: int, max_length: int) -> Iterator[list[int]]:

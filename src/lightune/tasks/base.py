@@ -263,7 +263,7 @@ class Task(LightningModule):
 
     def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
         logits = self(batch).float()
-        if "borrowed" in batch:  # this device has no row left, and only kept step with the others
+        if "filler" in batch:  # this device has no row left, and only kept step with the others
             return
         loss, targets = self.loss(logits, batch)
         held_out.loss.update(loss, weight=targets)
@@ -279,7 +279,7 @@ def inputs(batch: Batch) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in batch.items()
-        if name not in {"labels", "rows", "row_numbers", "borrowed"}
+        if name not in {"labels", "rows", "row_numbers", "filler"}
     }
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lightune.data.batches.padding import pad, rounded, width
+from lightune.data.batches.padding import pad, padded_width, round_up
 from lightune.data.batches.sampler import LengthGroupedBatches
 
 RNG = np.random.default_rng(0)
@@ -12,7 +12,8 @@ SHORT = RNG.lognormal(np.log(22), 0.45, size=8000).round().astype(int).clip(4, 6
 def widest(lengths: np.ndarray, **settings: object) -> list[tuple[int, list[int]]]:
     batches = LengthGroupedBatches(lengths=lengths, batch_size=16, max_tokens=None, seed=0)
     return [
-        (width(int(lengths[batch].max()), most=int(lengths.max()), **settings), batch) for batch in batches
+        (padded_width(int(lengths[batch].max()), max_width=int(lengths.max()), **settings), batch)
+        for batch in batches
     ]
 
 
@@ -22,31 +23,31 @@ def efficiency(lengths: np.ndarray, **settings: object) -> float:
 
 
 def test_an_epoch_has_few_widths():
-    assert len({columns for columns, _ in widest(LONG, few=False)}) > 150
-    assert len({columns for columns, _ in widest(LONG, few=True)}) < 30
-    assert len(set(rounded(np.arange(1, 8193)).tolist())) <= 8 * 11 + 1  # whatever the texts
+    assert len({columns for columns, _ in widest(LONG, few_widths=False)}) > 150
+    assert len({columns for columns, _ in widest(LONG, few_widths=True)}) < 30
+    assert len(set(round_up(np.arange(1, 8193)).tolist())) <= 8 * 11 + 1  # whatever the texts
 
 
 @pytest.mark.parametrize("lengths", [LONG, SHORT], ids=["long", "short"])
 def test_few_widths_pad_little(lengths: np.ndarray):
-    assert efficiency(lengths, few=False) - efficiency(lengths, few=True) < 0.025
+    assert efficiency(lengths, few_widths=False) - efficiency(lengths, few_widths=True) < 0.025
 
 
 def test_every_row_fits_and_no_more_than_an_eighth_is_added():
     lengths = np.arange(1, 10_000)
-    found = rounded(lengths)
-    assert (found >= lengths).all()
-    assert (found < lengths * 9 / 8).all()
+    widths = round_up(lengths)
+    assert (widths >= lengths).all()
+    assert (widths < lengths * 9 / 8).all()
 
 
 def test_no_batch_is_wider_than_the_model_reads():
-    assert [width(n, most=509, few=True) for n in (5, 500, 509)] == [5, 509, 509]
-    assert width(500, most=509, few=False) == 500
+    assert [padded_width(n, max_width=509, few_widths=True) for n in (5, 500, 509)] == [5, 509, 509]
+    assert padded_width(500, max_width=509, few_widths=False) == 500
 
 
-def test_rows_are_filled_up_on_the_right():
+def test_rows_are_padded_on_the_right():
     rows = [[7] * 33, [8]]
-    exact, few = (pad(rows, value=-100, most=64, few=few) for few in (False, True))
+    exact, few = (pad(rows, value=-100, max_width=64, few_widths=few) for few in (False, True))
     assert exact.shape == (2, 33)
     assert few.shape == (2, 36)
     assert few[0].tolist() == [7] * 33 + [-100] * 3

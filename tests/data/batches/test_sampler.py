@@ -3,7 +3,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from lightune.data.batches.sampler import FillerRows, LengthGroupedBatches, held_out_batches
+from lightune.data.batches.sampler import FillerBatch, LengthGroupedBatches, held_out_batches
 
 LENGTHS = np.random.default_rng(0).integers(3, 200, size=1003)
 BUDGET = 8 * 200
@@ -14,15 +14,15 @@ def batches(**settings: object) -> LengthGroupedBatches:
     return LengthGroupedBatches(**{**default, **settings})
 
 
-def efficiency(found: list[list[int]], lengths: np.ndarray = LENGTHS) -> float:
-    return lengths.sum() / sum(lengths[batch].max() * len(batch) for batch in found)
+def efficiency(epoch: list[list[int]], lengths: np.ndarray = LENGTHS) -> float:
+    return lengths.sum() / sum(lengths[batch].max() * len(batch) for batch in epoch)
 
 
 @pytest.mark.parametrize("max_tokens", [None, BUDGET])
 def test_every_row_comes_once_an_epoch(max_tokens: int | None):
-    found = list(batches(max_tokens=max_tokens))
-    assert sorted(chain.from_iterable(found)) == list(range(1003))
-    assert len(found) == len(batches(max_tokens=max_tokens))
+    epoch = list(batches(max_tokens=max_tokens))
+    assert sorted(chain.from_iterable(epoch)) == list(range(1003))
+    assert len(epoch) == len(batches(max_tokens=max_tokens))
 
 
 @pytest.mark.parametrize("max_tokens", [None, BUDGET])
@@ -65,18 +65,18 @@ def test_a_budget_is_kept_and_used():
 
 def test_a_row_longer_than_the_budget_is_a_batch_of_its_own():
     lengths = np.array([5, 5, 5, 5, 300, 310])
-    found = sorted(map(sorted, batches(lengths=lengths, max_tokens=20)))
-    assert found == [[0, 1, 2, 3], [4], [5]]
+    epoch = sorted(map(sorted, batches(lengths=lengths, max_tokens=20)))
+    assert epoch == [[0, 1, 2, 3], [4], [5]]
 
 
 @pytest.mark.parametrize("max_tokens", [None, BUDGET])
 @pytest.mark.parametrize("rows", [1003, 16, 9, 1])
 def test_ranks_share_the_rows_evenly(rows: int, max_tokens: int | None):
     lengths = LENGTHS[:rows]
-    made = [batches(lengths=lengths, rank=r, world_size=2, max_tokens=max_tokens) for r in range(2)]
-    ranks = [list(one) for one in made]
+    samplers = [batches(lengths=lengths, rank=r, world_size=2, max_tokens=max_tokens) for r in range(2)]
+    ranks = [list(one) for one in samplers]
     assert list(map(len, ranks[0])) == list(map(len, ranks[1]))
-    assert len(ranks[0]) == len(made[0])
+    assert len(ranks[0]) == len(samplers[0])
     seen = list(chain.from_iterable(ranks[0] + ranks[1]))
     assert set(seen) == set(range(rows))
     assert len(seen) - rows <= 1  # at most one row comes twice
@@ -99,10 +99,10 @@ def test_held_out_rows_count_once_and_are_close(rows: int, max_tokens: int | Non
         for rank in range(world_size)
     ]
     assert len({len(batches) for batches in ranks}) == 1, "a device would wait for one that has ended"
-    found = [batch for rank in ranks for batch in rank if not isinstance(batch, FillerRows)]
-    assert sorted(chain.from_iterable(found)) == list(range(rows))
+    epoch = [batch for rank in ranks for batch in rank if not isinstance(batch, FillerBatch)]
+    assert sorted(chain.from_iterable(epoch)) == list(range(rows))
     assert all(batch for rank in ranks for batch in rank)
     if rows == 1003 and world_size < 3:
-        assert efficiency(found) > 0.95
+        assert efficiency(epoch) > 0.95
     if max_tokens is not None:
-        assert max(lengths[batch].max() * len(batch) for batch in found) <= max_tokens
+        assert max(lengths[batch].max() * len(batch) for batch in epoch) <= max_tokens

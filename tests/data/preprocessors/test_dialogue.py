@@ -15,7 +15,9 @@ TEMPLATE = (
 DIALOGUE = "#A#: good film\n#B#: a fine plot\n#A#: is the story bad"
 
 
-def made(folder: Path, *, template: str | None = None, **settings: object) -> DialoguePreprocessor:
+def make_preprocessor(
+    folder: Path, *, template: str | None = None, **settings: object
+) -> DialoguePreprocessor:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = template
     return DialoguePreprocessor(
@@ -35,8 +37,8 @@ def text(preprocessor: DialoguePreprocessor, ids: list[int]) -> str:
     return preprocessor.tokenizer.decode([i for i in ids if i != -100])
 
 
-def test_every_turn_but_the_first_is_learnt_in_one_pass(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+def test_every_turn_but_the_first_is_learned_in_one_pass(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
     (row,) = features(preprocessor, [DIALOGUE], training=True)
     assert (
         text(preprocessor, row["input_ids"])
@@ -46,8 +48,8 @@ def test_every_turn_but_the_first_is_learnt_in_one_pass(tiny_bert: Path):
     assert row["length"] == len(row["input_ids"]) == len(row["labels"])
 
 
-def test_of_messages_only_the_assistants_are_learnt(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+def test_of_messages_only_the_assistants_are_learned(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
     messages = [
         {"role": role, "content": content}
         for role, content in (
@@ -61,8 +63,8 @@ def test_of_messages_only_the_assistants_are_learnt(tiny_bert: Path):
     assert text(preprocessor, row["labels"]) == "a fine plot [SEP] boring [SEP]"
 
 
-def test_held_out_the_last_reply_is_asked_for(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+def test_the_last_reply_of_a_held_out_dialogue_is_to_be_generated(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
     (row,) = features(preprocessor, [DIALOGUE], training=False)
     assert text(preprocessor, row["prompt_ids"]) == "[CLS] good film [SEP] a fine plot [SEP]"
     assert row["references"] == ["is the story bad"]
@@ -75,12 +77,12 @@ def test_what_follows_the_last_reply_is_left_out(tiny_bert: Path):
         {"role": "assistant", "content": "boring"},
         {"role": "user", "content": "bad"},
     ]
-    (row,) = features(made(tiny_bert), [messages], training=False)
+    (row,) = features(make_preprocessor(tiny_bert), [messages], training=False)
     assert row["references"] == ["boring"]
 
 
-def test_to_predict_all_turns_are_the_prompt(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+def test_for_a_prediction_all_turns_are_the_prompt(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
     rows = features(preprocessor, ["good film", DIALOGUE], training=False, labelled=False)
     assert text(preprocessor, rows[0]["prompt_ids"]) == "[CLS] good film [SEP]"
     assert text(preprocessor, rows[1]["prompt_ids"]).endswith("is the story bad [SEP]")
@@ -88,7 +90,7 @@ def test_to_predict_all_turns_are_the_prompt(tiny_bert: Path):
 
 
 def test_a_chat_template_marks_replies_and_opens_the_assistants_turn(tiny_bert: Path):
-    preprocessor = made(tiny_bert, template=TEMPLATE)
+    preprocessor = make_preprocessor(tiny_bert, template=TEMPLATE)
     (train,) = features(preprocessor, [DIALOGUE], training=True)
     assert text(preprocessor, train["input_ids"]).count("[SEP]") == 3
     # the speaker of the last turn is the assistant: the first turn is its too, but answers nothing
@@ -97,41 +99,43 @@ def test_a_chat_template_marks_replies_and_opens_the_assistants_turn(tiny_bert: 
     assert text(preprocessor, held_out["prompt_ids"]).endswith("a fine plot [MASK] [SEP] a")
 
 
-def test_a_dialogue_that_the_template_refuses_is_told_with_its_roles(tiny_bert: Path):
+def test_a_dialogue_that_the_template_refuses_is_reported_with_its_roles(tiny_bert: Path):
     refusing = "{{ raise_exception('Conversation roles must alternate') }}"
     with pytest.raises(
         UserError, match="roles assistant, user, assistant: Conversation roles must alternate"
     ):
-        features(made(tiny_bert, template=refusing), [DIALOGUE], training=True)
+        features(make_preprocessor(tiny_bert, template=refusing), [DIALOGUE], training=True)
 
 
-def test_a_long_dialogue_is_learnt_whole_in_pieces(tiny_bert: Path):
-    preprocessor = made(tiny_bert, max_length=16)
+def test_all_of_a_long_dialogue_is_learned_in_pieces(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert, max_length=16)
     long = "\n".join(["good film"] + ["the story is very fine and bad"] * 9)
     pieces = features(preprocessor, [long], training=True)
-    whole = features(made(tiny_bert, max_length=64), [long], training=True)
+    in_one_piece = features(make_preprocessor(tiny_bert, max_length=64), [long], training=True)
     assert len(pieces) > 4
     assert all(len(piece["input_ids"]) <= 16 for piece in pieces)
-    learnt, wanted = ([i for row in rows for i in row["labels"] if i != -100] for rows in (pieces, whole))
+    learned, wanted = (
+        [i for row in rows for i in row["labels"] if i != -100] for rows in (pieces, in_one_piece)
+    )
     assert len(wanted) > 60
-    assert learnt == [i for row in whole for i in row["labels"] if i != -100]
+    assert learned == [i for row in in_one_piece for i in row["labels"] if i != -100]
 
 
 def test_pieces_with_nothing_to_learn_are_left_out(tiny_bert: Path):
-    preprocessor = made(tiny_bert, max_length=16)
+    preprocessor = make_preprocessor(tiny_bert, max_length=16)
     pieces = features(preprocessor, ["#A#: " + "the film is bad " * 20 + "\n#B#: fine"], training=True)
     assert [text(preprocessor, piece["labels"]) for piece in pieces] == ["fine [SEP]"]
 
 
 def test_a_prompt_that_is_too_long_loses_its_oldest_turns(tiny_bert: Path):
-    preprocessor = made(tiny_bert, max_length=8)
+    preprocessor = make_preprocessor(tiny_bert, max_length=8)
     (row,) = features(preprocessor, [DIALOGUE], training=False)
     assert text(preprocessor, row["prompt_ids"]).endswith("film [SEP] a fine plot [SEP]")
     assert len(row["prompt_ids"]) <= 8
 
 
 def test_collate_pads_and_keeps_what_is_to_be_generated(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+    preprocessor = make_preprocessor(tiny_bert)
     batch = preprocessor.collate(features(preprocessor, [DIALOGUE, "#A#: good\n#B#: bad"], training=False))
     assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
     assert batch["attention_mask"].sum(dim=1).tolist() == [13, 5]
@@ -140,15 +144,15 @@ def test_collate_pads_and_keeps_what_is_to_be_generated(tiny_bert: Path):
 
 
 @pytest.mark.parametrize(
-    ("dialogue", "said"),
+    ("dialogue", "message"),
     [
         ("just this", "row 2, column 'dialogue': there is no reply"),
         ("", "row 2, column 'dialogue': expected"),
     ],
 )
-def test_a_row_without_a_reply_is_named(tiny_bert: Path, dialogue: str, said: str):
-    with pytest.raises(UserError, match=said):
-        features(made(tiny_bert), [DIALOGUE, dialogue], training=True)
+def test_a_row_without_a_reply_is_refused_with_its_number(tiny_bert: Path, dialogue: str, message: str):
+    with pytest.raises(UserError, match=message):
+        features(make_preprocessor(tiny_bert), [DIALOGUE, dialogue], training=True)
 
 
 def test_a_tokenizer_without_special_start_uses_its_end_of_text_token(tmp_path: Path):

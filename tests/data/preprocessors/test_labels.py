@@ -2,17 +2,17 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from lightune.common.errors import UserError
-from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, infer
+from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, infer_labels
 
 
 def labels(values: list, names: list[str] | None = None, feature: object = None):
     features = Features({"label": feature}) if feature else None
-    return infer(Dataset.from_dict({"label": values}, features=features), "label", label_names=names)
+    return infer_labels(Dataset.from_dict({"label": values}, features=features), "label", label_names=names)
 
 
 def test_class_names_in_the_data_keep_their_order():
-    found = labels([1, 0], feature=ClassLabel(names=["neg", "pos"]))
-    assert (found.names, found.problem_type) == (["neg", "pos"], SINGLE)
+    inferred = labels([1, 0], feature=ClassLabel(names=["neg", "pos"]))
+    assert (inferred.names, inferred.problem_type) == (["neg", "pos"], SINGLE)
 
 
 def test_words_are_sorted():
@@ -26,22 +26,22 @@ def test_whole_numbers_are_sorted_by_size_also_as_text():
 
 def test_numbers_with_a_fraction_are_a_regression_also_as_text():
     for values in ([0.5, 1.0], ["0.5", "1"]):
-        found = labels(values)
-        assert found.problem_type == REGRESSION
-        assert found.head["num_labels"] == 1
-    assert found.encode("2.25") == 2.25
+        inferred = labels(values)
+        assert inferred.problem_type == REGRESSION
+        assert inferred.head["num_labels"] == 1
+    assert inferred.encode("2.25") == 2.25
 
 
-def test_given_names_stand_for_indices():
-    found = labels([0, 1], ["bad", "good"])
-    assert found.names == ["bad", "good"]
+def test_label_names_stand_for_indices():
+    inferred = labels([0, 1], ["bad", "good"])
+    assert inferred.names == ["bad", "good"]
 
 
 def test_lists_are_several_labels_at_once():
-    found = labels([["a", "c"], [], ["b"]], feature=List(Value("string")))
-    assert (found.names, found.problem_type) == (["a", "b", "c"], MULTI)
-    assert found.encode(["c", "a"]) == [1.0, 0.0, 1.0]
-    assert found.encode([]) == [0.0, 0.0, 0.0]
+    inferred = labels([["a", "c"], [], ["b"]], feature=List(Value("string")))
+    assert (inferred.names, inferred.problem_type) == (["a", "b", "c"], MULTI)
+    assert inferred.encode(["c", "a"]) == [1.0, 0.0, 1.0]
+    assert inferred.encode([]) == [0.0, 0.0, 0.0]
 
 
 def test_the_model_gets_names_by_index():
@@ -56,7 +56,7 @@ def test_one_class_alone_is_refused():
         labels(["same", "same"])
 
 
-def test_an_unknown_label_is_answered_with_the_nearest():
+def test_an_unknown_label_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="'positve' is not one of the labels. Did you mean 'positive'"):
         labels(["positive", "negative"]).encode("positve")
 

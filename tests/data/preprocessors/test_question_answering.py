@@ -8,13 +8,13 @@ from transformers import AutoTokenizer
 
 from lightune.common.errors import UserError
 from lightune.data import QuestionAnsweringPreprocessor
-from lightune.data.preprocessors.lengths import cut
+from lightune.data.preprocessors.lengths import truncate_texts
 
 SHORT = "the film is good"
 LONG = " ".join(["the very story is a plot"] * 6 + ["superb"] + ["with a film and the plot"] * 6)
 
 
-def made(folder: Path, **settings: object) -> QuestionAnsweringPreprocessor:
+def make_preprocessor(folder: Path, **settings: object) -> QuestionAnsweringPreprocessor:
     return QuestionAnsweringPreprocessor(
         **{
             "tokenizer": AutoTokenizer.from_pretrained(folder),
@@ -44,14 +44,14 @@ def rows(*triples: tuple[str, str, str | None]) -> Dataset:
     )
 
 
-def features(preprocessor: QuestionAnsweringPreprocessor, given: Dataset, *, training: bool) -> list[dict]:
-    prepared = preprocessor.prepare(given, split="train")
+def features(preprocessor: QuestionAnsweringPreprocessor, raw_rows: Dataset, *, training: bool) -> list[dict]:
+    prepared = preprocessor.prepare(raw_rows, split="train")
     columns = preprocessor(prepared.to_dict(), training=training)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def test_labels_are_the_answers_tokens(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+    preprocessor = make_preprocessor(tiny_bert)
     for answer in ("film", "is good", SHORT):
         (row,) = features(preprocessor, rows(("bad plot", SHORT, answer)), training=True)
         first, last = row["labels"]
@@ -59,26 +59,26 @@ def test_labels_are_the_answers_tokens(tiny_bert: Path):
 
 
 def test_windows_overlap_and_only_those_with_the_whole_answer_point_to_it(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+    preprocessor = make_preprocessor(tiny_bert)
     windows = features(preprocessor, rows(("bad", LONG, "superb with")), training=True)
     assert len(windows) > 3
     decode = preprocessor.tokenizer.decode
-    found = 0
+    whole_answers = 0
     for window in windows:
         first, last = window["labels"]
         text = decode(window["input_ids"])
         if "superb with" in text:
-            found += 1
+            whole_answers += 1
             assert decode(window["input_ids"][first : last + 1]) == "superb with"
         else:
             assert (first, last) == (0, 0)
-    assert found >= 1
+    assert whole_answers >= 1
 
 
 def test_held_out_rows_stay_whole_and_every_character_is_in_a_window(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
-    given = rows(("bad", LONG, "superb"), ("bad", SHORT, "good"))
-    held_out = features(preprocessor, given, training=False)
+    preprocessor = make_preprocessor(tiny_bert)
+    raw_rows = rows(("bad", LONG, "superb"), ("bad", SHORT, "good"))
+    held_out = features(preprocessor, raw_rows, training=False)
     assert len(held_out) == 2
     batch = preprocessor.collate(held_out)
     assert len(batch["input_ids"]) == len(batch["labels"]) == len(held_out[0]["input_ids"]) + 1
@@ -96,35 +96,37 @@ def test_held_out_rows_stay_whole_and_every_character_is_in_a_window(tiny_bert: 
 
 
 def test_questions_that_are_too_long_are_cut_and_leave_room_for_the_context(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+    preprocessor = make_preprocessor(tiny_bert)
     windows = features(preprocessor, rows(("bad " * 100, SHORT, "good")), training=True)
     assert all(len(window["input_ids"]) <= 32 for window in windows)
     assert any(window["labels"] != [0, 0] for window in windows)
 
 
-def test_no_answer_points_to_cls_where_that_may_be(tiny_bert: Path):
-    given = rows(("bad", SHORT, None), ("bad", SHORT, "good"))
-    windows = features(made(tiny_bert, version_2_with_negative=True), given, training=True)
+def test_no_answer_points_to_cls_if_that_is_allowed(tiny_bert: Path):
+    raw_rows = rows(("bad", SHORT, None), ("bad", SHORT, "good"))
+    windows = features(make_preprocessor(tiny_bert, version_2_with_negative=True), raw_rows, training=True)
     assert windows[0]["labels"] == [0, 0]
     with pytest.raises(
-        UserError, match="row 1.*has no answer.\nIf that is meant.*data.version_2_with_negative=true"
+        UserError, match="row 1.*has no answer.\nIf that is intended, set data.version_2_with_negative=true"
     ):
-        features(made(tiny_bert), given, training=True)
+        features(make_preprocessor(tiny_bert), raw_rows, training=True)
 
 
-def test_a_start_that_is_off_is_found_again_and_a_foreign_answer_refused(tiny_bert: Path):
-    given = rows(("bad", SHORT, "good"))
-    moved = given.map(lambda row: {"answers": {"text": ["good"], "answer_start": [1]}})
-    assert features(made(tiny_bert), moved, training=True) == features(made(tiny_bert), given, training=True)
-    foreign = given.map(lambda row: {"answers": {"text": ["goood"], "answer_start": [12]}})
+def test_a_wrong_start_is_corrected_and_a_foreign_answer_refused(tiny_bert: Path):
+    raw_rows = rows(("bad", SHORT, "good"))
+    moved = raw_rows.map(lambda row: {"answers": {"text": ["good"], "answer_start": [1]}})
+    assert features(make_preprocessor(tiny_bert), moved, training=True) == features(
+        make_preprocessor(tiny_bert), raw_rows, training=True
+    )
+    foreign = raw_rows.map(lambda row: {"answers": {"text": ["goood"], "answer_start": [12]}})
     with pytest.raises(
         UserError, match="The train split, row 1, column 'answers': the answer 'goood' is not in"
     ):
-        features(made(tiny_bert), foreign, training=True)
+        features(make_preprocessor(tiny_bert), foreign, training=True)
 
 
 def test_spaces_around_an_answer_are_not_part_of_it_and_nothing_is_no_answer(tiny_bert: Path):
-    preprocessor = made(tiny_bert, version_2_with_negative=True)
+    preprocessor = make_preprocessor(tiny_bert, version_2_with_negative=True)
     spaced = Dataset.from_list(
         [
             {"question": "bad", "context": SHORT, "answers": {"text": [text], "answer_start": [start]}}
@@ -141,41 +143,43 @@ def test_spaces_around_an_answer_are_not_part_of_it_and_nothing_is_no_answer(tin
     "answers",
     [{"text": "good", "answer_start": 12}, {"text": ["good"], "answer_start": []}, {"text": ["good"]}],
 )
-def test_answers_of_another_form_are_refused_with_the_form_expected(tiny_bert: Path, answers: dict):
-    given = Dataset.from_list([{"question": "bad", "context": SHORT, "answers": answers}])
+def test_malformed_answers_are_refused_with_the_expected_form(tiny_bert: Path, answers: dict):
+    raw_rows = Dataset.from_list([{"question": "bad", "context": SHORT, "answers": answers}])
     with pytest.raises(UserError, match=r"row 1.*not as expected.*\nExpected \{'text': \['Paris'\]"):
-        features(made(tiny_bert), given, training=True)
+        features(make_preprocessor(tiny_bert), raw_rows, training=True)
 
 
-def test_a_wrong_column_is_answered_with_the_nearest(tiny_bert: Path):
+def test_a_wrong_column_is_refused_with_the_nearest_name(tiny_bert: Path):
     with pytest.raises(UserError, match="data.context_column=contxt: .*Did you mean 'context'"):
-        made(tiny_bert, context_column="contxt").prepare(rows(("bad", SHORT, "good")), split="train")
+        make_preprocessor(tiny_bert, context_column="contxt").prepare(
+            rows(("bad", SHORT, "good")), split="train"
+        )
 
 
 def test_a_stride_that_leaves_no_room_is_refused(tiny_bert: Path):
     with pytest.raises(
         UserError, match=r"data.doc_stride=20: with data.max_length=32 windows can share 0 to 12"
     ):
-        made(tiny_bert, doc_stride=20)
+        make_preprocessor(tiny_bert, doc_stride=20)
 
 
-def test_a_start_before_the_context_is_looked_for_anew(tiny_bert: Path):
+def test_a_start_before_the_context_is_corrected(tiny_bert: Path):
     """Python would count it from the end, and the answer would seem to be there."""
-    given = rows(("bad", "a film", "film"))
-    moved = given.map(lambda row: {"answers": {"text": ["fil"], "answer_start": [-4]}})
-    prepared = made(tiny_bert).prepare(moved, split="train")
+    raw_rows = rows(("bad", "a film", "film"))
+    moved = raw_rows.map(lambda row: {"answers": {"text": ["fil"], "answer_start": [-4]}})
+    prepared = make_preprocessor(tiny_bert).prepare(moved, split="train")
     assert prepared["answer_starts"][:] == [[2]]
 
 
 def test_a_long_question_is_cut_between_characters(tiny_bert: Path):
     """A syllable of Hangul is several letters, so several tokens: half of one would come back as all of them."""
-    preprocessor = made(tiny_bert)
+    preprocessor = make_preprocessor(tiny_bert)
     tokenizer = preprocessor.tokenizer
     vocab = {
         **tokenizer.get_vocab(),
         **{f"{mark}{chr(c)}": 0 for c in range(0x1100, 0x11C3) for mark in ("", "##")},
     }
     tokenizer.backend_tokenizer.model = WordPiece(vocab, unk_token="[UNK]")
-    question = cut(tokenizer, ["한국한국"], tokens=4)
+    question = truncate_texts(tokenizer, ["한국한국"], tokens=4)
     assert question == ["한"]
     assert len(tokenizer(question[0], add_special_tokens=False)["input_ids"]) == 3

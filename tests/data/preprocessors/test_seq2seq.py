@@ -8,7 +8,7 @@ from lightune.common.errors import UserError
 from lightune.data import Seq2SeqPreprocessor
 
 
-def made(folder: Path, **settings: object) -> Seq2SeqPreprocessor:
+def make_preprocessor(folder: Path, **settings: object) -> Seq2SeqPreprocessor:
     return Seq2SeqPreprocessor(
         **{
             "tokenizer": AutoTokenizer.from_pretrained(folder),
@@ -34,7 +34,7 @@ def features(preprocessor: Seq2SeqPreprocessor, rows: Dataset, split: str) -> li
 
 
 def test_training_rows_are_pairs(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+    preprocessor = make_preprocessor(tiny_bert)
     rows = features(preprocessor, ROWS, "train")
     decode = preprocessor.tokenizer.decode
     assert decode(rows[0]["input_ids"]) == "[CLS] good film [SEP]"
@@ -44,15 +44,15 @@ def test_training_rows_are_pairs(tiny_bert: Path):
 
 
 def test_held_out_rows_of_one_source_are_one_example_with_its_references(tiny_bert: Path):
-    rows = features(made(tiny_bert), ROWS, "test")
+    rows = features(make_preprocessor(tiny_bert), ROWS, "test")
     assert [(row["source"], row["references"]) for row in rows] == [
         ("good film", ["a b", "d e f"]),
         ("bad plot", ["c"]),
     ]
 
 
-def test_batches_are_padded_on_each_side_by_itself(tiny_bert: Path):
-    preprocessor = made(tiny_bert)
+def test_sources_and_targets_are_padded_separately(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
     batch = preprocessor.collate(features(preprocessor, ROWS, "test"))
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, 4)
     assert batch["labels"][1, 2:].tolist() == [-100]
@@ -61,7 +61,7 @@ def test_batches_are_padded_on_each_side_by_itself(tiny_bert: Path):
 
 
 def test_sources_take_a_prefix_and_are_cut(tiny_bert: Path):
-    preprocessor = made(tiny_bert, source_prefix="the story: ", max_length=6)
+    preprocessor = make_preprocessor(tiny_bert, source_prefix="the story: ", max_length=6)
     row = features(preprocessor, ROWS, "train")[0]
     assert len(row["input_ids"]) == 6
     assert preprocessor.tokenizer.decode(row["input_ids"]).startswith("[CLS] the story")
@@ -69,25 +69,27 @@ def test_sources_take_a_prefix_and_are_cut(tiny_bert: Path):
 
 def test_columns_inside_a_column_are_found(tiny_bert: Path):
     rows = Dataset.from_dict({"translation": [{"en": "good", "de": "a"}, {"en": "bad", "de": "b"}]})
-    preprocessor = made(tiny_bert, source_column="translation.de", target_column="translation.en")
+    preprocessor = make_preprocessor(
+        tiny_bert, source_column="translation.de", target_column="translation.en"
+    )
     assert [row["source"] for row in features(preprocessor, rows, "test")] == ["a", "b"]
 
 
-def test_a_wrong_column_is_answered_with_the_nearest(tiny_bert: Path):
+def test_a_wrong_column_is_refused_with_the_nearest_name(tiny_bert: Path):
     with pytest.raises(UserError, match="data.source_column=eng: .* Did you mean 'en'"):
-        made(tiny_bert, source_column="eng").prepare(ROWS, split="train")
+        make_preprocessor(tiny_bert, source_column="eng").prepare(ROWS, split="train")
 
 
-def test_numbers_are_no_texts(tiny_bert: Path):
+def test_numbers_are_not_texts(tiny_bert: Path):
     rows = Dataset.from_dict({"en": ["good"], "de": [3]})
     with pytest.raises(UserError, match="The train split has int64 in column 'de'"):
-        made(tiny_bert).prepare(rows, split="train")
+        make_preprocessor(tiny_bert).prepare(rows, split="train")
 
 
-def test_a_missing_target_names_the_row(tiny_bert: Path):
+def test_a_missing_target_is_refused_with_its_row(tiny_bert: Path):
     rows = Dataset.from_dict({"en": ["good", "bad"], "de": ["a", None]})
     with pytest.raises(UserError, match="column 'de' of 1 row.*row 2"):
-        made(tiny_bert).prepare(rows, split="train")
+        make_preprocessor(tiny_bert).prepare(rows, split="train")
 
 
 @pytest.mark.parametrize(
@@ -98,9 +100,13 @@ def test_a_missing_target_names_the_row(tiny_bert: Path):
         (NllbTokenizer, ("eng_Latn", "deu"), ("eng_Latn", "deu_Latn")),
     ],
 )
-def test_models_of_many_languages_are_told_which(tiny_bert: Path, kind: type, languages: tuple, codes: tuple):
+def test_models_of_many_languages_get_the_codes_of_two(
+    tiny_bert: Path, kind: type, languages: tuple, codes: tuple
+):
     tokenizer = kind(model_max_length=64)  # no words, all languages
-    preprocessor = made(tiny_bert, tokenizer=tokenizer, source_lang=languages[0], target_lang=languages[1])
+    preprocessor = make_preprocessor(
+        tiny_bert, tokenizer=tokenizer, source_lang=languages[0], target_lang=languages[1]
+    )
     assert preprocessor.head == {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(codes[1])}
     row = features(preprocessor, ROWS, "train")[0]
     first = [tokenizer.convert_ids_to_tokens(row[name][0]) for name in ("input_ids", "labels")]
@@ -109,11 +115,11 @@ def test_models_of_many_languages_are_told_which(tiny_bert: Path, kind: type, la
 
 def test_a_language_that_the_model_does_not_know_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="data.target_lang=xx: this model needs to know the language.*ar_AR"):
-        made(tiny_bert, tokenizer=MBart50Tokenizer(model_max_length=64), target_lang="xx")
+        make_preprocessor(tiny_bert, tokenizer=MBart50Tokenizer(model_max_length=64), target_lang="xx")
 
 
-def test_a_direction_turned_by_half_is_refused(tiny_bert: Path):
+def test_a_direction_half_reversed_is_refused(tiny_bert: Path):
     with pytest.raises(
-        UserError, match="both 'de'.\nTo turn the direction round: data.source_lang=de data.target_lang=en"
+        UserError, match="both 'de'.\nTo reverse the direction: data.source_lang=de data.target_lang=en"
     ):
-        made(tiny_bert, source_column="de")
+        make_preprocessor(tiny_bert, source_column="de")

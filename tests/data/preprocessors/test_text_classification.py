@@ -9,7 +9,7 @@ from lightune.common.errors import UserError
 from lightune.data import TextClassificationPreprocessor
 
 
-def preprocessor(tiny_bert: Path, **settings: object) -> TextClassificationPreprocessor:
+def make_preprocessor(tiny_bert: Path, **settings: object) -> TextClassificationPreprocessor:
     return TextClassificationPreprocessor(
         **{
             "tokenizer": AutoTokenizer.from_pretrained(tiny_bert),
@@ -23,18 +23,18 @@ def preprocessor(tiny_bert: Path, **settings: object) -> TextClassificationPrepr
     )
 
 
-def collated(made: TextClassificationPreprocessor, rows: Dataset) -> dict[str, torch.Tensor]:
-    made.fit(rows)
-    prepared = made.prepare(rows, split="train")
+def collated(preprocessor: TextClassificationPreprocessor, rows: Dataset) -> dict[str, torch.Tensor]:
+    preprocessor.fit(rows)
+    prepared = preprocessor.prepare(rows, split="train")
     features = prepared.map(
-        made, batched=True, fn_kwargs={"training": True}, remove_columns=prepared.column_names
+        preprocessor, batched=True, fn_kwargs={"training": True}, remove_columns=prepared.column_names
     )
-    return made.collate([features[i] for i in range(len(features))])
+    return preprocessor.collate([features[i] for i in range(len(features))])
 
 
 def test_texts_are_padded_to_the_longest_of_the_batch_and_cut_at_max_length(tiny_bert: Path):
     rows = Dataset.from_dict({"text": ["good film", "bad " * 50, "fine"], "label": ["p", "n", "p"]})
-    batch = collated(preprocessor(tiny_bert), rows)
+    batch = collated(make_preprocessor(tiny_bert), rows)
     assert batch["attention_mask"].sum(dim=1).tolist() == [4, 16, 3]
     assert batch["input_ids"].shape == (3, 16)
     assert batch["labels"].tolist() == [1, 0, 1]
@@ -42,34 +42,39 @@ def test_texts_are_padded_to_the_longest_of_the_batch_and_cut_at_max_length(tiny
 
 
 @pytest.mark.parametrize(("truncation", "head"), [("head", 8), ("tail", 0), ("head_tail", 2)])
-def test_what_stays_of_a_long_text(tiny_bert: Path, truncation: str, head: int):
+def test_the_kept_part_of_a_long_text(tiny_bert: Path, truncation: str, head: int):
     words = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    made = preprocessor(tiny_bert, max_length=10, truncation=truncation)
-    features = made({"text": [" ".join(words), "a b"]}, training=True)
+    preprocessor = make_preprocessor(tiny_bert, max_length=10, truncation=truncation)
+    features = preprocessor({"text": [" ".join(words), "a b"]}, training=True)
     wanted = ["[CLS]", *words[:head], *words[len(words) - (8 - head) :], "[SEP]"]
-    assert made.tokenizer.convert_ids_to_tokens(features["input_ids"][0]) == wanted
-    assert made.tokenizer.convert_ids_to_tokens(features["input_ids"][1]) == ["[CLS]", "a", "b", "[SEP]"]
+    assert preprocessor.tokenizer.convert_ids_to_tokens(features["input_ids"][0]) == wanted
+    assert preprocessor.tokenizer.convert_ids_to_tokens(features["input_ids"][1]) == [
+        "[CLS]",
+        "a",
+        "b",
+        "[SEP]",
+    ]
     assert features["length"] == [10, 4]
     assert [len(row) for row in features["attention_mask"]] == [10, 4]
 
 
-def test_what_is_cut_is_said_whatever_stays(tiny_bert: Path):
+def test_truncated_texts_are_reported_whatever_the_truncation(tiny_bert: Path):
     fits, long = "a b c d e f g h", "a b c d e f g h i"
     for truncation in ("head", "tail", "head_tail"):
-        made = preprocessor(tiny_bert, max_length=10, truncation=truncation)
-        assert made({"text": [fits, long, "a"]}, training=True)["cut"] == [False, True, False]
-    pairs = preprocessor(tiny_bert, max_length=12, text_columns=["a", "b"])
-    assert pairs({"a": [fits, long], "b": [fits, ""]}, training=True)["cut"] == [True, False]
+        preprocessor = make_preprocessor(tiny_bert, max_length=10, truncation=truncation)
+        assert preprocessor({"text": [fits, long, "a"]}, training=True)["truncated"] == [False, True, False]
+    pairs = make_preprocessor(tiny_bert, max_length=12, text_columns=["a", "b"])
+    assert pairs({"a": [fits, long], "b": [fits, ""]}, training=True)["truncated"] == [True, False]
 
 
-def test_a_cut_inside_pairs_is_refused(tiny_bert: Path):
+def test_truncation_inside_pairs_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="pairs"):
-        preprocessor(tiny_bert, truncation="tail", text_columns=["a", "b"])
+        make_preprocessor(tiny_bert, truncation="tail", text_columns=["a", "b"])
 
 
 def test_pairs_are_one_row_with_two_segments(tiny_bert: Path):
     rows = Dataset.from_dict({"a": ["good film", "bad"], "b": ["fine", "poor plot"], "label": [0, 1]})
-    batch = collated(preprocessor(tiny_bert, text_columns=["a", "b"]), rows)
+    batch = collated(make_preprocessor(tiny_bert, text_columns=["a", "b"]), rows)
     assert batch["token_type_ids"][0].tolist() == [0, 0, 0, 0, 1, 1]
 
 
@@ -78,13 +83,13 @@ def test_several_labels_at_once_are_zeros_and_ones(tiny_bert: Path):
         {"text": ["good", "bad"], "label": [["x", "z"], ["y"]]},
         features=Features({"text": Value("string"), "label": List(Value("string"))}),
     )
-    batch = collated(preprocessor(tiny_bert), rows)
+    batch = collated(make_preprocessor(tiny_bert), rows)
     assert batch["labels"].tolist() == [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
 
 
 def test_numbers_are_float_targets(tiny_bert: Path):
     rows = Dataset.from_dict({"text": ["good", "bad"], "label": [0.5, 2.0]})
-    batch = collated(preprocessor(tiny_bert), rows)
+    batch = collated(make_preprocessor(tiny_bert), rows)
     assert batch["labels"].tolist() == [0.5, 2.0]
     assert batch["labels"].dtype == torch.float32
 
@@ -93,7 +98,7 @@ ROWS = Dataset.from_dict({"text": ["good", "bad"], "label": ["p", "n"]})
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (
             {"text_columns": ["txt"]},
@@ -102,52 +107,54 @@ ROWS = Dataset.from_dict({"text": ["good", "bad"], "label": ["p", "n"]})
         ({"label_column": "labels"}, "data.label_column=labels: .* Did you mean 'label'"),
     ],
 )
-def test_a_wrong_column_is_answered_with_the_nearest(tiny_bert: Path, settings: dict, said: str):
-    with pytest.raises(UserError, match=said):
-        preprocessor(tiny_bert, **settings).fit(ROWS)
+def test_a_wrong_column_is_refused_with_the_nearest_name(tiny_bert: Path, settings: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        make_preprocessor(tiny_bert, **settings).fit(ROWS)
 
 
 @pytest.mark.parametrize("max_length", [2, 65])
 def test_a_length_the_model_cannot_read_is_refused(tiny_bert: Path, max_length: int):
     with pytest.raises(UserError, match="reads from 3 to 64 tokens"):
-        preprocessor(tiny_bert, max_length=max_length)
+        make_preprocessor(tiny_bert, max_length=max_length)
 
 
-def test_an_unknown_label_names_split_and_row(tiny_bert: Path):
-    made = preprocessor(tiny_bert)
-    made.fit(ROWS)
+def test_an_unknown_label_is_refused_with_its_split_and_row(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
+    preprocessor.fit(ROWS)
     other = Dataset.from_dict({"text": ["good", "bad"], "label": ["p", "m"]})
     with pytest.raises(UserError, match=r"The validation split, row 2, column 'label': 'm' is not one of"):
-        made.prepare(other, split="validation")
+        preprocessor.prepare(other, split="validation")
 
 
-def test_an_unlabelled_split_says_so(tiny_bert: Path):
-    made = preprocessor(tiny_bert)
-    made.fit(Dataset.from_dict({"text": ["good", "bad"], "label": [0, 1]}))
+def test_an_unlabelled_split_is_refused(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
+    preprocessor.fit(Dataset.from_dict({"text": ["good", "bad"], "label": [0, 1]}))
     hidden = Dataset.from_dict({"text": ["good"], "label": [-1]})
     with pytest.raises(UserError, match="-1 marks rows without a label"):
-        made.prepare(hidden, split="test")
+        preprocessor.prepare(hidden, split="test")
 
 
-def test_a_missing_text_names_the_row(tiny_bert: Path):
-    made = preprocessor(tiny_bert)
-    made.fit(ROWS)
+def test_a_missing_text_is_refused_with_its_row(tiny_bert: Path):
+    preprocessor = make_preprocessor(tiny_bert)
+    preprocessor.fit(ROWS)
     with pytest.raises(UserError, match="no text in column 'text' of 1 row.*row 2"):
-        made.prepare(Dataset.from_dict({"text": ["good", None], "label": ["p", "n"]}), split="test")
+        preprocessor.prepare(Dataset.from_dict({"text": ["good", None], "label": ["p", "n"]}), split="test")
 
 
 def test_pairs_of_long_texts_are_cut_before_each_rest_is_combined_with_each(tiny_bert: Path):
     """In full 100,000 characters a side take hours; what stays is the same."""
-    made = preprocessor(tiny_bert, text_columns=["text", "pair"])
+    preprocessor = make_preprocessor(tiny_bert, text_columns=["text", "pair"])
     long = "film a good bad " * 6250
-    found, short = (made({"text": [text], "pair": [text]}, training=True) for text in (long, long[: 16 * 20]))
-    assert found == short
+    uncut, short = (
+        preprocessor({"text": [text], "pair": [text]}, training=True) for text in (long, long[: 16 * 20])
+    )
+    assert uncut == short
 
 
 @pytest.mark.parametrize("labels", [[{"a": 1}, {"a": 2}], [["a"], ["b"]]])
-def test_labels_of_another_kind_are_refused_by_their_row(tiny_bert: Path, labels: list):
-    made = preprocessor(tiny_bert, label_names=["n", "p"])
+def test_labels_of_another_kind_are_refused_with_their_row(tiny_bert: Path, labels: list):
+    preprocessor = make_preprocessor(tiny_bert, label_names=["n", "p"])
     rows = Dataset.from_dict({"text": ["good", "bad"], "label": [[label] for label in labels]})
-    made.fit(rows)
+    preprocessor.fit(rows)
     with pytest.raises(UserError, match="The train split, row 1, column 'label'"):
-        made.prepare(rows, split="train")
+        preprocessor.prepare(rows, split="train")

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lightune.common.errors import UserError
 from lightune.data import TokenClassificationPreprocessor
-from lightune.data.preprocessors.words import split
+from lightune.data.preprocessors.words import split_words
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 ROWS = {
@@ -57,7 +57,7 @@ def tokenizer(request: pytest.FixtureRequest, tiny_bert: Path) -> Any:
     return AutoTokenizer.from_pretrained(tiny_bert, padding_side=side)
 
 
-def preprocessor(tokenizer: Any, **settings: object) -> TokenClassificationPreprocessor:
+def make_preprocessor(tokenizer: Any, **settings: object) -> TokenClassificationPreprocessor:
     return TokenClassificationPreprocessor(
         **{
             "tokenizer": tokenizer,
@@ -70,13 +70,15 @@ def preprocessor(tokenizer: Any, **settings: object) -> TokenClassificationPrepr
     )
 
 
-def batch_of(made: TokenClassificationPreprocessor, rows: Dataset, *, training: bool) -> dict[str, Any]:
-    made.fit(rows)
-    prepared = made.prepare(rows, split="train")
+def batch_of(
+    preprocessor: TokenClassificationPreprocessor, rows: Dataset, *, training: bool
+) -> dict[str, Any]:
+    preprocessor.fit(rows)
+    prepared = preprocessor.prepare(rows, split="train")
     features = prepared.map(
-        made, batched=True, fn_kwargs={"training": training}, remove_columns=prepared.column_names
+        preprocessor, batched=True, fn_kwargs={"training": training}, remove_columns=prepared.column_names
     )
-    return made.collate([features[i] for i in range(len(features))])
+    return preprocessor.collate([features[i] for i in range(len(features))])
 
 
 def spoken(batch: dict[str, Any]) -> Iterator[list[tuple[int, int, int]]]:
@@ -99,13 +101,13 @@ def spoken(batch: dict[str, Any]) -> Iterator[list[tuple[int, int, int]]]:
 
 
 def test_the_first_token_of_each_word_carries_its_label(tokenizer: Any):
-    made = preprocessor(tokenizer)
-    batch = batch_of(made, Dataset.from_dict(ROWS), training=False)
-    names = made.label_names
-    for words, tags, found in zip(ROWS["tokens"], ROWS["ner_tags"], spoken(batch), strict=True):
-        assert [word for word, _, _ in found] == list(range(len(words)))
-        assert [names[label] for _, _, label in found] == tags
-        for word, token, _ in found:
+    preprocessor = make_preprocessor(tokenizer)
+    batch = batch_of(preprocessor, Dataset.from_dict(ROWS), training=False)
+    names = preprocessor.label_names
+    for words, tags, tokens in zip(ROWS["tokens"], ROWS["ner_tags"], spoken(batch), strict=True):
+        assert [word for word, _, _ in tokens] == list(range(len(words)))
+        assert [names[label] for _, _, label in tokens] == tags
+        for word, token, _ in tokens:
             text = tokenizer.convert_ids_to_tokens(token).lstrip("▁Ġ")
             assert words[word].lower().startswith(text.lower()) or token == tokenizer.unk_token_id
 
@@ -117,48 +119,48 @@ def test_each_word_of_a_long_text_counts_in_exactly_one_window(tokenizer: Any, d
     rows = Dataset.from_dict(
         {"tokens": [words, words[:2]], "ner_tags": [["B-LOC"] + ["O"] * 39, ["O", "I-PER"]]}
     )
-    made = preprocessor(tokenizer, max_length=size, doc_stride=doc_stride)
-    batch = batch_of(made, rows, training=False)
+    preprocessor = make_preprocessor(tokenizer, max_length=size, doc_stride=doc_stride)
+    batch = batch_of(preprocessor, rows, training=False)
     assert batch["input_ids"].shape[1] <= size
-    assert [[word for word, _, _ in found] for found in spoken(batch)] == [list(range(40)), [0, 1]]
-    training = batch_of(made, rows, training=True)
+    assert [[word for word, _, _ in tokens] for tokens in spoken(batch)] == [list(range(40)), [0, 1]]
+    training = batch_of(preprocessor, rows, training=True)
     assert "rows" not in training
     assert torch.equal(training["labels"], batch["labels"])
     assert torch.equal(training["input_ids"], batch["input_ids"])
 
 
 def test_windows_are_split_in_the_middle_of_what_they_share(tiny_bert: Path):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert), max_length=10, doc_stride=4)
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert), max_length=10, doc_stride=4)
     rows = Dataset.from_dict({"tokens": [["good"] * 12], "ner_tags": [["B-X"] * 12]})
-    batch = batch_of(made, rows, training=False)
+    batch = batch_of(preprocessor, rows, training=False)
     first, second = batch["rows"][0]["words"].tolist()
     assert first == [-1, 0, 1, 2, 3, 4, 5, -1, -1, -1]
     assert second == [-1, -1, -1, 6, 7, 8, 9, 10, 11, -1]
 
 
 def test_words_that_leave_no_token_keep_their_place(tiny_bert: Path):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     rows = Dataset.from_dict(
         {"tokens": [["good", "\x07", "", "film"]], "ner_tags": [["O", "B-X", "O", "B-X"]]}
     )
-    batch = batch_of(made, rows, training=False)
+    batch = batch_of(preprocessor, rows, training=False)
     assert [word for word, _, _ in next(spoken(batch))] == [0, 3]
     assert batch["rows"][0]["tags"] == ["O", "B-X", "O", "B-X"]
     assert len(batch["rows"][0]["offsets"]) == 4
 
 
 def test_length_counts_the_tokens_of_all_windows(tiny_bert: Path):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert), max_length=10, doc_stride=4)
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert), max_length=10, doc_stride=4)
     examples = {"words": [["good"] * 12, ["bad"]]}
-    assert made(examples, training=False)["length"] == [20, 3]
-    made.label_names = NAMES
-    assert made({**examples, "tags": [["O"] * 12, ["O"]]}, training=True)["length"] == [10, 10, 3]
+    assert preprocessor(examples, training=False)["length"] == [20, 3]
+    preprocessor.label_names = NAMES
+    assert preprocessor({**examples, "tags": [["O"] * 12, ["O"]]}, training=True)["length"] == [10, 10, 3]
 
 
 def test_a_raw_text_keeps_its_characters():
     text = "RT  @ada_l: don't go to the U.S. — so-called #AI costs $1,000!\thttp://t.co/a?b=1"
-    found = split(text)
-    assert [found.text[start:end] for start, end in found.offsets] == (
+    words = split_words(text)
+    assert [words.text[start:end] for start, end in words.offsets] == (
         [
             "RT",
             "@ada_l",
@@ -179,15 +181,20 @@ def test_a_raw_text_keeps_its_characters():
             "http://t.co/a?b=1",
         ]
     )
-    assert found.text == text
-    assert [split("हिन्दी में").text[start:end] for start, end in split("हिन्दी में").offsets] == ["हिन्दी", "में"]
+    assert words.text == text
+    assert [split_words("हिन्दी में").text[start:end] for start, end in split_words("हिन्दी में").offsets] == [
+        "हिन्दी",
+        "में",
+    ]
 
 
 def test_raw_texts_and_words_need_no_fit_to_be_predicted(tiny_bert: Path):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
-    for given, text in (("good  film!", "good  film!"), (["good", "film", "!"], "good film !")):
-        prepared = made.prepare(Dataset.from_dict({"tokens": [given]}), split="given", labelled=False)
-        row = made.collate([_only(made(prepared[:], training=False))])
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    for tokens, text in (("good  film!", "good  film!"), (["good", "film", "!"], "good film !")):
+        prepared = preprocessor.prepare(
+            Dataset.from_dict({"tokens": [tokens]}), split="predict", labelled=False
+        )
+        row = preprocessor.collate([_only(preprocessor(prepared[:], training=False))])
         assert row["rows"][0]["text"] == text
         assert [text[start:end] for start, end in row["rows"][0]["offsets"]] == ["good", "film", "!"]
         assert "labels" not in row
@@ -205,28 +212,31 @@ def with_names(names: list[str], tags: list[list[int]]) -> Dataset:
 
 
 def test_names_of_a_class_label_keep_their_order(tiny_bert: Path):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     names = ["B-b", "I-b", "O", "B-a", "I-a"]
     rows = with_names(names, [[0, 1, 2], [3, 4, 2]])
-    made.fit(rows)
-    assert made.head["id2label"] == dict(enumerate(names))
-    assert list(made.prepare(rows, split="train")["tags"]) == [["B-b", "I-b", "O"], ["B-a", "I-a", "O"]]
+    preprocessor.fit(rows)
+    assert preprocessor.head["id2label"] == dict(enumerate(names))
+    assert list(preprocessor.prepare(rows, split="train")["tags"]) == [
+        ["B-b", "I-b", "O"],
+        ["B-a", "I-a", "O"],
+    ]
 
 
 @pytest.mark.parametrize("tags", [["S-A", "B-A", "E-A"], ["U-A", "B-A", "L-A"], ["I-A", "B-A", "I-A"]])
 def test_every_scheme_becomes_bio(tiny_bert: Path, tags: list[str]):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     rows = Dataset.from_dict({"tokens": [["x", "y", "z"]], "ner_tags": [tags]})
-    made.fit(rows)
-    assert made.label_names == ["O", "B-A", "I-A"]
-    assert list(made.prepare(rows, split="train")["tags"]) == [["B-A", "B-A", "I-A"]]
+    preprocessor.fit(rows)
+    assert preprocessor.label_names == ["O", "B-A", "I-A"]
+    assert list(preprocessor.prepare(rows, split="train")["tags"]) == [["B-A", "B-A", "I-A"]]
 
 
 GOOD = Dataset.from_dict(ROWS)
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ({"tokens": [["a", "b"]], "ner_tags": [["O"]]}, "validation split, row 1, .* 1 tags for 2 words"),
         (
@@ -244,49 +254,51 @@ GOOD = Dataset.from_dict(ROWS)
         ({"tokens": [["a"]], "tags": [["O"]]}, "data.label_column=ner_tags: .* Did you mean 'tags'"),
     ],
 )
-def test_mistakes_name_the_row_and_what_is_meant(tiny_bert: Path, rows: dict, said: str):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
-    made.fit(GOOD)
-    with pytest.raises(UserError, match=said) as caught:
-        made.prepare(Dataset.from_dict(rows), split="validation")
+def test_mistakes_are_refused_with_their_row_and_the_fix(tiny_bert: Path, rows: dict, message: str):
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    preprocessor.fit(GOOD)
+    with pytest.raises(UserError, match=message) as caught:
+        preprocessor.prepare(Dataset.from_dict(rows), split="validation")
     assert len(str(caught.value).splitlines()) <= 4
 
 
-def test_an_unlabelled_split_and_one_without_entities_say_so(tiny_bert: Path):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
-    made.fit(with_names(NAMES, [[0, 1]]))
-    with pytest.raises(UserError, match="row 1, .*: -1 is none of the 5 tags"):
-        made.prepare(with_names(NAMES, [[0, -1]]), split="test")
-    with pytest.raises(UserError, match="no tag but O"):
-        made.fit(Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["O"]]}))
+def test_an_unlabelled_split_and_one_without_entities_are_refused(tiny_bert: Path):
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    preprocessor.fit(with_names(NAMES, [[0, 1]]))
+    with pytest.raises(UserError, match="row 1, .*: -1 is not one of the 5 tags"):
+        preprocessor.prepare(with_names(NAMES, [[0, -1]]), split="test")
+    with pytest.raises(UserError, match="no tag other than O"):
+        preprocessor.fit(Dataset.from_dict({"tokens": [["a"]], "ner_tags": [["O"]]}))
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"max_length": 65}, "reads from 3 to 64"),
         ({"doc_stride": 30}, "can share 0 to 29 tokens.\nSet for example data.doc_stride=7"),
     ],
 )
-def test_lengths_that_cannot_be_are_refused(tiny_bert: Path, settings: dict, said: str):
-    with pytest.raises(UserError, match=said):
-        preprocessor(AutoTokenizer.from_pretrained(tiny_bert), **settings)
+def test_impossible_lengths_are_refused(tiny_bert: Path, settings: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert), **settings)
 
 
-def test_how_many_texts_are_read_in_windows_is_said_once(tiny_bert: Path, caplog: pytest.LogCaptureFixture):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert), max_length=10, doc_stride=2)
+def test_the_number_of_texts_read_in_windows_is_logged_once(
+    tiny_bert: Path, caplog: pytest.LogCaptureFixture
+):
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert), max_length=10, doc_stride=2)
     rows = Dataset.from_dict(
         {"tokens": [["good"] * 9, ["good"] * 8, ["bad"]], "ner_tags": [["B-X"] * 9, ["O"] * 8, ["O"]]}
     )
-    made.fit(rows)
+    preprocessor.fit(rows)
     with caplog.at_level(logging.INFO):
-        made.prepare(rows, split="train")
+        preprocessor.prepare(rows, split="train")
     assert [record.message.startswith("train: 1 of 3 texts") for record in caplog.records] == [True]
 
 
 def test_words_and_tags_of_another_kind_are_refused(tiny_bert: Path):
-    made = preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     with pytest.raises(UserError, match="not a list of words"):
-        made.prepare(Dataset.from_list([{"tokens": {"a": "b"}}]), split="given", labelled=False)
+        preprocessor.prepare(Dataset.from_list([{"tokens": {"a": "b"}}]), split="predict", labelled=False)
     with pytest.raises(UserError, match=r"row 1.*\['B-X'\] is not a tag"):
-        made.fit(Dataset.from_list([{"tokens": ["a"], "ner_tags": [["B-X"]]}]))
+        preprocessor.fit(Dataset.from_list([{"tokens": ["a"], "ner_tags": [["B-X"]]}]))

@@ -7,7 +7,7 @@ def roles(dialogue: object, *, complete: bool = True) -> list[tuple[str, str, bo
     return [(turn.role, turn.content, turn.reply) for turn in read_turns(dialogue, complete=complete)]
 
 
-def test_speakers_before_a_colon_are_read_and_the_last_to_speak_is_the_assistant():
+def test_speakers_before_a_colon_are_read_and_the_last_speaker_is_the_assistant():
     assert roles("#Person1#: Hi there.\n#Person2#: Hello: you?\n#Person2#: Well.") == [
         ("user", "Hi there.", False),
         ("assistant", "Hello: you?", True),
@@ -15,7 +15,7 @@ def test_speakers_before_a_colon_are_read_and_the_last_to_speak_is_the_assistant
     ]
 
 
-def test_before_a_reply_is_asked_for_the_last_to_speak_is_the_user():
+def test_before_a_reply_is_predicted_the_last_speaker_is_the_user():
     assert roles("Ann: Hi.\nBob: Hello.\nAnn: Lunch?", complete=False) == [
         ("user", "Hi.", False),
         ("assistant", "Hello.", True),

@@ -26,7 +26,7 @@ ROWS = {
 @pytest.mark.parametrize(
     "name", ["x.conll", "x.bio", "x.iob2", "x.txt", "eng.testa", "x.conll.gz", "x.txt.gz"]
 )
-def test_a_file_is_known_by_its_name_or_its_first_lines(tmp_path: Path, name: str):
+def test_a_file_is_recognized_by_its_name_or_its_first_lines(tmp_path: Path, name: str):
     content = FOUR_COLUMNS.encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     assert read(str(tmp_path / name))["train"].to_dict() == ROWS
@@ -41,7 +41,7 @@ def test_tabs_windows_line_ends_and_a_missing_last_line_end(tmp_path: Path):
     }
 
 
-def test_tags_without_a_prefix_are_read_where_the_name_says_what_it_is(tmp_path: Path):
+def test_tags_without_a_prefix_are_read_if_the_name_says_the_format(tmp_path: Path):
     (tmp_path / "x.conll").write_text("Anna PER\nin O\n")
     assert read_table(tmp_path / "x.conll")["ner_tags"][0] == ["PER", "O"]
 
@@ -60,23 +60,23 @@ def test_files_of_a_folder_are_its_splits(tmp_path: Path):
 def test_a_file_for_each_split(tmp_path: Path):
     for name in ("a.train", "a.dev"):
         (tmp_path / name).write_text(FOUR_COLUMNS)
-    found = read({"train": str(tmp_path / "a.train"), "validation": str(tmp_path / "a.dev"), "test": None})
-    assert set(found) == {"train", "validation"}
+    splits = read({"train": str(tmp_path / "a.train"), "validation": str(tmp_path / "a.dev"), "test": None})
+    assert set(splits) == {"train", "validation"}
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("Anna B-PER\n\nlives\n", "line 3: 'lives' stands alone"),
-        ("Anna B-PER\nlives 7\n", "line 2: '7' is no tag"),
+        ("Anna B-PER\nlives 7\n", "line 2: '7' is not a tag"),
         ("# a comment\n\n", "there are no sentences"),
         ("Åse B-PER\n", "not UTF-8"),
     ],
 )
-def test_mistakes_are_named_by_line(tmp_path: Path, content: str, said: str):
+def test_mistakes_are_refused_with_their_line(tmp_path: Path, content: str, message: str):
     file = tmp_path / "x.conll"
     file.write_text(content, encoding="latin-1")
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read_table(file)
     assert str(file) in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 4

@@ -6,7 +6,7 @@ from lightune.common.errors import UserError
 from lightune.data.sources.read import read
 
 
-def test_a_file_a_language_becomes_a_column_a_language(tmp_path: Path):
+def test_a_file_for_each_language_becomes_a_column(tmp_path: Path):
     for name, text in (
         ("train.en", "good\nbad\n"),
         ("train.de", "gut\nschlecht\n"),
@@ -20,14 +20,14 @@ def test_a_file_a_language_becomes_a_column_a_language(tmp_path: Path):
     assert splits["validation"].to_list() == [{"de": "ä", "en": "a"}]
 
 
-def test_a_split_without_the_other_language_is_not_lost_silently(tmp_path: Path):
+def test_a_split_without_the_other_language_is_refused(tmp_path: Path):
     for name in ("train.en", "train.de", "test.en"):
         (tmp_path / name).write_text("good\n")
     with pytest.raises(UserError, match="test.en: the test split has one language"):
         read(str(tmp_path))
 
 
-def test_tables_and_logs_are_no_languages(tmp_path: Path):
+def test_tables_and_logs_are_not_languages(tmp_path: Path):
     for name in ("train.csv", "test.csv"):
         (tmp_path / name).write_text("text,label\ngood,1\n")
     (tmp_path / "train.log").write_text("x\n")

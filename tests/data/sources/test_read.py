@@ -20,7 +20,7 @@ ODD_ROWS = {
 }
 
 
-def test_a_csv_keeps_every_value_as_the_text_it_is(tmp_path: Path):
+def test_every_csv_value_stays_a_text(tmp_path: Path):
     file = tmp_path / "odd.csv"
     file.write_text(ODD, encoding="utf-8")
     assert read_table(file).to_dict() == ODD_ROWS
@@ -62,10 +62,10 @@ def test_the_hubs_layout(tmp_path: Path):
     (tmp_path / "README.md").write_text(
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: anything.parquet\n---\n"
     )
-    assert {split: len(found) for split, found in read(str(tmp_path)).items()} == {"test": 2}
+    assert {split: len(splits) for split, splits in read(str(tmp_path)).items()} == {"test": 2}
 
 
-def test_folders_of_one_name_and_edited_files_are_told_apart(tmp_path: Path):
+def test_folders_of_the_same_name_and_edited_files_are_distinguished(tmp_path: Path):
     for parent, texts in (("a", ["one"]), ("b", ["two", "three"]), ("a", ["four"])):
         folder = tmp_path / parent / "imdb"
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,15 +79,15 @@ def test_folders_of_one_name_and_edited_files_are_told_apart(tmp_path: Path):
 def test_files_of_a_folder_are_its_splits(tmp_path: Path):
     for name, rows in (("train.csv", 8), ("dev.csv", 4), ("test.csv", 2)):
         write_reviews(tmp_path / name, rows)
-    found = {split: len(rows) for split, rows in read(str(tmp_path)).items()}
-    assert found == {"train": 8, "validation": 4, "test": 2}
+    splits = {split: len(rows) for split, rows in read(str(tmp_path)).items()}
+    assert splits == {"train": 8, "validation": 4, "test": 2}
 
 
 def test_a_file_for_each_split(tmp_path: Path):
     write_reviews(tmp_path / "a.csv", 8)
     write_reviews(tmp_path / "b.csv", 4)
-    found = read({"train": str(tmp_path / "a.csv"), "validation": str(tmp_path / "b.csv"), "test": None})
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 8, "validation": 4}
+    splits = read({"train": str(tmp_path / "a.csv"), "validation": str(tmp_path / "b.csv"), "test": None})
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 8, "validation": 4}
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_the_original_imdb_archive(acl: Path):
     with tarfile.open(packed, "w:gz") as archive:
         archive.add(acl, arcname="aclImdb")
     for source in (acl, packed):
-        found = read(str(source), class_folders=["neg", "pos"])
-        train = sorted(zip(found["train"]["text"], found["train"]["label"], strict=True))
+        splits = read(str(source), class_folders=["neg", "pos"])
+        train = sorted(zip(splits["train"]["text"], splits["train"]["label"], strict=True))
         assert train == [("packed", "pos"), ("train neg", "neg"), ("train pos", "pos")]
-        assert sorted(found["test"]["label"]) == ["neg", "pos"]
+        assert sorted(splits["test"]["label"]) == ["neg", "pos"]
 
 
 def test_class_folders_without_splits(acl: Path):
@@ -140,14 +140,14 @@ def complaint(path: object, **options: object) -> str:
     return str(caught.value)
 
 
-def test_semicolons_for_commas_are_named(tmp_path: Path):
+def test_semicolons_instead_of_commas_are_named(tmp_path: Path):
     file = write_reviews(tmp_path / "rows.csv", 8, delimiter=";")
     assert 'data.delimiter=";"' in complaint(file)
     assert len(read(str(file), delimiter=";")["train"]) == 8
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [
         (b"", "the file is empty"),
         (b"\n\n", "names no columns"),
@@ -156,28 +156,28 @@ def test_semicolons_for_commas_are_named(tmp_path: Path):
         ("text,label\nna\u00efve,b\n".encode("latin-1"), "not UTF-8"),
     ],
 )
-def test_a_broken_csv_is_named_with_what_is_wrong(tmp_path: Path, content: bytes, said: str):
+def test_a_broken_csv_is_refused_with_the_reason(tmp_path: Path, content: bytes, reason: str):
     file = tmp_path / "broken.csv"
     file.write_bytes(content)
     message = complaint(file)
-    assert said in message
+    assert reason in message
     assert str(file) in message
 
 
-def test_broken_json_is_named(tmp_path: Path):
+def test_broken_json_is_refused_with_its_path(tmp_path: Path):
     file = tmp_path / "broken.jsonl"
     file.write_text('{"text": "a"}\n{"text": \n')
     assert str(file) in complaint(file)
 
 
-def test_a_file_that_is_not_there_names_its_neighbour(tmp_path: Path):
+def test_a_missing_file_is_refused_with_its_neighbours_name(tmp_path: Path):
     write_reviews(tmp_path / "reviews.csv", 4)
     assert "Did you mean 'reviews.csv'" in complaint(tmp_path / "review.csv")
 
 
-def test_a_folder_of_something_else_says_what_it_may_hold(tmp_path: Path):
+def test_a_folder_of_something_else_is_refused_with_what_is_expected(tmp_path: Path):
     (tmp_path / "thing.bin").write_bytes(b"thing")
-    assert "a folder of text files a class" in complaint(tmp_path)
+    assert "a folder of text files for each class" in complaint(tmp_path)
 
 
 def test_without_the_hub_the_data_set_and_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch):
@@ -195,7 +195,7 @@ def test_lines_are_texts(tmp_path: Path):
     assert read_lines(file) == ["one", "", "three"]
 
 
-def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path):
+def test_two_files_of_one_split_are_refused(tmp_path: Path):
     for name in ("train.csv", "training.csv"):
         (tmp_path / name).write_text("text,label\ngood,1\n")
     with pytest.raises(
@@ -205,7 +205,7 @@ def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.csv", b"text,label\nHello, world,good\n", "line 2: the row has 3 value(s) for 2 columns"),
         ("a.csv", b"text\0,label\na,b\n", "holds a NUL"),
@@ -219,9 +219,9 @@ def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path):
         ("a.parquet", b"PAR1", "not well-formed PARQUET"),
     ],
 )
-def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path: Path, name: str, content: bytes, said: str):
+def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path, name: str, content: bytes, message: str):
     (tmp_path / name).write_bytes(content)
-    assert said in complaint(tmp_path / name)
+    assert message in complaint(tmp_path / name)
 
 
 def test_the_row_numbers_that_pandas_writes_are_a_column(tmp_path: Path):

@@ -14,7 +14,7 @@ QAS = [
 SQUAD = {"version": "v2.0", "data": [{"title": "T", "paragraphs": [{"context": "the cat sat", "qas": QAS}]}]}
 
 
-def test_a_row_a_question(tmp_path: Path):
+def test_each_question_is_a_row(tmp_path: Path):
     (tmp_path / "some.json").write_text(json.dumps(SQUAD, indent=2))
     rows = read(str(tmp_path / "some.json"))["train"]
     assert rows.to_list() == [
@@ -23,28 +23,28 @@ def test_a_row_a_question(tmp_path: Path):
     ]  # fmt: skip
 
 
-def test_a_folder_of_its_own_file_names_and_gzip(tmp_path: Path):
+def test_a_folder_of_squads_own_file_names_and_gzip(tmp_path: Path):
     (tmp_path / "train-v2.0.json").write_text(json.dumps(SQUAD))
     with gzip.open(tmp_path / "dev-v2.0.json.gz", "wt") as file:
         json.dump(SQUAD, file)
     assert {split: len(rows) for split, rows in read(str(tmp_path)).items()} == {"train": 2, "validation": 2}
 
 
-def test_what_is_missing_is_named_with_its_place(tmp_path: Path):
+def test_a_missing_field_is_refused_with_its_place(tmp_path: Path):
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(SQUAD).replace('"question": "why?", ', ""))
     with pytest.raises(UserError, match=r"bad.json: article 1, paragraph 1: 'question' is missing"):
         read(str(path))
 
 
-def test_a_file_that_breaks_off_is_said_to_be_so(tmp_path: Path):
+def test_an_incomplete_file_is_refused(tmp_path: Path):
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(SQUAD)[:-10])
     with pytest.raises(UserError, match="bad.json: not well-formed JSON"):
         read(str(path))
 
 
-def test_other_json_is_a_table_as_before(tmp_path: Path):
+def test_other_json_is_a_table(tmp_path: Path):
     (tmp_path / "rows.json").write_text(
         json.dumps([{"question": "a", "data": 1}, {"question": "b", "data": 2}])
     )
@@ -52,7 +52,7 @@ def test_other_json_is_a_table_as_before(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('"answer_start": 4', '"answer_start": "4"', "'answer_start' is missing or not as expected: '4'"),
         ('"answer_start": 4', '"answer_start": 99999999999', "'answer_start' is missing or not as expected"),
@@ -61,25 +61,25 @@ def test_other_json_is_a_table_as_before(tmp_path: Path):
         ('"plausible_answers": []}]', '"plausible_answers": []}, 3]', "'answers' is missing"),
     ],
 )
-def test_what_is_of_another_kind_is_named_with_its_place(tmp_path: Path, old: str, new: str, said: str):
+def test_a_malformed_field_is_refused_with_its_place(tmp_path: Path, old: str, new: str, message: str):
     path = tmp_path / "bad.json"
     text = json.dumps(SQUAD)
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(UserError, match="bad.json: article 1, paragraph 1: ") as error:
         read(str(path))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"data":[{"paragraphs":[]}]}', "there are no questions"),
         ('{"data":[{"paragraphs":[]}],"data":3}', "'data' is missing or not as expected: 3"),
         ('{"data":[{"paragraphs":[' + "[" * 100_000, "not well-formed JSON"),
     ],
 )
-def test_a_file_without_questions_is_refused(tmp_path: Path, text: str, said: str):
+def test_a_file_without_questions_is_refused(tmp_path: Path, text: str, message: str):
     (tmp_path / "bad.json").write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         read(str(tmp_path / "bad.json"))

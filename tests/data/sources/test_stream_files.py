@@ -7,20 +7,20 @@ import pyarrow.parquet
 import pytest
 
 from lightune.common.errors import UserError
-from lightune.data.sources import stream, stream_csv
-from lightune.data.sources.stream import Rejected, Row
-from lightune.data.sources.stream_files import read_rows
+from lightune.data.sources import csv_files, stream
+from lightune.data.sources.stream import InputRow, RejectedRow
+from lightune.data.sources.stream_files import stream_rows
 
 
 def read(file: Path, content: bytes | str, columns: tuple[str, ...] = ("text",)) -> tuple[list, list]:
     """Return the first column of the rows, and line and reason of what is rejected."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = list(read_rows(file, list(columns)))
+    rows = list(stream_rows(file, list(columns)))
     rejected = [
-        (one.line, one.reason.split(":")[0].split(". ")[0]) for one in found if isinstance(one, Rejected)
+        (row.line, row.reason.split(":")[0].split(". ")[0]) for row in rows if isinstance(row, RejectedRow)
     ]
-    assert [one.share for one in found] == sorted(one.share for one in found)
-    return [one.values[columns[0]] for one in found if isinstance(one, Row)], rejected
+    assert [row.share for row in rows] == sorted(row.share for row in rows)
+    return [row.values[columns[0]] for row in rows if isinstance(row, InputRow)], rejected
 
 
 def test_jsonl(tmp_path: Path):
@@ -32,7 +32,7 @@ def test_jsonl(tmp_path: Path):
             (4, "there is no column 'text'"),
             (5, "not a JSON object"),
             (6, "not UTF-8"),
-            (7, "column 'text' holds 5, which is no text"),
+            (7, "column 'text' holds 5, which is not a text"),
             (8, "there is no text in column 'text'"),
             (9, "not UTF-8"),
         ],
@@ -40,36 +40,36 @@ def test_jsonl(tmp_path: Path):
     assert read(tmp_path / "a.jsonl", content) == expected
     assert read(tmp_path / "a.json", content) == expected
     assert read(tmp_path / "a.jsonl.gz", gzip.compress(content)) == expected
-    raws = {row.line: row.raw for row in read_rows(tmp_path / "a.jsonl", ["text"])}
+    raws = {row.line: row.raw for row in stream_rows(tmp_path / "a.jsonl", ["text"])}
     assert raws[3] == '{"text"'
     assert raws[6] == '{"text": "\\xff"}'
 
 
 @pytest.mark.parametrize(
-    ("first", "found", "rejected"),
+    ("first", "texts", "rejected"),
     [("[1]", ["a"], [1]), ("nonsense", ["a"], [1]), ('{"text": "b"}', ["b", "a"], [])],
 )
-def test_a_bad_first_line_is_one_line(tmp_path: Path, first: str, found: list[str], rejected: list[int]):
-    texts, bad = read(tmp_path / "a.jsonl", f'{first}\n{{"text": "a"}}\n')
-    assert (texts, [line for line, _ in bad]) == (found, rejected)
+def test_a_bad_first_line_is_one_line(tmp_path: Path, first: str, texts: list[str], rejected: list[int]):
+    found, bad = read(tmp_path / "a.jsonl", f'{first}\n{{"text": "a"}}\n')
+    assert (found, [line for line, _ in bad]) == (texts, rejected)
 
 
 def test_json_that_is_one_value_is_read_whole(tmp_path: Path):
     objects = [{"t": {"en": "a"}}, {"t": {"en": None}}, {"t": {"en": "b"}}]
     for indent in (None, 1):
-        found = read(tmp_path / f"{indent}.json", json.dumps(objects, indent=indent), ("t.en",))
-        assert found == (["a", "b"], [(2, "there is no text in column 't.en'")])
+        result = read(tmp_path / f"{indent}.json", json.dumps(objects, indent=indent), ("t.en",))
+        assert result == (["a", "b"], [(2, "there is no text in column 't.en'")])
     assert read(tmp_path / "a.jsonl", json.dumps(objects[0]), ("t.en",)) == (["a"], [])
 
 
 def test_csv_rejects_records_not_files(tmp_path: Path):
     content = b'id,text\n1,"two\nlines"\n\n2,too,many\n3,\xff\n4,NA\n5,"a ""quoted"" word"\n'
-    found = read(tmp_path / "a.csv", content)
-    assert found == (
+    result = read(tmp_path / "a.csv", content)
+    assert result == (
         ["two\nlines", "NA", 'a "quoted" word'],
         [(5, "3 value(s) for 2 columns"), (6, "not UTF-8")],
     )
-    assert read(tmp_path / "a.tsv", content.replace(b",", b"\t"))[0] == found[0]
+    assert read(tmp_path / "a.tsv", content.replace(b",", b"\t"))[0] == result[0]
 
 
 @pytest.mark.parametrize("after", ["", '4,"quoted"\n', '4,"quoted, and all"\n5,"x"\n'])
@@ -81,19 +81,19 @@ def test_an_unclosed_quote_costs_its_own_line(tmp_path: Path, after: str):
 
 
 def test_an_unclosed_quote_is_not_searched_for_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stream_csv, "LONGEST_RECORD", 100)
+    monkeypatch.setattr(csv_files, "LONGEST_RECORD", 100)
     texts, rejected = read(tmp_path / "a.csv", 'text\n"open\n' + "row\n" * 1000)
     assert (texts, rejected) == (["row"] * 1000, [(2, "a double quote is not closed")])
 
 
-def test_a_line_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_line_without_an_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stream, "LONGEST_LINE", 100)
     for name, columns in (("a.txt", "text"), ("a.csv", "a\n")):
         texts, rejected = read(
             tmp_path / name, (columns if name == "a.csv" else "") + "a\n" + "b" * 250 + "\nc\n", ("a",)
         )
         assert texts == ["a", "c"]
-        assert [reason for _, reason in rejected] == ["a line of more than 100 characters; so many are here"]
+        assert [reason for _, reason in rejected] == ["a line of more than 100 characters, cut off here"]
 
 
 def test_parquet(tmp_path: Path):

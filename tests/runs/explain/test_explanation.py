@@ -154,7 +154,7 @@ def test_scores_are_integrated_gradients_by_definition(folder, family: str):
     label = task.label_names.index(found.label)
     tokens = by_hand(task, encoded["input_ids"], baseline, label)
     words = torch.zeros(len(WORDS)).double()
-    for token, place in enumerate(preprocessor.places([TEXT])[0]):
+    for token, place in enumerate(preprocessor.locate_tokens([TEXT])[0]):
         if place is None:
             assert tokens[token] == 0  # what the tokenizer has added is the same in the baseline
         else:

@@ -4,13 +4,15 @@ import pytest
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
-from lightune.data.preprocessors.places import Place, places
-from lightune.data.preprocessors.words import split
+from lightune.data.preprocessors.windows import Place, locate_tokens
+from lightune.data.preprocessors.words import split_words
 from lightune.runs.explain.words import units
 
 
 def of(text: str, *tokens: tuple[int, int]) -> tuple[list[str], list[int]]:
-    words, owners = units([text], [split(text).offsets], [None, *(Place(0, *token) for token in tokens)])
+    words, owners = units(
+        [text], [split_words(text).offsets], [None, *(Place(0, *token) for token in tokens)]
+    )
     return [text[word.start : word.end] for word in words], owners
 
 
@@ -41,7 +43,7 @@ def test_bytes_of_one_letter_are_one_word(trim_offsets: bool):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer)
     text = "a naïve 😀 film"
     encoded = tokenizer([text], return_offsets_mapping=True)
-    words, owners = units([text], [split(text).offsets], places(encoded, 0))
+    words, owners = units([text], [split_words(text).offsets], locate_tokens(encoded)[0])
     assert [text[word.start : word.end] for word in words] == ["a", "naïve", "😀", "film"]
     assert sorted({owner for owner in owners if owner >= 0}) == [0, 1, 2, 3]
     assert owners.count(2) >= 4

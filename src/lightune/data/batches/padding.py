@@ -7,38 +7,34 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-AN_OCTAVE = 8  # widths between one and twice as wide
-WIDTHS = np.array(
-    [*range(AN_OCTAVE), *(part << octave for octave in range(24) for part in range(AN_OCTAVE, 2 * AN_OCTAVE))]
-)
+WIDTHS = np.array([*range(8), *(width << octave for octave in range(24) for width in range(8, 16))])
 """All widths that batches have where they have few: each up to 16, every 2nd up to 32, every 4th up to 64, …"""
 
 
-def width(longest: int, *, most: int, few: bool) -> int:
+def padded_width(longest: int, *, max_width: int, few_widths: bool) -> int:
     """Return how many columns a batch gets.
 
-    A CPU's kernels are made for a width, and memory grows with each new one, though few are kept for use again
-    (``lightune.models.cpu.speed_up``). Few widths bound that; a batch becomes less than an eighth wider, 2 % on average.
-
-    Args:
-        longest: columns that its rows need.
-        most: columns that no row exceeds, so that a model never reads more than it can.
-        few: whether to round up to one of few widths.
+    A CPU's kernels are compiled for a width, and memory grows with each new width, though few kernels are kept
+    (``lightune.models.cpu.speed_up``). Few widths bound that growth. A batch becomes less than an eighth
+    wider, 2 % on average, and never wider than ``max_width``, which a model can read and no row exceeds.
     """
-    return min(int(rounded(np.array(longest))), most) if few else longest
+    return min(int(round_up(np.array(longest))), max_width) if few_widths else longest
 
 
-def rounded(lengths: np.ndarray) -> np.ndarray:
-    """Return the smallest of the few widths that holds each length."""
+def round_up(lengths: np.ndarray) -> np.ndarray:
+    """Return the smallest of ``WIDTHS`` that holds each length."""
     return WIDTHS[np.searchsorted(WIDTHS, lengths)]
 
 
-def pad(rows: list[list[int]], *, value: int, most: int, few: bool) -> Tensor:
-    """Return rows of numbers as one tensor (rows, width), filled up on the right."""
-    columns = width(max(map(len, rows)), most=most, few=few)
+def pad(
+    rows: list[list[int]], *, value: int, max_width: int, few_widths: bool, side: str = "right"
+) -> Tensor:
+    """Return rows of numbers as one tensor (rows, width), padded with a value on the right or ``left``."""
+    columns = padded_width(max(map(len, rows)), max_width=max_width, few_widths=few_widths)
     padded = torch.full((len(rows), columns), value)
-    for filled, row in zip(padded, rows, strict=True):
-        filled[: len(row)] = torch.tensor(row, dtype=torch.long)
+    for padded_row, row in zip(padded, rows, strict=True):
+        start = columns - len(row) if side == "left" else 0
+        padded_row[start : start + len(row)] = torch.tensor(row, dtype=torch.long)
     return padded
 
 
@@ -46,21 +42,17 @@ def pad_inputs(
     tokenizer: PreTrainedTokenizerBase,
     rows: list[dict[str, Any]],
     *,
-    most: int,
-    few: bool,
+    max_width: int,
+    few_widths: bool,
     side: str | None = None,
 ) -> dict[str, Any]:
-    """Return what a model reads of rows as tensors (rows, width).
+    """Return the model's inputs in rows of features, and ``special_tokens_mask``, as tensors (rows, width).
 
-    Args:
-        tokenizer: knows what each input is filled up with.
-        rows: with ``input_ids`` and the like.
-        most: see ``width``.
-        few: see ``width``.
-        side: where to fill up, ``left`` or ``right``; None: the tokenizer's own.
+    The tokenizer knows the inputs and the padding value of each, and the ``side`` of the padding, unless it is given.
     """
-    columns = width(max(len(row["input_ids"]) for row in rows), most=most, few=few)
-    batch = tokenizer.pad(
-        rows, padding="max_length", max_length=columns, padding_side=side, return_tensors="pt"
-    )
-    return dict(batch)
+    longest = max(len(row["input_ids"]) for row in rows)
+    width = padded_width(longest, max_width=max_width, few_widths=few_widths)
+    names = {*tokenizer.model_input_names, "special_tokens_mask"}
+    inputs = [{name: values for name, values in row.items() if name in names} for row in rows]
+    padding: dict[str, Any] = {"padding": "max_length", "max_length": width, "padding_side": side}
+    return dict(tokenizer.pad(inputs, **padding, return_tensors="pt"))

@@ -1,17 +1,17 @@
-"""Which rows make a batch: those of like length, so that little is computed on padding."""
+"""Which rows make a batch: rows of similar length, so that little is computed on padding."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
-POOL = 50  # batches that are sorted by length together: enough to save padding, few enough to stay random
-ALIKE = 1.1  # how much longer than the shortest the longest row of a bucket may be
+POOL_BATCHES = 50  # sorted by length together: enough to save padding, few enough to stay random
+BUCKET_RATIO = 1.1  # of the longest to the shortest row of a bucket, at most
 
 
-class Batch(list[int]):
+class SeededBatch(list[int]):
     """Row numbers, and a seed for what is random in collating them."""
 
     def __init__(self, rows: list[int], *, seed: int) -> None:
@@ -19,16 +19,21 @@ class Batch(list[int]):
         self.seed = seed
 
 
+class FillerBatch(list[int]):
+    """A row of another device, computed so that all devices make equally many steps, but not counted."""
+
+
+@dataclass(kw_only=True, eq=False)
 class LengthGroupedBatches(Sampler[list[int]]):
     """Every row once an epoch, in batches of similar length, the batches in random order.
 
     With a batch size, rows are shuffled, pools of them sorted by length and cut into batches, and the batches
-    shuffled again (transformers' own grouping leaves long batches first). With a token budget, rows of like
-    length form buckets, are shuffled within, and are cut into as many rows a batch as the budget holds at that
-    length; so each epoch has the same number of batches.
+    shuffled again (transformers' own grouping leaves long batches first). With a token budget, rows of similar
+    length form buckets, which are shuffled and cut into batches of as many rows as the budget holds at that
+    length, so each epoch has the same number of batches.
 
-    The order depends on ``seed`` and the epoch alone. On several devices each step's rows are dealt out in
-    turn, so all work equally long; a few rows come twice where the devices do not divide the rows.
+    The order depends on ``seed`` and the epoch alone. On several devices the rows of a step are dealt out in
+    turn, so all devices work equally long; a few rows come twice if the devices do not divide the rows.
 
     Args:
         lengths: tokens of each row.
@@ -36,37 +41,24 @@ class LengthGroupedBatches(Sampler[list[int]]):
         max_tokens: tokens a step on each device, padding counted, in place of ``batch_size``; a longer row is
             a batch of its own.
         seed: of the order.
-        rank: this device's number.
-        world_size: how many devices there are.
-        epoch: that comes first.
-        start: batches of that epoch that have been seen already: a resumed run goes on behind them.
+        rank: number of this device.
+        world_size: number of devices.
+        epoch: the first.
+        start: batches of that epoch to skip: a resumed run has seen them.
     """
 
-    def __init__(
-        self,
-        *,
-        lengths: np.ndarray,
-        batch_size: int,
-        max_tokens: int | None,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        epoch: int = 0,
-        start: int = 0,
-    ) -> None:
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.max_tokens = max_tokens
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = epoch
-        self.start = start
-        self._count: int | None = None
+    lengths: np.ndarray
+    batch_size: int
+    max_tokens: int | None
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    epoch: int = 0
+    start: int = 0
 
     @property
     def sampler(self) -> "LengthGroupedBatches":
-        """Where Lightning looks, in a batch sampler, for what to tell the epoch."""
+        """Itself: Lightning calls ``set_epoch`` on a batch sampler's ``sampler``."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -76,9 +68,11 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        if self._count is None:
-            self._count = len(self._steps(np.random.default_rng(self.seed)))
         return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        return len(self._steps(np.random.default_rng(self.seed)))
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -90,82 +84,32 @@ class LengthGroupedBatches(Sampler[list[int]]):
             dealt = np.resize(step, -(-len(step) // self.world_size) * self.world_size)
             key = [self.seed, self.epoch, number, self.rank]
             seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-            yield Batch(dealt[self.rank :: self.world_size].tolist(), seed=seed)
+            yield SeededBatch(dealt[self.rank :: self.world_size].tolist(), seed=seed)
 
     def _steps(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Return the rows of each step, of all devices."""
+        """Return the rows of each step, on all devices together."""
         if self.max_tokens is not None:
-            return self._within_budget(rng, self.max_tokens)
+            return self._steps_within_budget(rng, self.max_tokens)
         order = rng.permutation(len(self.lengths))
         rows = self.batch_size * self.world_size
-        pools = (order[start : start + POOL * rows] for start in range(0, len(order), POOL * rows))
+        pools = _cut(order, POOL_BATCHES * rows)
         return [step for pool in pools for step in _cut(pool[np.argsort(self.lengths[pool])], rows)]
 
-    def _within_budget(self, rng: np.random.Generator, max_tokens: int) -> list[np.ndarray]:
+    def _steps_within_budget(self, rng: np.random.Generator, max_tokens: int) -> list[np.ndarray]:
         order = np.argsort(self.lengths, kind="stable")
         ascending = self.lengths[order]
         steps: list[np.ndarray] = []
-        left = order[:0]
+        remainder = order[:0]
         start = 0
         while start < len(order):
-            end = int(np.searchsorted(ascending, max(ascending[start] * ALIKE, 1), side="right"))
+            end = int(np.searchsorted(ascending, max(ascending[start] * BUCKET_RATIO, 1), side="right"))
             rows = max(1, max_tokens // max(1, int(ascending[end - 1]))) * self.world_size
-            bucket = np.concatenate([left, rng.permutation(order[start:end])])
-            whole = len(bucket) // rows * rows if end < len(order) else len(bucket)
-            steps += _cut(bucket[:whole], rows)
-            left = bucket[whole:]  # too few for a batch: they go with the next longer rows
+            bucket = np.concatenate([remainder, rng.permutation(order[start:end])])
+            filled = len(bucket) // rows * rows if end < len(order) else len(bucket)
+            steps += _cut(bucket[:filled], rows)
+            remainder = bucket[filled:]  # too few for a batch: they go with the next longer rows
             start = end
         return steps
-
-
-class SeededRows(Dataset[dict[str, Any]]):
-    """Training rows whose collation draws from the batch's own seed: the same words are masked, in whatever process."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitems__(self, batch: Batch) -> list[dict[str, Any]]:
-        torch.manual_seed(batch.seed)
-        rows: list[dict[str, Any]] = self.dataset.__getitems__(list(batch))
-        return rows
-
-
-class FillerRows(list[int]):
-    """The number of another device's row: computed, so that all devices make as many steps, and not counted."""
-
-
-class ReadRows(list[Any]):
-    """What was read of held-out rows, with what ``collate_held_out`` tells of them."""
-
-    def __init__(self, rows: list[Any], *, numbers: list[int], borrowed: bool) -> None:
-        super().__init__(rows)
-        self.numbers = numbers
-        self.borrowed = borrowed
-
-
-class HeldOutRows(Dataset[dict[str, Any]]):
-    """Rows of which ``collate_held_out`` knows their numbers and whether they are borrowed."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitems__(self, batch: list[int]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.dataset.__getitems__(list(batch))
-        return ReadRows(rows, numbers=list(batch), borrowed=isinstance(batch, FillerRows))
-
-
-def collate_held_out(
-    features: ReadRows, *, inner: Callable[[list[dict[str, Any]]], dict[str, Any]]
-) -> dict[str, Any]:
-    """Collate rows; ``row_numbers`` are theirs in the split, and a batch that only keeps step says ``borrowed``."""
-    batch = inner(features) | {"row_numbers": features.numbers}
-    return batch | {"borrowed": True} if features.borrowed else batch
 
 
 def held_out_batches(
@@ -173,22 +117,21 @@ def held_out_batches(
 ) -> list[list[int]]:
     """Return this device's rows, the shortest first, in batches of ``batch_size`` rows or ``max_tokens`` tokens.
 
-    Each row is counted on exactly one device. All devices have as many batches, for they may have to talk to each
-    other in each (FSDP gathers weights): where the last step has no row for one, that one's batch is ``FillerRows``.
+    Each row is counted on exactly one device. All devices get equally many batches, because they may have to
+    communicate in each (FSDP gathers weights): a device without a row in the last step gets a ``FillerBatch``.
     """
     order = np.argsort(lengths, kind="stable")
     if max_tokens is None:
         steps = _cut(order, batch_size * world_size)
     else:
         starts, last = [0], len(order) - 1
-        for turn, end in enumerate(
-            range(world_size - 1, last + world_size, world_size)
-        ):  # a row for each device
+        # in a turn each device gets a row
+        for turn, end in enumerate(range(world_size - 1, last + world_size, world_size)):
             length = lengths[order[min(end, last)]]
             if turn > starts[-1] and (turn - starts[-1] + 1) * length > max_tokens:
                 starts.append(turn)
         steps = np.split(order, np.array(starts[1:], dtype=np.int64) * world_size)
-    return [step[rank::world_size].tolist() or FillerRows(step[:1].tolist()) for step in steps]
+    return [step[rank::world_size].tolist() or FillerBatch(step[:1].tolist()) for step in steps]
 
 
 def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Answers to questions: where they lie in their context, by characters and by tokens."""
+"""Answers to questions: where they lie in their context, in characters and in tokens."""
 
 from typing import Any
 
@@ -7,60 +7,58 @@ import numpy as np
 from lightune.common.errors import UserError
 
 
-def read_answers(answers: Any, context: str, *, may_be_none: bool, where: str) -> tuple[list[str], list[int]]:
-    """Return the answers of a question and the characters of the context that they begin with.
+def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) -> tuple[list[str], list[int]]:
+    """Return the answers to a question, and the character of the context at which each begins.
 
-    A start that is off is looked for anew: some copies of SQuAD count in other units.
+    A wrong start is replaced by the first place of the answer: some copies of SQuAD count in other units.
+    ``where`` is the row, for messages.
 
     Raises:
-        UserError: there is none though there must be, or one is not in the context.
+        UserError: there is no answer though there must be, or it is malformed or not in the context.
     """
-    if not _well_formed(answers):
+    if not _is_well_formed(answers):
         raise UserError(
             f"{where}: not as expected: {answers!r:.100}.\n"
             "Expected {'text': ['Paris'], 'answer_start': [12]}: lists of one length, of texts and whole numbers"
         )
-    # spaces around an answer would take in the words beside it; an empty one is none
-    pairs = zip(answers["text"], answers["answer_start"], strict=True)
-    kept = [(text.strip(), start + len(text) - len(text.lstrip())) for text, start in pairs if text.strip()]
-    texts, starts = [text for text, _ in kept], [start for _, start in kept]
-    if not texts and not may_be_none:
+    texts, starts = [], []
+    for answer, start in zip(answers["text"], answers["answer_start"], strict=True):
+        # spaces around an answer would take in the words beside it; an empty text is no answer
+        if text := answer.strip():
+            texts.append(text)
+            starts.append(start + len(answer) - len(answer.lstrip()))
+    if not texts and not allow_none:
         raise UserError(
             f"{where}: the question has no answer.\n"
-            "If that is meant, say so: data.version_2_with_negative=true (data=squad_v2 does)"
+            "If that is intended, set data.version_2_with_negative=true (data=squad_v2 does)"
         )
-    for position, (text, start) in enumerate(zip(texts, starts, strict=True)):
+    for index, (text, start) in enumerate(zip(texts, starts, strict=True)):
         if start < 0 or context[start : start + len(text)] != text:
-            found = context.find(text)
-            if found < 0:
+            starts[index] = context.find(text)
+            if starts[index] < 0:
                 raise UserError(
                     f"{where}: the answer {text[:60]!r} is not in its context.\n"
-                    "Answers must be parts of the context, to the letter."
+                    "An answer must be an exact part of the context."
                 )
-            starts[position] = found
     return texts, starts
 
 
-def _well_formed(answers: Any) -> bool:
+def _is_well_formed(answers: Any) -> bool:
     if not isinstance(answers, dict):
         return False
     texts, starts = answers.get("text"), answers.get("answer_start")
-    return (
-        isinstance(texts, list)
-        and isinstance(starts, list)
-        and len(texts) == len(starts)
-        and all(isinstance(text, str) for text in texts)
-        and all(isinstance(start, int) for start in starts)
-    )
+    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+        return False
+    return all(isinstance(text, str) for text in texts) and all(isinstance(start, int) for start in starts)
 
 
-def answer_tokens(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:
-    """Return the tokens that the first answer begins and ends with, or twice 0 ([CLS]) where it is not all there.
+def find_answer_tokens(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:
+    """Return the first and the last token of the first answer; [0, 0] ([CLS]) if not all of it is in the window.
 
     Args:
-        spans: (length, 2), where each token lies in the context, -1 outside.
+        spans: (length, 2), the start and end of each token in the context, -1 outside.
         answers: the right ones.
-        starts: their first characters.
+        starts: the first character of each.
     """
     begins, ends = spans[:, 0], spans[:, 1]
     context = np.flatnonzero(begins >= 0)

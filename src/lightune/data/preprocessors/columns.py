@@ -1,4 +1,4 @@
-"""What every preprocessor checks first: the columns that the configuration names are there, and filled."""
+"""Checks that every preprocessor makes first: the columns that the configuration names exist, and are filled."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,28 +14,23 @@ log = logging.getLogger(__name__)
 
 
 def check_columns(rows: Dataset, columns: Mapping[str, str | list[str]], *, split: str) -> None:
-    """Look for columns by the option that names each.
-
-    Args:
-        rows: of a split.
-        columns: ``{"label_column": "label", "text_columns": ["premise", "hypothesis"]}``.
-        split: for the message.
+    """Check that the columns exist that each option names: ``{"text_columns": ["premise", "hypothesis"]}``.
 
     Raises:
-        UserError: a column is not there; names the nearest.
+        UserError: a column does not exist; names the nearest.
     """
-    for option, named in columns.items():
-        for column in [named] if isinstance(named, str) else named:
+    for option, names in columns.items():
+        for column in [names] if isinstance(names, str) else names:
             if column not in rows.column_names:
-                shown = column if isinstance(named, str) else f"[{column}]"
+                value = column if isinstance(names, str) else f"[{column}]"
                 raise UserError(
-                    f"data.{option}={shown}: the {split} split has no column {column!r}. "
+                    f"data.{option}={value}: the {split} split has no column {column!r}. "
                     f"{nearest(column, rows.column_names)}"
                 )
 
 
 def check_texts(rows: Dataset, columns: list[str], *, split: str) -> None:
-    """Look for columns of something else than text, and for missing values.
+    """Check that columns hold texts, none of them missing.
 
     Raises:
         UserError: a column holds numbers or lists, or a row has no text.
@@ -43,23 +38,23 @@ def check_texts(rows: Dataset, columns: list[str], *, split: str) -> None:
     for column in columns:
         kind = getattr(rows.features[column], "dtype", "lists")
         if kind not in ("string", "large_string"):
-            raise UserError(f"The {split} split has {kind} in column {column!r}.\nExpected texts there.")
+            raise UserError(f"The {split} split has {kind} in column {column!r}.\nExpected texts.")
     check_filled(rows, columns, split=split)
 
 
 def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
-    """Look for missing values; count texts that are empty.
+    """Check that no value is missing, and warn about empty texts.
 
     Raises:
-        UserError: a row has none in one of the columns.
+        UserError: a row has no value in one of the columns.
     """
     for column in columns:
-        stored = rows.data.column(column)  # may hold rows that were left out
+        stored = rows.data.column(column)  # may include rows that were left out
         if stored.null_count:
             refuse_missing([value is None for value in rows[column]], "text", column, split=split)
-        if not (pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type)):
-            continue
-        if split == "given":  # of a chunk of the rows to predict for: numbers in it say nothing
+        is_text = pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type)
+        # rows to predict for come in chunks: a row number in a chunk says nothing
+        if split == "predict" or not is_text:
             continue
         if not pc.any(pc.equal(pc.utf8_trim_whitespace(stored), "")).as_py():
             continue
@@ -72,10 +67,10 @@ def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
 
 
 def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:
-    """Look for lists and the like where texts, or numbers as texts, are wanted.
+    """Check that columns hold texts or numbers, not lists and the like.
 
     Raises:
-        UserError: names the first such row.
+        UserError: names the first row that has something else.
     """
     for column in columns:
         if isinstance(rows.features[column], (Value, ClassLabel)) and rows.features[column].dtype != "json":
@@ -88,21 +83,11 @@ def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:
                 )
 
 
-def refuse_missing(missing: Sequence[bool], what: str, column: str, *, split: str) -> None:
-    """Refuse rows that lack something.
-
-    Args:
-        missing: whether each row does.
-        what: it is, ``text`` or ``label``.
-        column: where it was looked for.
-        split: of the rows.
-
-    Raises:
-        UserError: says how many and which.
-    """
-    found = [index + 1 for index, is_missing in enumerate(missing) if is_missing]
-    if found:
+def refuse_missing(is_missing: Sequence[bool], kind: str, column: str, *, split: str) -> None:
+    """Raise a UserError that says how many rows of a column lack their value, a ``text`` or ``label``, and which."""
+    rows = [index + 1 for index, missing in enumerate(is_missing) if missing]
+    if rows:
+        fix = "Fill or remove these rows" + (", or name a labelled split" if kind == "label" else "")
         raise UserError(
-            f"The {split} split has no {what} in column {column!r} of {len(found):,} row(s): row {listed(found, limit=3)}.\n"
-            f"Fill or remove these rows{', or name a labelled split' if what == 'label' else ''}."
+            f"The {split} split has no {kind} in column {column!r} of {len(rows):,} row(s): row {listed(rows, limit=3)}.\n{fix}."
         )

@@ -1,6 +1,6 @@
 """Dialogue: turns become one sequence for a causal language model, with the replies as its targets."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
@@ -10,23 +10,25 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.errors import UserError, listed
 from lightune.common.special_tokens import end_token_id
 from lightune.data.batches.padding import pad
+from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns
 from lightune.data.preprocessors.lengths import check_length
 from lightune.data.preprocessors.turns import Turn, read_turns
 
-CONTEXT_SHARE = (
-    4  # a piece of a long dialogue begins with this part of max_length from the piece before, unlearnt
-)
+# a piece of a long dialogue repeats the end of the one before it, max_length // 4 tokens, without learning it
+CONTEXT_DIVISOR = 4
+HELD_OUT_FIELDS = ("prompt_ids", "source", "references")
 
 
-class DialoguePreprocessor:
-    """Tokenize dialogues; the loss falls on replies only, and each sees all turns before it.
+@dataclass(kw_only=True, eq=False)
+class DialoguePreprocessor(Preprocessor):
+    """Tokenize dialogues; the loss falls on replies only, and each reply sees all turns before it.
 
-    All replies of a dialogue are learnt in one pass: their gradient is that of a row a reply, for a fraction of the
-    computation. Where the tokenizer has a chat template it is used; otherwise each turn ends with the end-of-text token.
-    Source: Zhang et al. (2020), DialoGPT, for turns joined by that token.
+    All replies of a dialogue are learned in one pass. Their gradient is that of a row for each reply, for a fraction
+    of the computation. Where the tokenizer has a chat template it is used; otherwise each turn ends with the
+    end-of-text token. Source: Zhang et al. (2020), DialoGPT, for turns joined by that token.
 
-    Held out, the last reply of each dialogue is also to be generated, given the turns before it.
+    For held-out rows the last reply of each dialogue is also generated, from the turns before it.
 
     Args:
         tokenizer: of the pretrained model.
@@ -34,23 +36,17 @@ class DialoguePreprocessor:
         max_length: tokens; longer dialogues are trained on in pieces and measured on their end.
     """
 
-    def __init__(self, *, tokenizer: PreTrainedTokenizerBase, dialogue_column: str, max_length: int) -> None:
-        check_length(tokenizer, max_length, least=8)
-        self.tokenizer = tokenizer
-        self.input_columns = [dialogue_column]
-        self.max_length = max_length
-        self.head: dict[str, Any] = {}
+    tokenizer: PreTrainedTokenizerBase
+    dialogue_column: str
+    max_length: int
 
-    def fit(self, train: Dataset) -> None:
-        """Do nothing: replies are text."""
+    def __post_init__(self) -> None:
+        check_length(self.tokenizer, self.max_length, least=8)
+        self.input_columns = [self.dialogue_column]
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
-        """Keep the last ``reply`` (a list of one turn, of none where it is to be predicted), and the ``turns`` before it.
-
-        Raises:
-            UserError: there is no such column, or a row holds no dialogue or no reply; names the row.
-        """
-        column = self.input_columns[0]
+        """Return the last ``reply`` (a list of one turn, empty if it is to be predicted), and the ``turns`` before it."""
+        column = self.dialogue_column
         check_columns(rows, {"dialogue_column": column}, split=split)
         prepared: dict[str, list[Any]] = {"turns": [], "reply": []}
         for index, dialogue in enumerate(rows[column]):
@@ -63,59 +59,49 @@ class DialoguePreprocessor:
             prepared["reply"].append([vars(turn) for turn in turns[last : last + 1]])
         return Dataset.from_dict(prepared)
 
-    def strata(self, prepared: Dataset) -> Sequence[int] | None:
-        """Return None: texts have no classes."""
-        return None
-
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize dialogues; in training a long one becomes several rows."""
         rows = []
-        for before, last in zip(examples["turns"], examples["reply"], strict=True):
-            turns, reply = [Turn(**turn) for turn in before], [Turn(**turn) for turn in last]
+        for context, last in zip(examples["turns"], examples["reply"], strict=True):
+            turns, reply = [Turn(**turn) for turn in context], [Turn(**turn) for turn in last]
             if training:
                 rows += self._pieces(*self.encode(turns + reply))
             else:
                 rows.append(self._held_out(turns, reply))
-        held_out = () if training else ("prompt_ids", "source", "references")
-        names = ("input_ids", "labels", "length", *held_out)
+        names = ("input_ids", "labels", "length", *(() if training else HELD_OUT_FIELDS))
         return {name: [row[name] for row in rows] for name in names}
 
     def encode(self, turns: list[Turn]) -> tuple[list[int], list[int]]:
         """Return token ids, and the same as labels: -100 outside the replies."""
         if self.tokenizer.chat_template is not None:
-            return self._encode_by_template(turns)
+            return self._encode_with_template(turns)
         input_ids = self._start()
         labels = [-100] * len(input_ids)
         for turn in turns:
-            ids = self._turn(turn)
+            ids = self._encode_turn(turn)
             input_ids += ids
             labels += ids if turn.reply else [-100] * len(ids)
         return input_ids, labels
 
     def prompt(self, turns: list[Turn]) -> list[int]:
-        """Return the token ids after which the assistant speaks, the oldest cut off where there are too many."""
+        """Return the token ids that the assistant's reply follows; of too many the first are cut off."""
         if self.tokenizer.chat_template is not None:
-            ids = self._template(turns, add_generation_prompt=True)
+            ids = self._apply_template(turns, add_generation_prompt=True)
         else:
-            ids = self._start() + [token for turn in turns for token in self._turn(turn)]
+            ids = self._start() + [token for turn in turns for token in self._encode_turn(turn)]
         return ids[-self.max_length :]
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
-        """Pad to one width.
-
-        Returns:
-            ``input_ids``, ``attention_mask`` and ``labels`` (batch, length), and ``rows`` with ``prompt_ids``, ``source``
-            and ``references`` where held out.
-        """
-        ids, most = [row["input_ids"] for row in features], self.max_length
+        """Pad to one width; ``labels`` are -100 outside the replies, and held-out ``rows`` have a prompt's fields."""
+        settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
+        ids = [row["input_ids"] for row in features]
         batch: dict[str, Any] = {
-            "input_ids": pad(ids, value=self.tokenizer.pad_token_id, most=most, few=few_widths),
-            "attention_mask": pad([[1] * len(row) for row in ids], value=0, most=most, few=few_widths),
-            "labels": pad([row["labels"] for row in features], value=-100, most=most, few=few_widths),
+            "input_ids": pad(ids, value=self.tokenizer.pad_token_id, **settings),
+            "attention_mask": pad([[1] * len(row) for row in ids], value=0, **settings),
+            "labels": pad([row["labels"] for row in features], value=-100, **settings),
         }
         if "prompt_ids" in features[0]:
-            names = ("prompt_ids", "source", "references")
-            batch["rows"] = [{name: row[name] for name in names} for row in features]
+            batch["rows"] = [{name: row[name] for name in HELD_OUT_FIELDS} for row in features]
         return batch
 
     def _held_out(self, turns: list[Turn], reply: list[Turn]) -> dict[str, Any]:
@@ -130,30 +116,31 @@ class DialoguePreprocessor:
         }
 
     def _pieces(self, input_ids: list[int], labels: list[int]) -> list[dict[str, Any]]:
-        context = self.max_length // CONTEXT_SHARE
+        context = self.max_length // CONTEXT_DIVISOR
         rows = []
         for start in range(0, max(1, len(input_ids) - context), self.max_length - context):
-            piece, wanted = (ids[start : start + self.max_length] for ids in (input_ids, labels))
+            piece, targets = (ids[start : start + self.max_length] for ids in (input_ids, labels))
             if start > 0:
-                wanted = [-100] * context + wanted[context:]
-            if any(label != -100 for label in wanted):  # a long first turn has pieces with nothing to learn
-                rows.append({"input_ids": piece, "labels": wanted, "length": len(piece)})
+                targets = [-100] * context + targets[context:]
+            # a long first turn has pieces with nothing to learn
+            if any(label != -100 for label in targets):
+                rows.append({"input_ids": piece, "labels": targets, "length": len(piece)})
         return rows
 
-    def _encode_by_template(self, turns: list[Turn]) -> tuple[list[int], list[int]]:
-        input_ids = self._template(turns)
+    def _encode_with_template(self, turns: list[Turn]) -> tuple[list[int], list[int]]:
+        input_ids = self._apply_template(turns)
         labels = [-100] * len(input_ids)
         for index, turn in enumerate(turns):
             if turn.role != "assistant" or not turn.reply:
                 continue
-            before = self._template(turns[:index], add_generation_prompt=True)
-            until = self._template(turns[: index + 1])
-            # some templates rewrite earlier turns: what is not there to the letter is not learnt
-            if input_ids[: len(before)] == before and input_ids[: len(until)] == until:
-                labels[len(before) : len(until)] = input_ids[len(before) : len(until)]
+            before = self._apply_template(turns[:index], add_generation_prompt=True)
+            after = self._apply_template(turns[: index + 1])
+            # some templates rewrite earlier turns: a reply is learned only where the tokens are the same
+            if input_ids[: len(before)] == before and input_ids[: len(after)] == after:
+                labels[len(before) : len(after)] = input_ids[len(before) : len(after)]
         return input_ids, labels
 
-    def _template(self, turns: list[Turn], *, add_generation_prompt: bool = False) -> list[int]:
+    def _apply_template(self, turns: list[Turn], *, add_generation_prompt: bool = False) -> list[int]:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
             ids: list[int] = self.tokenizer.apply_chat_template(
@@ -163,7 +150,7 @@ class DialoguePreprocessor:
             roles = listed([turn.role for turn in turns])
             raise UserError(
                 f"This model's chat template refuses a dialogue with the roles {roles}: {error}.\n"
-                f"It begins {turns[0].content[:80]!r}. Bring the roles in the order that the model was trained on."
+                f"It begins {turns[0].content[:80]!r}. Put the roles in the order that the model was trained on."
             ) from error
         return ids
 
@@ -171,13 +158,13 @@ class DialoguePreprocessor:
         first = self.tokenizer("a")["input_ids"][0]
         return [first] if first in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id) else []
 
-    def _turn(self, turn: Turn) -> list[int]:
+    def _encode_turn(self, turn: Turn) -> list[int]:
         ids: list[int] = self.tokenizer(turn.content, add_special_tokens=False)["input_ids"]
         return [*ids, end_token_id(self.tokenizer)]
 
 
 def _last_reply(turns: list[Turn]) -> int:
-    """Return the number of the last reply that has a turn before it."""
+    """Return the index of the last reply that has a turn before it."""
     replies = [index for index, turn in enumerate(turns) if index > 0 and turn.reply]
     if not replies:
         raise ValueError("there is no reply: expected two turns or more, and one of the assistant")

@@ -1,15 +1,22 @@
-"""What the labels of a data set are, and how each becomes what a loss takes."""
+"""The labels of a data set, and how each becomes the target of a loss."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import ClassLabel, Dataset, List
+from datasets import Dataset, List
 
 from lightune.common.errors import UserError, listed, nearest
+from lightune.data.preprocessors.columns import refuse_missing
 
-LARGEST = 1e18  # of a regression: float32 holds its square
+MAX_NUMBER = 1e18  # as the target of a regression: float32 holds its square
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+
+
+def head_of(names: list[str]) -> dict[str, Any]:
+    """Return the configuration of a model whose head has these classes."""
+    label2id = {name: index for index, name in enumerate(names)}
+    return {"num_labels": len(names), "id2label": dict(enumerate(names)), "label2id": label2id}
 
 
 @dataclass(frozen=True)
@@ -21,23 +28,18 @@ class Labels:
 
     @property
     def head(self) -> dict[str, Any]:
-        """What a pretrained model's configuration must say for its head to fit these labels."""
-        return {
-            "num_labels": len(self.names),
-            "id2label": dict(enumerate(self.names)),
-            "label2id": {name: index for index, name in enumerate(self.names)},
-            "problem_type": self.problem_type,
-        }
+        """The configuration of a model whose head fits these labels."""
+        return {**head_of(self.names), "problem_type": self.problem_type}
 
     def encode(self, value: Any) -> int | float | list[float]:
-        """Return a class index, a number, or one 0.0 or 1.0 a class.
+        """Return a class index, a number, or 0.0 or 1.0 for each class.
 
         Raises:
-            ValueError: ``value`` is missing or is none of the labels; the message says what it is.
+            ValueError: ``value`` is missing, or not one of the labels; the message shows it.
         """
         if self.problem_type == REGRESSION:
             number = float(value)
-            if not abs(number) <= LARGEST:  # not a number is not either
+            if not abs(number) <= MAX_NUMBER:  # NaN fails this, too
                 raise ValueError(f"{value!r} is too large or not a number")
             return number
         if self.problem_type == MULTI:
@@ -52,39 +54,26 @@ class Labels:
         raise ValueError(f"{value!r} is not one of the labels. {nearest(name, self.names)}")
 
 
-def infer(train: Dataset, column: str, *, label_names: Sequence[str] | None) -> Labels:
-    """Find the labels in the training rows.
+def infer_labels(train: Dataset, column: str, *, label_names: Sequence[str] | None) -> Labels:
+    """Find the labels in the label column of the training rows.
 
-    Class names of a ``ClassLabel`` column are kept in their order. Words are sorted by the alphabet, whole
+    Names keep the order of ``label_names`` or else of a ``ClassLabel`` column. Words are sorted alphabetically, whole
     numbers by size. Numbers with a fraction are a regression. Lists are several labels at once.
-
-    Args:
-        train: the training split.
-        column: its label column.
-        label_names: the names in their order, where the data does not say them.
 
     Raises:
         UserError: there is only one class, or a row has no label.
     """
-    feature = train.features[column]
-    several = isinstance(feature, List)
-    inner = feature.feature if several else feature
-    values = decoded(train, column, label_names=label_names)
-    problem_type = MULTI if several else SINGLE
-    if label_names is not None:
-        names = [str(name) for name in label_names]
-    elif isinstance(inner, ClassLabel):
-        names = list(inner.names)
-    else:
-        flat = [item for value in values for item in (value or [])] if several else values
+    is_multi, dtype, names = _describe(train, column, label_names)
+    values = decode_labels(train, column, label_names=label_names)
+    if names is None:
+        flat = [item for value in values for item in (value or [])] if is_multi else values
         flat = [value for value in flat if not is_missing(value)]
         numbers = _as_numbers(flat)
-        if numbers and not several and any(not number.is_integer() for number in numbers):
-            return Labels(names=["value"], problem_type=REGRESSION)
-        if not several and str(getattr(inner, "dtype", "")).startswith("float"):
-            return Labels(names=["value"], problem_type=REGRESSION)
-        if not several and not numbers:
-            _refuse_mixture(values, column)
+        if not is_multi:
+            if dtype.startswith("float") or any(not number.is_integer() for number in numbers):
+                return Labels(names=["value"], problem_type=REGRESSION)
+            if not numbers:
+                _refuse_mixture(values, column)
         unique = {_name(value) for value in flat}
         names = sorted(unique, key=float) if numbers else sorted(unique)
     if len(names) < 2:
@@ -92,33 +81,74 @@ def infer(train: Dataset, column: str, *, label_names: Sequence[str] | None) -> 
             f"data.label_column={column}: the training rows have {len(names)} label(s): {listed(names)}.\n"
             "Expected at least two: there is nothing to tell apart."
         )
-    return Labels(names=names, problem_type=problem_type)
+    return Labels(names=names, problem_type=MULTI if is_multi else SINGLE)
 
 
-def decoded(dataset: Dataset, column: str, *, label_names: Sequence[str] | None) -> list[Any]:
-    """Return a column's labels as names where indices have names: those of ``ClassLabel`` or ``label_names``."""
-    feature = dataset.features[column]
-    several = isinstance(feature, List)
-    inner = feature.feature if several else feature
-    names: list[str] | None = (
-        [str(name) for name in label_names] if label_names is not None else getattr(inner, "names", None)
-    )
+def decode_labels(dataset: Dataset, column: str, *, label_names: Sequence[str] | None) -> list[Any]:
+    """Return a column's labels, with names for indices that have one in ``ClassLabel`` or ``label_names``."""
+    is_multi, dtype, names = _describe(dataset, column, label_names)
     values = list(dataset[column])
     if names is None:
         return values
-    if label_names is not None and not several and _are_indices(values, names):  # of CSV files, as text
+    # a CSV file has indices as texts
+    if label_names is not None and not is_multi and _are_indices(values, names):
         values = [value if is_missing(value) else int(value) for value in values]
-    elif not str(getattr(inner, "dtype", "")).startswith(("int", "uint")):
+    elif not dtype.startswith(("int", "uint")):
         return values
 
     def name(index: int | None) -> Any:
         return names[index] if index is not None and 0 <= index < len(names) else index
 
-    return [[name(item) for item in value] if several else name(value) for value in values]
+    return [[name(item) for item in value] if is_multi else name(value) for value in values]
+
+
+def _describe(
+    dataset: Dataset, column: str, label_names: Sequence[str] | None
+) -> tuple[bool, str, list[str] | None]:
+    """Return whether a column holds lists of labels, the type of a label, and the names of all labels if known."""
+    feature: Any = dataset.features[column]
+    is_multi = isinstance(feature, List)
+    feature = feature.feature if is_multi else feature
+    names = getattr(feature, "names", None) if label_names is None else [str(name) for name in label_names]
+    return is_multi, str(getattr(feature, "dtype", "")), names
+
+
+def encode_labels(
+    rows: Dataset, column: str, labels: Labels, *, label_names: Sequence[str] | None, split: str
+) -> list[Any]:
+    """Return a column's labels as targets.
+
+    Raises:
+        UserError: a row has no label, or an unknown one; names the rows.
+    """
+    values = decode_labels(rows, column, label_names=label_names)
+    refuse_missing([is_missing(value) for value in values], "label", column, split=split)
+    encoded: list[Any] = []
+    errors: list[tuple[int, Any, Exception]] = []
+    for index, value in enumerate(values):
+        try:
+            encoded.append(labels.encode(value))
+        except (TypeError, ValueError) as error:
+            errors.append((index, value, error))
+    if errors:
+        index, value, first = errors[0]
+        reason = str(first)
+        if labels.problem_type == REGRESSION:
+            reason = f"{value!r} is not a number up to {MAX_NUMBER:.0e} like the other labels."
+        elif value == -1:
+            fix = f"name a labelled split, such as data.{split}_split=validation"
+            reason = f"-1 marks rows without a label; {fix}."
+        others = [number + 1 for number, _, _ in errors[1:]]
+        raise UserError(
+            f"The {split} split, row {index + 1}, column {column!r}: {reason}\n"
+            + (f"{len(others):,} more such row(s): row {listed(others, limit=3)}. " if others else "")
+            + "Fix or remove these rows, or add the label to the training rows."
+        ) from first
+    return encoded
 
 
 def is_missing(value: Any) -> bool:
-    """Say whether there is no label: nothing, or an empty text, as CSV has it."""
+    """Say whether a value is no label: None, or an empty text, as in CSV."""
     return value is None or (isinstance(value, str) and not value.strip())
 
 
@@ -128,16 +158,16 @@ def _are_indices(values: Sequence[Any], names: Sequence[str]) -> bool:
 
 
 def _refuse_mixture(values: Sequence[Any], column: str) -> None:
-    """Refuse numbers with a fraction among which stands a word: a regression with a slip, hardly classes."""
+    """Refuse a few words among numbers with fractions: a regression with mistakes rather than classes."""
     present = [(index, value) for index, value in enumerate(values) if not is_missing(value)]
     words = [(index, value) for index, value in present if not _as_numbers([value])]
     fractions = {number for _, value in present for number in _as_numbers([value]) if not number.is_integer()}
     if fractions and 10 * len(words) <= len(present):
         index, value = words[0]
         raise UserError(
-            f"The train split, row {index + 1}, column {column!r}: {value!r} is not a number, as the other labels are "
+            f"The train split, row {index + 1}, column {column!r}: {value!r} is not a number like the other labels "
             f"({len(words)} such row(s)).\n"
-            f"Mend or remove these rows; or, if all are classes, name them: data.label_names=[{value},…]"
+            f"Fix or remove these rows; or, if all are classes, name them: data.label_names=[{value},…]"
         )
 
 
@@ -146,7 +176,7 @@ def _name(value: Any) -> str:
 
 
 def _as_numbers(values: Iterable[Any]) -> list[float]:
-    """Return the values as numbers, or nothing if one of them is not a number."""
+    """Return the values as numbers, or an empty list if one of them is not a number."""
     try:
         return [float(_name(value)) for value in values]  # True is a word
     except (TypeError, ValueError):

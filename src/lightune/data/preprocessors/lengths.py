@@ -1,4 +1,4 @@
-"""What a model can read at a time, checked before anything is tokenized."""
+"""How many tokens a model reads, checked before anything is tokenized, and texts cut to a number of tokens."""
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
@@ -8,59 +8,36 @@ from lightune.common.errors import UserError
 def check_length(
     tokenizer: PreTrainedTokenizerBase, length: int, *, least: int = 3, option: str = "max_length"
 ) -> None:
-    """Refuse a number of tokens that the model cannot read, or that leaves no room for a text.
-
-    Raises:
-        UserError: says the bounds.
-    """
-    if not least <= length <= tokenizer.model_max_length:
-        raise UserError(
-            f"data.{option}={length}: this model reads from {least} to {tokenizer.model_max_length} tokens."
-        )
+    """Raise a UserError if the model cannot read so many tokens, or they leave no room for a text."""
+    most = tokenizer.model_max_length
+    if not least <= length <= most:
+        raise UserError(f"data.{option}={length}: this model reads from {least} to {most} tokens.")
 
 
 def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that does not say where in a text its tokens lie.
-
-    Raises:
-        UserError: it is not a fast one.
-    """
+    """Raise a UserError if the tokenizer does not say where its tokens lie in a text."""
     if not tokenizer.is_fast:
-        raise UserError("This model has no fast tokenizer, which alone says where in a text a token lies.")
+        raise UserError("This model has no fast tokenizer: only a fast one says where its tokens lie.")
 
 
-def check_stride(doc_stride: int, *, max_length: int, room: int, suggested: int) -> None:
-    """Refuse windows that would share all that there is room for.
-
-    Raises:
-        UserError: says the bounds and a value within them.
-    """
-    if not 0 <= doc_stride < room:
-        raise UserError(
-            f"data.doc_stride={doc_stride}: with data.max_length={max_length} windows can share "
-            f"0 to {room - 1} tokens.\nSet for example data.doc_stride={suggested}"
-        )
-
-
-def cut(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, tokens: int) -> list[str]:
-    """Return texts without what comes after so many tokens, the last character whole; the tokenizer is a fast one."""
+def truncate_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, tokens: int) -> list[str]:
+    """Return texts cut after so many tokens of a fast tokenizer, between characters."""
     encoded = tokenizer(
         texts, add_special_tokens=False, truncation=True, max_length=tokens + 1, return_offsets_mapping=True
     )
-    shorter = []
-    for text, spans in zip(texts, encoded["offset_mapping"], strict=True):
-        if len(spans) > tokens:  # a character may be several tokens, of which the next is one
-            text = text[: min(spans[tokens - 1][1], spans[tokens][0])]
-        shorter.append(text)
-    return shorter
-
-
-def were_cut(encoded: BatchEncoding, *, max_length: int) -> list[bool]:
-    """Say which texts were longer than a tokenizer has left them: it keeps what it has cut off.
-
-    A tokenizer that is not a fast one does not: all that fill the length count.
-    """
-    full = [len(ids) >= max_length for ids in encoded["input_ids"]]
+    # a character may be several tokens, and the first token that is cut off one of them
     return [
-        fills and (not encoded.is_fast or bool(encoded[row].overflowing)) for row, fills in enumerate(full)
+        text[: min(spans[tokens - 1][1], spans[tokens][0])] if len(spans) > tokens else text
+        for text, spans in zip(texts, encoded["offset_mapping"], strict=True)
+    ]
+
+
+def find_truncated(encoded: BatchEncoding, *, max_length: int) -> list[bool]:
+    """Say which texts a tokenizer has truncated: a fast one keeps what it cut off.
+
+    For any other tokenizer, all texts that fill ``max_length`` count.
+    """
+    return [
+        len(ids) >= max_length and (not encoded.is_fast or bool(encoded[row].overflowing))
+        for row, ids in enumerate(encoded["input_ids"])
     ]

@@ -1,4 +1,4 @@
-"""What is looked at before words and their tags are used: both are lists, filled, of one length and known types."""
+"""Checks of words and their tags: both are lists without gaps, of one length, and tags are of known types."""
 
 from collections.abc import Collection
 from typing import Any
@@ -10,17 +10,17 @@ from lightune.common.tags import entity_types, label_names
 from lightune.data.preprocessors.columns import check_columns, check_filled
 
 
-def check_words(rows: Dataset, column: str, *, split: str, raw: bool) -> None:
-    """Look whether a column holds lists of words, or raw texts where ``raw`` allows it.
+def check_words(rows: Dataset, column: str, *, split: str, allow_raw: bool) -> None:
+    """Check that a column holds lists of words, or raw texts if ``allow_raw``.
 
     Raises:
-        UserError: it is not there or holds something else, or a row or a word is missing.
+        UserError: it does not exist or holds something else, or a row or a word is missing.
     """
     check_columns(rows, {"tokens_column": column}, split=split)
     check_filled(rows, [column], split=split)
     feature = rows.features[column]
     if not isinstance(feature, List):
-        if raw and getattr(feature, "dtype", None) in ("string", "large_string"):
+        if allow_raw and getattr(feature, "dtype", None) in ("string", "large_string"):
             return
         raise UserError(
             f"data.tokens_column={column}: the {split} split has {rows[0][column]!r:.80} there, not a list of words.\n"
@@ -35,11 +35,11 @@ def check_words(rows: Dataset, column: str, *, split: str, raw: bool) -> None:
                 )
 
 
-def tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str]:
-    """List the tags that there may be: those of ``ClassLabel`` as it orders them, else by type as the alphabet does.
+def infer_tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str]:
+    """Return all possible tags: a ``ClassLabel``'s in its order, else those of each type in alphabetical order.
 
     Raises:
-        UserError: the columns are not as ``read_tags`` wants them, or no tag names an entity.
+        UserError: ``read_tags`` refuses the columns, or no tag names an entity.
     """
     tags = read_tags(train, tokens_column, label_column, types=None, split="train")
     names = getattr(train.features[label_column].feature, "names", None)
@@ -47,7 +47,7 @@ def tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str
         names = label_names(sorted(entity_types(tag for row in tags for tag in row)))
     if not entity_types(names):
         raise UserError(
-            f"data.label_column={label_column}: the training rows have no tag but O: there is nothing to find.\n"
+            f"data.label_column={label_column}: the training rows have no tag other than O: there is nothing to learn.\n"
             "Expected tags such as B-PER, I-PER and O."
         )
     return list(names)
@@ -56,21 +56,14 @@ def tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str
 def read_tags(
     rows: Dataset, tokens_column: str, label_column: str, *, types: Collection[str] | None, split: str
 ) -> list[list[str]]:
-    """Return the tags of each row as words.
-
-    Args:
-        rows: of a split.
-        tokens_column: lists of words.
-        label_column: lists of tags.
-        types: those that tags may name; None where they are not known yet.
-        split: for the messages.
+    """Return the tags of each row by their names; ``types`` are those that tags may name, None: any.
 
     Raises:
-        UserError: a column is missing or no list, tags are numbers without names, a row has more or fewer tags
-            than words, or a tag is missing or of another type; names the row.
+        UserError: a column is missing or does not hold lists, tags are numbers without names, a row has more or
+            fewer tags than words, or a tag is missing or of another type; names the row.
     """
     check_columns(rows, {"tokens_column": tokens_column, "label_column": label_column}, split=split)
-    check_words(rows, tokens_column, split=split, raw=False)
+    check_words(rows, tokens_column, split=split, allow_raw=False)
     feature = rows.features[label_column]
     if not isinstance(feature, List):
         raise UserError(
@@ -83,13 +76,11 @@ def read_tags(
             f"data.label_column={label_column}: the tags of the {split} split are numbers without names.\n"
             "Expected words such as B-PER, I-PER and O, or a ClassLabel column, which holds the names."
         )
-    read = []
+    tags_of_rows = []
     for index, (words, values) in enumerate(zip(rows[tokens_column], rows[label_column], strict=True)):
         where = f"The {split} split, row {index + 1}, column {label_column!r}"
         if values is None:
-            raise UserError(
-                f"{where}: there are no tags.\nFill or remove such rows, or name a labelled split."
-            )
+            raise UserError(f"{where}: there are no tags.\nFill or remove the row, or name a labelled split.")
         if len(values) != len(words):
             raise UserError(
                 f"{where}: {len(values)} tags for {len(words)} words.\nExpected one tag for each word of {words!r:.80}."
@@ -98,15 +89,15 @@ def read_tags(
         for kind in entity_types(tags):
             if types is not None and kind not in types:
                 raise UserError(f"{where}: the training rows have no {kind!r}. {nearest(kind, types)}")
-        read.append(tags)
-    return read
+        tags_of_rows.append(tags)
+    return tags_of_rows
 
 
 def _name(value: Any, names: list[str] | None, where: str) -> str:
     if names is not None and value is not None:
         if not 0 <= value < len(names):
             raise UserError(
-                f"{where}: {value} is none of the {len(names)} tags that the column names.\n"
+                f"{where}: {value} is not one of the {len(names)} tags that the column names.\n"
                 "-1 marks rows without tags: name a labelled split."
             )
         value = names[value]

@@ -1,10 +1,10 @@
-"""Texts as words with their places: word lists are joined, raw texts are split."""
+"""Texts as words with their offsets: lists of words are joined, raw texts are split."""
 
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Marks that write vowels and tones are no letters to ``\w``: Hebrew, Arabic, the scripts of India, Thai
+# \w excludes the marks that write vowels and tones in Hebrew, Arabic, the scripts of India and Thai
 LETTER = r"[\w\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e]"
 WORD = re.compile(
     r"https?://\S+"
@@ -19,45 +19,42 @@ class Words(NamedTuple):
     text: str
     offsets: list[tuple[int, int]]
 
-    def spoken_for(
+    def label_tokens(
         self, offsets: list[list[tuple[int, int]]], special: list[list[int]], *, overlap: int
     ) -> list[list[int]]:
-        """Return for each token of each window the word that it speaks for, or -1.
+        """Return for each token of each window the word whose label it carries, or -1.
 
-        A token belongs to the word that its last character lies in (tokens may begin with the space before a word);
-        the first of a word speaks for it. Where windows overlap, each speaks for its half: a word is spoken for once.
+        A token belongs to the word that holds its last character (a token may begin with the space before a word).
+        The first token of a word carries its label. Of what two windows share, the first half counts in the first
+        window and the rest in the second, so each word counts once.
 
         Args:
-            offsets: for each window the place of each token in the text.
-            special: for each window which tokens were added to the text's own.
+            offsets: for each window, the start and end of each token in the text.
+            special: for each window, 1 for a token that the tokenizer added, else 0.
             overlap: tokens that neighbouring windows share.
         """
-        at = self._word_at_each_character()
-        first: dict[int, int] = {}  # the first token of each word, counted over the whole text
-        found = []
-        begins = 0
-        for window, places in enumerate(offsets):
-            ends = begins + special[window].count(0)
-            low = begins + overlap // 2 if window > 0 else 0
-            high = ends - overlap + overlap // 2 if window + 1 < len(offsets) else ends
-            token, spoken = begins - 1, []
-            for (left, right), added in zip(places, special[window], strict=True):
+        word_at = [-1] * len(self.text)
+        for word, (start, end) in enumerate(self.offsets):
+            word_at[start:end] = [word] * (end - start)
+        first_tokens: dict[int, int] = {}  # of each word, counted over the whole text
+        words_of_windows = []
+        window_start = 0
+        for window, spans in enumerate(offsets):
+            window_end = window_start + special[window].count(0)
+            low = window_start + overlap // 2 if window > 0 else 0
+            high = window_end - overlap + overlap // 2 if window + 1 < len(offsets) else window_end
+            token, words = window_start - 1, []
+            for (start, end), added in zip(spans, special[window], strict=True):
                 token += not added
-                word = at[right - 1] if right > left and not added else -1
-                speaks = word >= 0 and first.setdefault(word, token) == token and low <= token < high
-                spoken.append(word if speaks else -1)
-            found.append(spoken)
-            begins = ends - overlap
-        return found
-
-    def _word_at_each_character(self) -> list[int]:
-        words = [-1] * len(self.text)
-        for index, (start, end) in enumerate(self.offsets):
-            words[start:end] = [index] * (end - start)
-        return words
+                word = word_at[end - 1] if end > start and not added else -1
+                is_first = word >= 0 and first_tokens.setdefault(word, token) == token
+                words.append(word if is_first and low <= token < high else -1)
+            words_of_windows.append(words)
+            window_start = window_end - overlap
+        return words_of_windows
 
 
-def join(words: Sequence[str]) -> Words:
+def join_words(words: Sequence[str]) -> Words:
     """Put single spaces between words."""
     offsets, start = [], 0
     for word in words:
@@ -66,12 +63,12 @@ def join(words: Sequence[str]) -> Words:
     return Words(" ".join(words), offsets)
 
 
-def split(text: str) -> Words:
-    """Find the words of a raw text, which keeps its own characters.
+def split_words(text: str) -> Words:
+    """Find the words of a raw text, whose characters stay as they are.
 
     Letters and digits hold together over a single ``'``, ``.``, ``&`` or ``-`` (``don't``, ``U.S``, ``AT&T``,
-    ``so-called``), digits also over a comma; ``@user``, ``#topic`` and addresses of the web are words too; any
-    other sign is one of its own. Text written without spaces between words becomes one word up to the next
-    sign: give such languages as lists of words.
+    ``so-called``), digits also over a comma. ``@user``, ``#topic`` and web addresses are words too; any other
+    sign is a word of its own. Text written without spaces between words becomes one word up to the next sign:
+    pass such languages as lists of words.
     """
     return Words(text, [match.span() for match in WORD.finditer(text)])

@@ -11,7 +11,7 @@ from lightune.common.errors import UserError, listed
 from lightune.data.splits import SPLIT_NAMES
 
 PATTERNS = ("*/*.txt*", "*/*/*.txt*")
-UNLABELLED = "unsup"  # where the aclImdb archive keeps its unlabelled reviews, beside the classes
+UNLABELLED = "unsup"  # aclImdb's folder of unlabelled reviews, beside the classes
 
 
 def _text_files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -28,12 +28,12 @@ def _text_files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def holds_text_files(folder: Path) -> bool:
-    """Say whether a folder has the layout, without reading it."""
+    """Say whether a folder has this layout, without reading its files."""
     return any(next(folder.glob(pattern), None) is not None for pattern in PATTERNS)
 
 
 def read_class_folders(source: Path, class_folders: list[str] | None) -> dict[str, Dataset]:
-    """Read ``SPLIT/CLASS/NAME.txt``, or ``CLASS/NAME.txt`` as one split; the class is the folder's name.
+    """Read ``SPLIT/CLASS/NAME.txt``, or ``CLASS/NAME.txt`` as one split; the label is the folder's name.
 
     Source of the layout: Maas et al. (2011), the Large Movie Review Dataset's archive (aclImdb).
 
@@ -58,7 +58,7 @@ def read_class_folders(source: Path, class_folders: list[str] | None) -> dict[st
     if not columns:
         raise UserError(
             f"{source}: no text files found.\nExpected a folder of .txt files for each class, "
-            f"as train/pos/0_9.txt and train/neg/1_1.txt"
+            "such as train/pos/0_9.txt and train/neg/1_1.txt"
             + (f" ({listed(class_folders)})." if class_folders else ".")
         )
     return {split: Dataset.from_dict(rows) for split, rows in columns.items()}

@@ -1,48 +1,50 @@
-"""What a JSON file's beginning says."""
+"""JSON files: checked where datasets cannot read them, or read line by line."""
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from lightune.common.errors import UserError
-from lightune.data.sources.text_files import not_utf8, open_text
+from lightune.common.errors import UserError, nearest
+from lightune.data.sources.stream import InputRow, Line, RejectedRow, stream_lines
+from lightune.data.sources.text_files import is_unicode, open_text
 
-PEEK = 4096  # characters that tell what a file is
+PEEK_CHARACTERS = 4096  # enough to tell the kind of a file
+EXAMPLE = '{"text": "…", "label": "…"}'
 
 
 def json_start(path: Path) -> str:
-    """Return the first characters of a JSON file, having looked whether they begin objects.
+    """Return the first characters of a JSON file, which must begin an object or a list.
 
     Arrow's reader, which datasets calls, ends the process at a file that begins with ``null``.
 
     Raises:
-        UserError: there is nothing in it, or it begins with something else than an object or a list.
+        UserError: the file is empty, or begins with something else.
     """
     start = ""
-    try:
-        with open_text(path) as file:
-            while not start and (read := file.read(PEEK)):
-                start = read.lstrip()
-    except UnicodeDecodeError as error:
-        raise not_utf8(path) from error
+    with open_text(path) as file:
+        while not start and (characters := file.read(PEEK_CHARACTERS)):
+            start = characters.lstrip()
     if not start:
         raise UserError(f"{path}: there are no rows.\nExpected one JSON object a line, or a list of objects.")
     if start[0] not in "{[":
         raise UserError(
             f"{path}: not well-formed JSON: it begins with {start[:20]!r}.\n"
-            'Expected one JSON object a line, such as {"text": "…", "label": "…"}, or a list of objects.'
+            f"Expected one JSON object a line, such as {EXAMPLE}, or a list of objects."
         )
     return start
 
 
-def bad_line(path: Path) -> UserError | None:
-    """Return what to say of the first line that is no JSON; None where each is, or the file is one value."""
+def find_malformed(path: Path) -> UserError | None:
+    """Return the error for the first line that is not a JSON object; None if there is none, or all is one value."""
     with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 value = json.loads(line) if line.strip() else {}
             except json.JSONDecodeError as error:
                 if number == 1 and path.name.removesuffix(".gz").endswith(".json"):
-                    return _bad_value(path)
+                    return _malformed_value(path)
                 return UserError(
                     f"{path}, line {number}: not well-formed JSON: {error.msg} at character {error.colno}: {line.strip()!r:.100}.\n"
                     "Expected one JSON object a line."
@@ -51,22 +53,60 @@ def bad_line(path: Path) -> UserError | None:
                 return None
             if number > 1 and not isinstance(value, dict):
                 return UserError(
-                    f"{path}, line {number}: {line.strip()!r:.100} is no object.\n"
-                    'Expected one JSON object a line, such as {"text": "…", "label": "…"}.'
+                    f"{path}, line {number}: {line.strip()!r:.100} is not an object.\n"
+                    f"Expected one JSON object a line, such as {EXAMPLE}."
                 )
     return None
 
 
-def _bad_value(path: Path) -> UserError | None:
-    """Look at a file as one value over several lines."""
-    try:
-        with open_text(path) as file:
+def _malformed_value(path: Path) -> UserError | None:
+    """Return the error for a file that is one value over several lines; None if it is well-formed."""
+    with open_text(path) as file, suppress(RecursionError):
+        try:
             json.load(file)
-    except json.JSONDecodeError as error:
-        return UserError(
-            f"{path}, line {error.lineno}: not well-formed JSON: {error.msg} at character {error.colno}.\n"
-            "Expected a list of objects, or one JSON object a line."
-        )
-    except RecursionError:
-        pass
+        except json.JSONDecodeError as error:
+            return UserError(
+                f"{path}, line {error.lineno}: not well-formed JSON: {error.msg} at character {error.colno}.\n"
+                "Expected a list of objects, or one JSON object a line."
+            )
     return None
+
+
+def stream_jsonl(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
+    """Read these columns of a file with a JSON object a line, gzipped or not; a bad line is rejected."""
+    for line in stream_lines(path):
+        if isinstance(line, RejectedRow):
+            yield line
+        elif line.text.strip():
+            yield _row(line, columns)
+
+
+def _row(line: Line, columns: list[str]) -> InputRow | RejectedRow:
+    if not is_unicode(line.text):
+        return line.rejected("not UTF-8")
+    try:
+        value = json.loads(line.text)
+    except (ValueError, RecursionError) as error:
+        return line.rejected(f"not well-formed JSON: {error}"[:200])
+    if not isinstance(value, dict):
+        return line.rejected("not a JSON object")
+    try:
+        return line.row({column: look_up(value, column) for column in columns})
+    except KeyError as error:
+        return line.rejected(f"there is no column {error}. {nearest(error.args[0], value)}")
+
+
+def look_up(row: Mapping[str, Any], column: str) -> Any:
+    """Return a column of a row; ``translation.en`` is ``en`` inside ``translation``, where no column is so named.
+
+    Raises:
+        KeyError: there is no such column.
+    """
+    if column in row:
+        return row[column]
+    value: Any = row
+    for name in column.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise KeyError(column)
+        value = value[name]
+    return value

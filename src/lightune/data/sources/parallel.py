@@ -1,4 +1,4 @@
-"""Parallel text: a file a language, a sentence a line, become a row a line with a column a language."""
+"""Parallel text: a file for each language with a sentence a line becomes a column for each language."""
 
 from pathlib import Path
 
@@ -16,40 +16,36 @@ def parallel_files(folder: Path) -> Files:
     """Return ``{split: {language: file}}`` for files such as ``train.en`` and ``train.de``, gzipped or not.
 
     Raises:
-        UserError: a split lacks the other language.
+        UserError: a split has only one language.
     """
-    found: Files = {}
+    splits: Files = {}
     for file in sorted(folder.iterdir()):
         stem, _, language = file.name.removesuffix(".gz").rpartition(".")
         is_code = language.isalpha() and 2 <= len(language) <= 3 and language.lower() not in NOT_LANGUAGES
         if file.is_file() and stem.lower() in SPLIT_NAMES and is_code:
-            found.setdefault(SPLIT_NAMES[stem.lower()], {})[language] = file
-    if not any(len(files) >= 2 for files in found.values()):
+            splits.setdefault(SPLIT_NAMES[stem.lower()], {})[language] = file
+    if not any(len(files) >= 2 for files in splits.values()):
         return {}
-    for split, files in found.items():
+    for split, files in splits.items():
         if len(files) == 1:
             raise UserError(
                 f"{next(iter(files.values()))}: the {split} split has one language, others have two.\n"
                 "Expected a file for each language of each split, such as test.en and test.de"
             )
-    return found
+    return splits
 
 
 def read_parallel(files: Files) -> dict[str, Dataset]:
-    """Read them.
+    """Read the files of each split as the columns of one data set.
 
     Raises:
-        UserError: the files of a split have not the same number of lines, or one is not UTF-8.
+        UserError: the files of a split differ in their number of lines, or one is not UTF-8.
     """
-    return {split: _read(languages) for split, languages in files.items()}
-
-
-def _read(languages: dict[str, Path]) -> Dataset:
-    columns = {language: read_lines(path) for language, path in languages.items()}
-    lines = {str(languages[language]): len(column) for language, column in columns.items()}
-    if len(set(lines.values())) > 1:
-        raise UserError(
-            "Parallel files must have a line for each line of the other:\n"
-            + "\n".join(f"{path}: {count:,} lines" for path, count in list(lines.items())[:3])
-        )
-    return Dataset.from_dict(columns)
+    splits = {}
+    for split, languages in files.items():
+        columns = {language: read_lines(path) for language, path in languages.items()}
+        if len({len(column) for column in columns.values()}) > 1:
+            counts = [f"{languages[language]}: {len(column):,} lines" for language, column in columns.items()]
+            raise UserError("\n".join(["Parallel files must have the same number of lines:", *counts[:3]]))
+        splits[split] = Dataset.from_dict(columns)
+    return splits

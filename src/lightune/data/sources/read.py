@@ -15,16 +15,16 @@ from lightune.common.errors import UserError, did_you_mean, listed
 from lightune.data.sources.class_folders import holds_text_files, read_class_folders
 from lightune.data.sources.conll import is_conll, read_conll
 from lightune.data.sources.content import check_content
-from lightune.data.sources.csv_files import csv_columns
-from lightune.data.sources.json_files import bad_line, json_start
+from lightune.data.sources.csv_files import check_csv, default_delimiter
+from lightune.data.sources.json_files import find_malformed, json_start
 from lightune.data.sources.parallel import parallel_files, read_parallel
 from lightune.data.sources.squad_json import is_squad, read_squad
 from lightune.data.sources.text_files import not_utf8
 from lightune.data.splits import SPLIT_NAMES
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-
 VERSION = re.compile(r"-v\d+$")  # SQuAD calls its files train-v1.1.json and dev-v1.1.json
+FILE_PER_SPLIT = "data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
 
 
 def read(
@@ -38,16 +38,17 @@ def read(
     """Read a data set by the shape of its path.
 
     Args:
-        path: a file (CSV, TSV, JSON, JSONL, Parquet, CoNLL or SQuAD's, gzipped or not); a folder of such files
-            named after their splits, of parallel texts (``train.en``, ``train.de``), of ``save_to_disk``, in the Hub's
-            layout, or with a folder of text files a class (also as ``.tar.gz``); ``embedded:NAME``; a name on the Hub; or a file for each split.
+        path: a file (CSV, TSV, JSON, JSONL, Parquet, CoNLL or SQuAD's, gzipped or not); a file for each split; a
+            folder of such files named after their splits, of parallel texts (``train.en``, ``train.de``), of
+            ``save_to_disk``, in the Hub's layout, or with a folder of text files for each class (also as ``.tar.gz``);
+            ``embedded:NAME``; or a name on the Hub.
         name: configuration of a data set that has several, as ``mnli`` in ``glue``.
         revision: branch, tag or commit on the Hub.
-        delimiter: what separates the columns of CSV files; a comma, or a tab in TSV, unless said.
-        class_folders: which folders of text files are classes; all of them unless said.
+        delimiter: of CSV files; None: a comma, or a tab in TSV.
+        class_folders: which folders of text files are classes; None: all of them.
 
     Raises:
-        UserError: there is nothing there, or it cannot be read.
+        UserError: there is nothing at the path, or it cannot be read.
     """
     if isinstance(path, Mapping):
         files = {split: file for split, file in path.items() if file is not None}
@@ -55,7 +56,7 @@ def read(
             raise UserError(
                 "data.path is not set: which data?\n"
                 "  one file or folder:    data.path=FILE_OR_FOLDER\n"
-                "  a file for each split: data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
+                f"  a file for each split: {FILE_PER_SPLIT}"
             )
         return {split: read_table(_existing(file), delimiter=delimiter) for split, file in files.items()}
     source = Path(package_index.resolve(path)).expanduser()
@@ -73,10 +74,10 @@ def read(
 def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
     """Read one CSV, TSV, JSON, JSONL, Parquet or CoNLL file, gzipped or not.
 
-    Every CSV value stays the text that it is: ``NA``, ``null`` and ``007`` are not turned into something else.
+    Every CSV value stays a text as written, also ``NA``, ``null`` and ``007``.
 
     Raises:
-        UserError: the file is empty, of another format, or not well-formed.
+        UserError: the file is empty, of another format, or malformed.
     """
     kind = table_format(path)
     if path.suffix != ".gz":
@@ -85,59 +86,44 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         raise UserError(
             f"{path}: cannot tell its format from its name.\nExpected one of {listed(TABLES)} (or these with .gz)."
         )
-    options: dict[str, object] = {}
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty.\nExpected a header and rows, or one JSON object a line.")
     if kind == "conll":
         return read_conll(path)
     if kind == "json" and is_squad(json_start(path)):
         return read_squad(path)
+    options: dict[str, object] = {}
     if kind == "csv":
-        separator = delimiter or ("\t" if ".tsv" in path.name.lower() else ",")
-        columns = csv_columns(path, separator)
-        options = {
-            "sep": separator,
-            "features": Features({column: Value("string") for column in columns}),
-            "keep_default_na": False,
-            "encoding": "utf-8-sig",
-        }
+        delimiter = delimiter or default_delimiter(path)
+        features = Features(dict.fromkeys(check_csv(path, delimiter), Value("string")))
+        options = {"sep": delimiter, "features": features, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
         rows = load_dataset(kind, data_files=str(path), split="train", **options)
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, UnicodeDecodeError):
+    except (DatasetGenerationError, ArrowException, OSError, ValueError) as error:
+        cause = error.__cause__ or error if isinstance(error, DatasetGenerationError) else error
+        if isinstance(cause, UnicodeDecodeError):
             raise not_utf8(path) from error
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-            raise _no_cache(error.__cause__) from error
-        if kind == "json" and (bad := bad_line(path)) is not None:
-            raise bad from error
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
-    except (ArrowException, OSError) as error:  # of Parquet, whose schema is read first
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the file
-            raise _no_cache(error) from error
-        raise UserError(f"{path}: not well-formed {kind.upper()}: {error}") from error
-    except ValueError as error:
-        if kind == "json" and (bad := bad_line(path)) is not None:
-            raise bad from error
-        if "corresponds to no data" not in str(error):
+        if isinstance(cause, OSError) and cause.errno is not None:  # of the disk, not of the file
+            raise UserError(
+                f"Cannot write {cause.filename or 'the cache'}: {cause.strerror}.\n"
+                "Rows are kept in the cache folder of datasets. Make room, or name another: HF_DATASETS_CACHE=DIR python train.py …"
+            ) from error
+        if kind == "json" and (malformed := find_malformed(path)) is not None:
+            raise malformed from error
+        if "corresponds to no data" in str(error):
+            after = " after the header" if kind == "csv" else ""
+            raise UserError(f"{path}: there are no rows.\nExpected at least one{after}.") from error
+        if isinstance(error, ValueError) and not isinstance(error, ArrowException):
             raise
-        raise UserError(
-            f"{path}: there are no rows.\nExpected at least one{' after the header' if kind == 'csv' else ''}."
-        ) from error
-    if r"\x00" in repr(rows.features):  # Arrow ends the name there when it gives rows back
-        raise UserError(f"{path}: a name of a column, or inside one, holds a NUL.\nRename it.")
+        reason = str(cause).strip().splitlines()[0]
+        raise UserError(f"{path}: not well-formed {kind.upper()}: {reason}") from error
+    if r"\x00" in repr(rows.features):  # Arrow ends a name at its NUL when it returns rows
+        raise UserError(f"{path}: the name of a column, or of a field in one, holds a NUL.\nRename it.")
     return rows
 
 
-def _no_cache(error: OSError) -> UserError:
-    return UserError(
-        f"Cannot write {error.filename or 'the cache'}: {error.strerror}.\n"
-        "Rows are kept in the cache folder of datasets. Make room, or name another: HF_DATASETS_CACHE=DIR python train.py …"
-    )
-
-
 def table_format(path: Path) -> str | None:
-    """Return ``csv``, ``json``, ``parquet`` or ``conll``, or None where it is no table."""
+    """Return ``csv``, ``json``, ``parquet`` or ``conll``; None if the file is not a table."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ""
     return "conll" if is_conll(path, extension=suffix, known=suffix in TABLES) else TABLES.get(suffix)
@@ -150,9 +136,9 @@ def _is_archive(path: Path) -> bool:
 def _existing(path: str) -> Path:
     file = Path(path).expanduser()
     if not file.exists():
-        beside = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
         raise UserError(
-            f"data.path: there is no file or folder {path}. {did_you_mean(file.name, beside)}\n"
+            f"data.path: there is no file or folder {path}. {did_you_mean(file.name, siblings)}\n"
             f"Relative paths start at {Path.cwd()}."
         )
     return file
@@ -167,44 +153,47 @@ def _read_folder(
         except (OSError, ValueError, IndexError) as error:
             raise UserError(
                 f"{folder}: this folder of save_to_disk cannot be read: {error}.\n"
-                "A file of it is missing or damaged, or a split has no rows: save it again."
+                "One of its files is missing or damaged, or a split has no rows: save it again."
             ) from error
         return dict(saved) if isinstance(saved, DatasetDict) else {"train": saved}
     readme = folder / "README.md"
-    described = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---")
-    if not described:
+    is_described = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith("---")
+    if not is_described:
         if holds_text_files(folder):
             return read_class_folders(folder, class_folders)
         if parallel := parallel_files(folder):
             return read_parallel(parallel)
-        tables = sorted(file for file in folder.iterdir() if file.is_file() and table_format(file))
-        splits: dict[str, Path] = {}
-        for file in tables:
-            stem = VERSION.sub("", file.name.split(".")[0].lower())
-            if stem in SPLIT_NAMES and splits.setdefault(SPLIT_NAMES[stem], file) is not file:
-                raise UserError(
-                    f"{folder}: {splits[SPLIT_NAMES[stem]].name} and {file.name} are the same split.\n"
-                    "Say which: data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
-                )
-        if not splits and len(tables) == 1:
-            splits = {"train": tables[0]}
-        if splits:
-            return {split: read_table(file, delimiter=delimiter) for split, file in splits.items()}
+        if files := _split_files(folder):
+            return {split: read_table(file, delimiter=delimiter) for split, file in files.items()}
     try:
         return dict(load_dataset(str(folder), name, cache_dir=_cache_of(folder)))
     except (DatasetGenerationError, FileNotFoundError, ValueError) as error:
         raise UserError(
             f"{folder}: cannot be read as a data set: {str(error.__cause__ or error).strip().splitlines()[0][:200]}\n"
-            f"Expected files named train, validation and test ({listed(TABLES)}), a folder of text files a class,\n"
+            f"Expected files named train, validation and test ({listed(TABLES)}), a folder of text files for each class,\n"
             "a folder of save_to_disk, or the Hub's layout."
         ) from error
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """Return ``{split: file}`` for tables that are named after their splits; a single table is train."""
+    tables = sorted(file for file in folder.iterdir() if file.is_file() and table_format(file))
+    files: dict[str, Path] = {}
+    for file in tables:
+        stem = VERSION.sub("", file.name.split(".")[0].lower())
+        if stem in SPLIT_NAMES and files.setdefault(SPLIT_NAMES[stem], file) is not file:
+            raise UserError(
+                f"{folder}: {files[SPLIT_NAMES[stem]].name} and {file.name} are the same split.\n"
+                f"Say which: {FILE_PER_SPLIT}"
+            )
+    return files or ({"train": tables[0]} if len(tables) == 1 else {})
 
 
 def _cache_of(folder: Path) -> str:
     """Return a cache folder for this folder with this content.
 
-    datasets keeps a local folder under its last name alone: another folder so named, or an edited file,
-    would silently give the old rows.
+    datasets would cache a local folder under its last name alone: another folder of that name, or an edited
+    file, would silently give the old rows.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -212,12 +201,12 @@ def _cache_of(folder: Path) -> str:
 
 
 def _read_hub(path: str, *, name: str | None, revision: str | None) -> dict[str, Dataset]:
-    online = hub.use_hub_or_cache()
+    is_online = hub.use_hub_or_cache()
     try:
         return dict(load_dataset(path, name, revision=revision))
     except (DatasetNotFoundError, ConnectionError, ValueError, FileNotFoundError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")[:300]
-        if not online:
+        if not is_online:
             reason = "the Hub cannot be reached, and it is not in the local cache"
         raise UserError(
             f"Cannot load the data set {path}: {reason}.\n" + hub.WAYS_OUT.format(option="data.path")

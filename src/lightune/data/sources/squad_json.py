@@ -1,4 +1,4 @@
-"""SQuAD's own files, versions 1.1 and 2.0, become a row a question."""
+"""SQuAD's own files, versions 1.1 and 2.0, become one row a question."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,16 @@ from typing import Any
 from datasets import Dataset, Features, List, Value
 
 from lightune.common.errors import UserError
-from lightune.data.sources.text_files import not_utf8, open_text
+from lightune.data.sources.text_files import open_text
 
 FEATURES = Features(
-    {
-        "id": Value("string"),
-        "title": Value("string"),
-        "context": Value("string"),
-        "question": Value("string"),
-        "answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))},
-    }
+    dict.fromkeys(("id", "title", "context", "question"), Value("string"))
+    | {"answers": {"text": List(Value("string")), "answer_start": List(Value("int32"))}}
 )
 
 
 def is_squad(start: str) -> bool:
-    """Say whether a JSON file looks like SQuAD's, by its first characters."""
+    """Say by its first characters whether a JSON file looks like one of SQuAD's."""
     start = "".join(start.split())
     return start.startswith("{") and '"data":[{' in start and '"paragraphs":[' in start
 
@@ -32,21 +27,19 @@ def read_squad(path: Path) -> Dataset:
     Source: Rajpurkar et al. (2016, 2018).
 
     Raises:
-        UserError: it is not well-formed, or holds no question; names the article and paragraph.
+        UserError: it is not well-formed, or holds no question; names the article and the paragraph.
     """
     try:
         with open_text(path) as file:
             articles = _typed(list, json.load(file), "data")
-    except UnicodeDecodeError as error:
-        raise not_utf8(path) from error
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not well-formed JSON: {error}.") from error
     rows: list[dict[str, Any]] = []
-    for a, article in enumerate(articles):
-        where = f"article {a + 1}"
+    for article_number, article in enumerate(articles, start=1):
+        where = f"article {article_number}"
         try:
-            for p, paragraph in enumerate(_typed(list, article, "paragraphs")):
-                where = f"article {a + 1}, paragraph {p + 1}"
+            for number, paragraph in enumerate(_typed(list, article, "paragraphs"), start=1):
+                where = f"article {article_number}, paragraph {number}"
                 rows += [_row(article, paragraph, qa) for qa in _typed(list, paragraph, "qas")]
         except (TypeError, UnicodeEncodeError) as error:
             raise UserError(
@@ -54,7 +47,7 @@ def read_squad(path: Path) -> Dataset:
                 'Expected {"context": "…", "qas": [{"id", "question", "answers": [{"text", "answer_start"}]}]}'
             ) from error
     if not rows:
-        raise UserError(f'{path}: there are no questions.\nExpected some in "qas" of a paragraph.')
+        raise UserError(f'{path}: there are no questions.\nExpected some in the "qas" of a paragraph.')
     return Dataset.from_list(rows, features=FEATURES)
 
 
@@ -73,10 +66,10 @@ def _row(article: dict[str, Any], paragraph: Any, qa: Any) -> dict[str, Any]:
 
 
 def _typed(kind: Any, node: Any, key: str) -> Any:
-    """Return a value of an object, having looked whether it is there, of its kind, and fits Arrow's columns."""
+    """Return a value of an object, checked: it is there, of its kind, and fits Arrow's columns."""
     value = node.get(key) if isinstance(node, dict) else None
     if not isinstance(value, kind) or (kind is int and abs(value) >= 2**31):
         raise TypeError(f"{key!r} is missing or not as expected: {value!r:.60}")
     if isinstance(value, str):
-        value.encode()  # half a surrogate pair is no text
+        value.encode()  # a lone surrogate is not a text
     return value

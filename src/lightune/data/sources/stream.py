@@ -1,22 +1,22 @@
-"""Rows one by one, each with its place in the file; and the lines of a file, however long it or one of them is."""
+"""Input rows one by one, each with its place in the file; and the lines of a file of any length."""
 
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightune.common.errors import UserError
+from lightune.common.errors import UserError, nearest
+from lightune.data.sources.text_files import is_unicode, open_text
 
 LONGEST_LINE = 2**24  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """What a row holds; ``line`` counts lines, or rows of a table, from 1; ``share`` is how much of the file was read."""
+class InputRow:
+    """A row as the file has it, and its columns.
+
+    ``line`` counts lines, or rows of a table, from 1; ``share`` is how much of the file has been read.
+    """
 
     line: int
     raw: str
@@ -25,8 +25,8 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rejected:
-    """What gives no row, and why; bytes of ``raw`` that are not UTF-8 are written as escapes."""
+class RejectedRow:
+    """A row that cannot be used, and the reason; ``raw`` has escapes for bytes that are not UTF-8."""
 
     line: int
     raw: str
@@ -35,7 +35,7 @@ class Rejected:
 
 
 class Line(NamedTuple):
-    """A line with its end; what is not UTF-8 of it is surrogates."""
+    """A line with its line end; lone surrogates stand for bytes that are not UTF-8."""
 
     number: int
     text: str
@@ -46,52 +46,48 @@ class Line(NamedTuple):
         text = self.text.rstrip("\r\n")
         return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
-    def row(self, values: dict[str, Any]) -> Row | Rejected:
-        """Return the row that was read of this line, unless a value is no text, or no list as words and turns are."""
+    def row(self, values: dict[str, Any]) -> InputRow | RejectedRow:
+        """Return the line as a row with these values; each must be a text, or a list (of words or turns)."""
         for column, value in values.items():
             if value is None:
                 return self.rejected(f"there is no text in column {column!r}")
             if not isinstance(value, (str, list)):
-                return self.rejected(f"column {column!r} holds {value!r:.80}, which is no text")
+                return self.rejected(f"column {column!r} holds {value!r:.80}, which is not a text")
         if not is_unicode(values):
             return self.rejected("not UTF-8")
-        return Row(line=self.number, raw=self.raw, values=values, share=self.share)
+        return InputRow(line=self.number, raw=self.raw, values=values, share=self.share)
 
-    def rejected(self, reason: str) -> Rejected:
-        return Rejected(line=self.number, raw=self.raw, reason=reason, share=self.share)
+    def rejected(self, reason: str) -> RejectedRow:
+        return RejectedRow(line=self.number, raw=self.raw, reason=reason, share=self.share)
 
 
-def read_lines(path: Path) -> Iterator[Line | Rejected]:
-    """Read a text file, gzipped or not, line by line; one that is too long is rejected.
+def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
+    """Read a text file, gzipped or not, line by line; a line of ``LONGEST_LINE`` characters or more is rejected.
 
     Raises:
-        UserError: it is called ``.gz`` and is not, or is damaged.
+        UserError: the name of the file ends in ``.gz`` and it is damaged or not gzipped.
     """
     size = max(1, path.stat().st_size)
-    try:
-        with path.open("rb") as packed:
-            unpacked: Any = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
-            file = io.TextIOWrapper(unpacked, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            number = 0
-            while text := file.readline(LONGEST_LINE):
-                number += 1
-                line = Line(number, text, packed.tell() / size)
-                if len(text) < LONGEST_LINE:
-                    yield line
-                    continue
-                yield line.rejected(f"a line of more than {LONGEST_LINE:,} characters; so many are here")
-                while text and not text.endswith(("\r", "\n")):
-                    text = file.readline(LONGEST_LINE)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path}: not a whole gzip file: {error}.\nCopy it anew, or take .gz off its name if it is not packed."
-        ) from error
+    with open_text(path, errors="surrogateescape") as file:
+        raw: Any = getattr(file.buffer, "fileobj", file.buffer)  # the file that a GzipFile unpacks
+        number = 0
+        while text := file.readline(LONGEST_LINE):
+            number += 1
+            line = Line(number, text, raw.tell() / size)
+            if len(text) < LONGEST_LINE:
+                yield line
+                continue
+            yield line.rejected(f"a line of more than {LONGEST_LINE:,} characters, cut off here")
+            while text and not text.endswith(("\r", "\n")):
+                text = file.readline(LONGEST_LINE)
 
 
-def is_unicode(value: Any) -> bool:
-    """Say whether there is no half of a surrogate pair in a value, by which bytes that are not UTF-8 are read, too."""
-    try:
-        (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def require_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:
+    """Check that a table, by its column names, has these columns.
+
+    Raises:
+        UserError: it lacks one; names the nearest.
+    """
+    for column in columns:
+        if column not in names:
+            raise UserError(f"{path}: there is no column {column!r}. {nearest(column, names)}")

@@ -1,4 +1,4 @@
-"""Rows of a file of any format one by one, however long it is: the columns that were asked for, or why there are none."""
+"""Files of any format and any length, read row by row."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,165 +8,122 @@ from typing import Any
 import pyarrow.parquet
 from pyarrow.lib import ArrowException
 
-from lightune.common.errors import UserError, nearest
+from lightune.common.errors import UserError
 from lightune.data.sources.content import check_content
-from lightune.data.sources.json_files import PEEK
+from lightune.data.sources.csv_files import stream_csv
+from lightune.data.sources.json_files import PEEK_CHARACTERS, look_up, stream_jsonl
 from lightune.data.sources.read import read_table, table_format
 from lightune.data.sources.squad_json import is_squad
-from lightune.data.sources.stream import Line, Rejected, Row, is_unicode, read_lines
-from lightune.data.sources.stream_csv import csv_rows
+from lightune.data.sources.stream import InputRow, RejectedRow, require_columns, stream_lines
 
-AT_A_TIME = 1024  # rows of a table
+BATCH_ROWS = 1024  # of a table, read together
 
 
-def read_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
-    """Read a file in the order of its rows: a line, a CSV record or a batch of Parquet at a time.
+def stream_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
+    """Read these columns in the order of the file's rows: by line, CSV record or batch of Parquet.
 
-    JSON that is one list, SQuAD's and CoNLL files are read whole.
+    SQuAD's files, CoNLL files and JSON that is one list are read as a whole.
 
     Args:
-        path: CSV, TSV, JSON, JSONL, Parquet, CoNLL or SQuAD's, gzipped or not; what has another name holds a text a line.
+        path: CSV, TSV, JSON, JSONL, Parquet, CoNLL or SQuAD's, gzipped or not; any other file has a text a line.
         columns: to read; ``translation.en`` is ``en`` inside a column of dictionaries.
 
     Raises:
-        UserError: the file is not what its name says, is damaged, or a table lacks a column; as it is read.
+        UserError: the file does not hold what its name says, is damaged, or a table lacks a column; raised
+            while it is read.
     """
     kind = table_format(path)
     if kind is not None and path.suffix != ".gz":
         check_content(path, kind)
     if kind == "csv":
-        return csv_rows(path, columns)
+        return stream_csv(path, columns)
     if kind == "json" and not _is_one_value(path):
-        return _jsonl_rows(path, columns)
+        return stream_jsonl(path, columns)
     if kind == "parquet" and path.suffix != ".gz":
-        return _parquet_rows(path, columns)
+        return _stream_parquet(path, columns)
     if kind is not None:
-        return _whole(path, columns)
+        return _stream_table(path, columns)
     if len(columns) != 1:
         raise UserError(f"{path}: this run reads pairs of texts: give a table with {', '.join(columns)}.")
     return (
-        line if isinstance(line, Rejected) else line.row({columns[0]: line.text.rstrip("\r\n")})
-        for line in read_lines(path)
+        line if isinstance(line, RejectedRow) else line.row({columns[0]: line.text.rstrip("\r\n")})
+        for line in stream_lines(path)
     )
 
 
 def _is_one_value(path: Path) -> bool:
-    """Say whether a JSON file has to be read whole: it is SQuAD's, a list, or an object over several lines."""
-    lines = (line for line in read_lines(path) if isinstance(line, Rejected) or line.text.strip())
+    """Say whether a JSON file must be read as a whole: SQuAD's, a list, or an object over several lines."""
+    lines = (line for line in stream_lines(path) if isinstance(line, RejectedRow) or line.text.strip())
     first, second = next(lines, None), next(lines, None)
     if first is None:
         raise UserError(f"{path}: there are no rows.\nExpected one JSON object a line, or a list of objects.")
     start = first.raw.lstrip()
     try:
         json.loads(start)
+        is_complete = True
     except (ValueError, RecursionError):
-        is_whole = False
-    else:
-        is_whole = True
+        is_complete = False
     if start.startswith("["):
-        return not (is_whole and second is not None)
+        return not is_complete or second is None
     beginning = start if second is None else start + second.raw
-    return is_squad(beginning[:PEEK]) or (
-        ".jsonl" not in path.name.lower() and start.startswith("{") and not is_whole
+    return is_squad(beginning[:PEEK_CHARACTERS]) or (
+        ".jsonl" not in path.name.lower() and start.startswith("{") and not is_complete
     )
 
 
-def _jsonl_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
-    for line in read_lines(path):
-        if isinstance(line, Rejected):
-            yield line
-        elif line.text.strip():
-            yield _json_row(line, columns)
-
-
-def _json_row(line: Line, columns: list[str]) -> Row | Rejected:
-    if not is_unicode(line.text):
-        return line.rejected("not UTF-8")
-    try:
-        value = json.loads(line.text)
-    except (ValueError, RecursionError) as error:
-        return line.rejected(f"not well-formed JSON: {error}"[:200])
-    if not isinstance(value, dict):
-        return line.rejected("not a JSON object")
-    try:
-        return line.row({column: _inside(value, column) for column in columns})
-    except KeyError as error:
-        return line.rejected(f"there is no column {error}. {nearest(error.args[0], value)}")
-
-
-def _inside(row: dict[str, Any], column: str) -> Any:
-    if column in row:
-        return row[column]
-    found: Any = row
-    for name in column.split("."):
-        if not isinstance(found, dict) or name not in found:
-            raise KeyError(column)
-        found = found[name]
-    return found
-
-
-def _parquet_rows(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
+def _stream_parquet(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20) as file:
             names = file.schema_arrow.names
-            tops = list(
-                dict.fromkeys(column if column in names else column.split(".")[0] for column in columns)
+            outer = {column if column in names else column.split(".")[0]: None for column in columns}
+            require_columns(path, outer, names)
+            cells = (
+                {name: batch.column(name)[index] for name in outer}
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(outer))
+                for index in range(batch.num_rows)
             )
-            _check_columns(path, tops, names)
-            rows, total = 0, max(1, file.metadata.num_rows)
-            for batch in file.iter_batches(batch_size=AT_A_TIME, columns=tops):
-                for index in range(batch.num_rows):
-                    rows += 1
-                    yield _table_row(
-                        {top: batch.column(top)[index] for top in tops},
-                        columns,
-                        line=rows,
-                        share=rows / total,
-                    )
+            yield from _rows(cells, columns, total=file.metadata.num_rows)
     except (ArrowException, OSError) as error:
         raise UserError(f"{path}: not well-formed PARQUET: {error}") from error
 
 
-def _whole(path: Path, columns: list[str]) -> Iterator[Row | Rejected]:
+def _stream_table(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
     table = read_table(path)
     if any("." in column for column in columns):
         table = table.flatten()
-    _check_columns(path, columns, table.column_names)
-    rows = 0
-    for batch in table.select_columns(columns).iter(AT_A_TIME):
-        for cells in zip(*batch.values(), strict=True):
-            rows += 1
-            yield _table_row(
-                dict(zip(batch, cells, strict=True)), columns, line=rows, share=rows / len(table)
-            )
+    require_columns(path, columns, table.column_names)
+    batches = table.select_columns(columns).iter(BATCH_ROWS)
+    cells = (
+        dict(zip(batch, values, strict=True))
+        for batch in batches
+        for values in zip(*batch.values(), strict=True)
+    )
+    yield from _rows(cells, columns, total=len(table))
 
 
-def _table_row(cells: dict[str, Any], columns: list[str], *, line: int, share: float) -> Row | Rejected:
-    """Return a row of a table, whose columns have types: numbers that stand for texts are let through."""
-    try:
-        row = {
-            name: cell.as_py() if isinstance(cell, pyarrow.Scalar) else cell for name, cell in cells.items()
-        }
-        values = {column: _inside(row, column) for column in columns}
-    except UnicodeDecodeError:
-        raw = str(
-            {
-                name: cell.as_buffer().to_pybytes()
+def _rows(
+    rows_of_cells: Iterable[dict[str, Any]], columns: list[str], *, total: int
+) -> Iterator[InputRow | RejectedRow]:
+    """Yield the rows of a table. Its columns have types, so numbers may stand for texts."""
+    for line, cells in enumerate(rows_of_cells, start=1):
+        share = line / max(1, total)
+        try:
+            row = {
+                name: cell.as_py() if isinstance(cell, pyarrow.Scalar) else cell
                 for name, cell in cells.items()
-                if hasattr(cell, "as_buffer")
             }
-        )
-        return Rejected(line=line, raw=raw, reason="not UTF-8", share=share)
-    except KeyError:  # a dictionary that is missing
-        values = dict.fromkeys(columns)
-    raw = json.dumps(values, ensure_ascii=False, default=str)
-    for column, value in values.items():
-        if value is None:
-            return Rejected(line=line, raw=raw, reason=f"there is no text in column {column!r}", share=share)
-    return Row(line=line, raw=raw, values=values, share=share)
-
-
-def _check_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:
-    for column in columns:
-        if column not in names:
-            raise UserError(f"{path}: there is no column {column!r}. {nearest(column, names)}")
+            values = {column: look_up(row, column) for column in columns}
+        except UnicodeDecodeError:
+            buffers = {name: cell.as_buffer() for name, cell in cells.items() if hasattr(cell, "as_buffer")}
+            raw = str({name: buffer.to_pybytes() for name, buffer in buffers.items()})
+            yield RejectedRow(line=line, raw=raw, reason="not UTF-8", share=share)
+            continue
+        except KeyError:  # a dictionary is missing
+            values = dict.fromkeys(columns)
+        raw = json.dumps(values, ensure_ascii=False, default=str)
+        missing = next((column for column, value in values.items() if value is None), None)
+        if missing is None:
+            yield InputRow(line=line, raw=raw, values=values, share=share)
+        else:
+            reason = f"there is no text in column {missing!r}"
+            yield RejectedRow(line=line, raw=raw, reason=reason, share=share)

@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor, encode
 from lightune.data.preprocessors.lengths import check_offsets
-from lightune.data.preprocessors.places import Place
 from lightune.data.preprocessors.question_answering import QuestionAnsweringPreprocessor
 from lightune.data.preprocessors.text_classification import TextClassificationPreprocessor
 from lightune.data.preprocessors.token_classification import TokenClassificationPreprocessor
-from lightune.data.preprocessors.words import split
+from lightune.data.preprocessors.windows import Place
+from lightune.data.preprocessors.words import split_words
 from lightune.runs.explain import targets
 from lightune.runs.explain.gradients import Attribution, integrated_gradients
 from lightune.runs.explain.targets import Target
@@ -113,14 +113,14 @@ def explain(
     features = encode(
         preprocessor, dict(zip(preprocessor.input_columns, ([text] for text in texts), strict=True))
     )
-    windows = preprocessor.places(texts)
+    windows = preprocessor.locate_tokens(texts)
     with _as_in_prediction(task):
         batch: Batch = preprocessor.collate(features)
         batch = {name: value if name == "rows" else value.to(task.device) for name, value in batch.items()}
         if isinstance(preprocessor, TokenClassificationPreprocessor):
             read, words = [batch["rows"][0]["text"]], [batch["rows"][0]["offsets"]]
         else:
-            read, words = list(texts), [split(text).offsets for text in texts]
+            read, words = list(texts), [split_words(text).offsets for text in texts]
         with torch.no_grad():
             logits = task(batch).float().cpu()
             found = targets.find(task, logits, batch, wanted=target)

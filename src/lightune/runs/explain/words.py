@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from lightune.data.preprocessors.places import Place
+from lightune.data.preprocessors.windows import Place
 
 SPACELESS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 """Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""

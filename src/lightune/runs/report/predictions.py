@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
-from lightune.data.health import ANSWERS
+from lightune.data.health import TARGET_COLUMNS
 
 Row = dict[str, Any]
 NEEDED = {"row", "id", "loss", "targets", "length"}
@@ -22,7 +22,7 @@ NEEDED = {"row", "id", "loss", "targets", "length"}
 
 def identify(rows: Dataset) -> list[str]:
     """Return a hash of each row's inputs: the same in every process, and whatever its columns are called."""
-    names = [name for name in rows.column_names if name not in ANSWERS]
+    names = [name for name in rows.column_names if name not in TARGET_COLUMNS]
     found = []
     for batch in rows.select_columns(names).iter(batch_size=1000):
         for values in zip(*(batch[name] for name in names), strict=True):

@@ -58,7 +58,7 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
 
     def step(rows: int) -> int | None:
         data.datasets["train"] = whole
-        data.choose(
+        data.restrict_to(
             "train", [order[:rows].tolist()] * 4
         )  # two steps of two micro-batches: all that a step may hold
         made = setup.callbacks(cfg, without=(CacheFrozenLayers, FailFast))

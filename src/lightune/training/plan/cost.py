@@ -12,7 +12,7 @@ import psutil
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from lightune.data.batches.frozen_states import STATES
+from lightune.data.batches.frozen_states import STATES_KEY
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.tasks.base import inputs
 from lightune.training.build import make_trainer
@@ -69,12 +69,12 @@ def measure(config: dict[str, Any], *, asked_at: float, quietly: bool) -> dict[s
     chosen = workload.spread(work[: per_epoch[0]], TIMED)
     whole = copy(data)
     whole.datasets = dict(data.datasets)
-    data.choose("train", [epochs[0][index] for index in chosen] * MOST_PASSES)
+    data.restrict_to("train", [epochs[0][index] for index in chosen] * MOST_PASSES)
     known_held_out: Any = None
     rows, known = held_out["validation"]
     if known is not None:
         some = workload.spread(known.work(hidden_size=size), HELD_OUT)
-        data.choose(
+        data.restrict_to(
             "validation", [rows[index] for index in some[:1] + some]
         )  # the first is slow: it goes twice
         known_held_out = known.work(hidden_size=size)[some]
@@ -186,7 +186,7 @@ class Once(Callback):
         batches = [batch for batch, _ in zip(data.train_dataloader(), range(self.chosen), strict=False)]
         batches = [trainer.strategy.batch_to_device(batch) for batch in batches]
         for batch in batches:
-            batch.pop(STATES)
+            batch.pop(STATES_KEY)
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             for again in range(4):
                 for number, batch in enumerate(batches):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightune.data import DataModule
-from lightune.data.batches.padding import rounded
+from lightune.data.batches.padding import round_up
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def batches(
 
     def padded(lengths: np.ndarray, most: float) -> np.ndarray:
         longest = np.array([lengths[batch].max() for batch in rows])
-        return np.minimum(rounded(longest), most) if few_widths else longest
+        return np.minimum(round_up(longest), most) if few_widths else longest
 
     return Batches(
         rows=np.array([len(batch) for batch in rows]),
