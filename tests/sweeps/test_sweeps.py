@@ -107,7 +107,7 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
     assert again.returncode == 1, again.stdout + again.stderr
     assert "2 of 8 trials failed: 1 (failed: RuntimeError: planned), 2 (nan: The loss was nan" in again.stderr
     assert len(again.stderr.strip().splitlines()) <= 5 or "Traceback" not in again.stderr
-    assert "going on at step 1" in again.stdout + again.stderr
+    assert "resuming at step 1" in again.stdout + again.stderr
     assert times(sweep, 0, 1, 2, 3) == before
     assert list(states(sweep).values()) == ["finished", "failed", "nan", *["finished"] * 5]
     assert ended(sweep) == ["0", "3", "4", "5", "6", "7"]
