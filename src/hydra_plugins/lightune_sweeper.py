@@ -1,4 +1,4 @@
-"""Hydra's sweeper for :mod:`lightune.sweeps`; Hydra looks for sweepers in ``hydra_plugins`` only."""
+"""Hydra's sweeper for ``lightune.sweeps``; Hydra looks for sweepers in ``hydra_plugins`` only."""
 
 import shlex
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ class BaseLauncher(Launcher):
         """Compose the configuration of every job in this process.
 
         Raises:
-            UserError: a configuration is refused, see :func:`lightune.config.check_composed`.
+            UserError: a configuration is refused, see ``lightune.config.check_composed``.
         """
         loader = self.hydra_context.config_loader
         return [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]

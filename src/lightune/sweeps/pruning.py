@@ -26,7 +26,7 @@ class Pruning(Callback):
         run_dir: the trial's folder.
         metric: the monitored metric.
         mode: ``min`` or ``max``.
-        pruner: see :class:`lightune.sweeps.search.Search`, as for the other arguments.
+        pruner: see ``lightune.sweeps.search.Search``, as for the other arguments.
         n_startup_trials: trials that ``median`` never prunes.
         storage: of the study.
         study_name: in that storage.

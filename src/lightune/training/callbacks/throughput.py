@@ -16,7 +16,7 @@ class Throughput(Callback):
     """Count samples, tokens and seconds of training, without the seconds of validation.
 
     The progress bar and the loggers receive samples and tokens per second and the padding efficiency of the latest
-    steps; :meth:`summary` returns the figures of the whole run.
+    steps; ``summary`` returns the figures of the whole run.
     """
 
     def __init__(self) -> None:

@@ -125,7 +125,7 @@ class Timer(Callback):
 
 
 class FrozenLayersTimer(Callback):
-    """Time the frozen lowest layers alone, where :class:`lightune.training.callbacks.CacheFrozenLayers` caches their output.
+    """Time the frozen lowest layers alone, where ``lightune.training.callbacks.CacheFrozenLayers`` caches their output.
 
     Args:
         all_rows: the run's data with all its rows.
