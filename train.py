@@ -23,7 +23,6 @@ from lightune.config import (
     friendly_errors,
     guarded_command_line,
     rerun_arguments,
-    settings_and_command,
 )
 from lightune.sweeps.run_trial import run_as_trial
 from lightune.training import plan
@@ -33,7 +32,7 @@ CONF = Path(__file__).parent.resolve() / "conf"
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def train(cfg: DictConfig) -> float:
-    """Run one experiment; return the monitored metric, which a sweep may optimise."""
+    """Run one experiment; return the monitored metric, which a sweep may optimize."""
     with friendly_errors(CONF):
         return run_as_trial(fine_tune, cfg)
 
@@ -48,47 +47,43 @@ def fine_tune(cfg: DictConfig) -> float:
     if cfg.plan or cfg.find is not None:
         return plan.run(cfg, conf=CONF)
 
-    # torch and transformers take seconds to import: only now that the configuration is known to be right
+    # torch and transformers take seconds to import: only once the configuration is known to be valid
     import lightning
 
     from lightune.common.quiet import quiet
     from lightune.models import cpu
-    from lightune.runs.report import report_finished
     from lightune.runs.run import Run
-    from lightune.runs.scores import print_results
     from lightune.training import environment
     from lightune.training.build import build, make_trainer
     from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
+    from lightune.training.results import keep_best_checkpoint, save_results
 
     quiet()
     check_made(cfg)
     cpu.speed_up()
     run = Run(Path(cfg.run_dir))
-    resumed = run.is_resumed(asked=cfg.resume is not None)
-    if resumed:
+    is_resumed = run.is_resumed(asked=cfg.resume is not None)
+    if is_resumed:
         check_resumed(cfg, run.folder, overrides=HydraConfig.get().overrides.task)
     devices = processes.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
     if devices * cfg.trainer.num_nodes > 1 and not processes.is_rank():
-        processes.run_ranks(
-            [__file__, *rerun_arguments(run.folder)], num_ranks=devices, num_nodes=cfg.trainer.num_nodes
-        )
+        arguments = [__file__, *rerun_arguments(run.folder)]
+        processes.run_ranks(arguments, num_ranks=devices, num_nodes=cfg.trainer.num_nodes)
         return run.monitored()
-    checkpoint = run.checkpoint_to_resume() if resumed else None
+    checkpoint = run.checkpoint_to_resume() if is_resumed else None
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
 
-    # 1. Load a pretrained model: its tokenizer, its weights θ. 2. Prepare the data: read, split, tokenize
+    # 1. Load a pretrained model: its tokenizer, its weights θ
+    # 2. Prepare the data: read, split, tokenize
     tokenizer, data, task = build(cfg)
 
     # 3. Fine-tune: θ becomes θ + Δθ
     if cfg.monitor.metric is None:
         cfg.monitor.metric, cfg.monitor.mode = task.monitor
     throughput = Throughput()
-    callbacks = [
-        *instantiate(cfg.callbacks, _convert_="all").values(),
-        StepSeed(cfg.seed),
-        throughput,
-        MetricsCSV(run.folder / "metrics.csv"),  # after Throughput, whose figures it writes
-    ]
+    callbacks = [*instantiate(cfg.callbacks, _convert_="all").values(), StepSeed(cfg.seed), throughput]
+    # after Throughput, whose figures it writes
+    callbacks.append(MetricsCSV(run.folder / "metrics.csv"))
     if cfg.profile:
         callbacks.append(Profile(run.folder / "profile"))
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
@@ -98,34 +93,17 @@ def fine_tune(cfg: DictConfig) -> float:
         run.save_head(data.head)
         run.save_environment(environment.describe(CONF.parent))
     trainer.fit(task, data, ckpt_path=checkpoint)
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    if not best:  # stopped within its first epoch
-        trainer.save_checkpoint(run.best)
-    elif trainer.is_global_zero:
-        run.link_best(Path(best))
-    trainer.strategy.barrier()
+    keep_best_checkpoint(trainer, run)
 
-    # 4. Evaluate the checkpoint that validation chose, on validation and test
+    # 4. Evaluate the best checkpoint on validation and test
     metrics = {**throughput.summary(trainer), **task.num_parameters()}
     for evaluate in (trainer.validate, trainer.test):
-        metrics.update(evaluate(task, data, ckpt_path=str(run.best), weights_only=True, verbose=False)[0])
+        metrics |= evaluate(task, data, ckpt_path=str(run.best), weights_only=True, verbose=False)[0]
+    metrics["monitored"] = metrics[cfg.monitor.metric]
     rows = task.all_test_rows()
     if trainer.is_global_zero:
-        run.write_metrics({**metrics, "monitored": metrics[cfg.monitor.metric]})
-        matrix = task.confusion_matrix()
-        if matrix is not None:
-            run.write_confusion_matrix(matrix, list(task.label_names))
-        if signatures := task.signatures():
-            run.write_signatures(signatures)
-        report_finished(run, rows, data=data, task=task, config=settings_and_command, page=cfg.report)
-        print_results(
-            metrics,
-            folder=run.folder,
-            label_names=task.label_names,
-            matrix=matrix,
-            predict_arguments=task.predict_arguments,
-        )
-    return float(metrics[cfg.monitor.metric])
+        save_results(run, metrics, rows, data=data, task=task, report=cfg.report)
+    return float(metrics["monitored"])
 
 
 if __name__ == "__main__":

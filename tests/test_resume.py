@@ -154,7 +154,10 @@ def test_told_to_stop_it_saves_and_the_resume_command_goes_on(start: START, refe
     expected = reference()
     done = start(tmp_path / "run", kill={"epoch": 1, "batch": 5, "number": int(signal.SIGTERM)})
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
-    assert "SIGTERM: stopped at step 18, all is saved. To go on: lightune resume" in done.stdout + done.stderr
+    assert (
+        "SIGTERM: stopped at step 18, everything is saved. To resume: lightune resume"
+        in done.stdout + done.stderr
+    )
     assert "Traceback" not in done.stderr
     moved = (tmp_path / "run").rename(tmp_path / "moved here")
     done = resume(moved, "~callbacks.kill")

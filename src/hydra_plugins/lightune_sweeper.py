@@ -1,4 +1,4 @@
-"""Hydra's way into ``lightune.sweeps``: it looks for sweepers in ``hydra_plugins``, and nowhere else."""
+"""Hydra's sweeper for ``lightune.sweeps``; Hydra looks for sweepers in ``hydra_plugins`` only."""
 
 import shlex
 from collections.abc import Sequence
@@ -7,89 +7,112 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.sweeps.trial import FAILED, Trial, planning, read_trial, read_trials
+from lightune.config.hydra_internals import error_of
+from lightune.config.rerun import quoted
+from lightune.sweeps.trial import FAILED_STATES, Trial, lock_sweep, read_trial, read_trials
 
 
-class TrialSweeper(BasicSweeper):
-    """Run every combination, or what a search proposes; go on where a sweep was stopped.
+class TrialSweeper(Sweeper):
+    """Run every combination of values, or the trials that a search proposes; continue a sweep that was stopped.
 
-    A trial's folder says what became of it, so the same command with the same ``hydra.sweep.dir`` runs what has not ended:
-    a trial that was killed goes on from its last checkpoint. A trial that fails is told at the end.
+    Each trial's folder stores its state, so the same command with the same ``hydra.sweep.dir`` runs only trials that have
+    not ended; one that was killed resumes from its last checkpoint. Failed trials are listed at the end.
+
+    Args:
+        max_batch_size: jobs that the launcher gets at a time; None: all.
+        params: values by option, as if they stood on the command line.
     """
+
+    config: DictConfig
+    hydra_context: HydraContext
+    launcher: Launcher
+
+    def __init__(self, *, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
+        self.max_batch_size, self.params = max_batch_size, params or {}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep.
 
         Raises:
-            UserError: trials have failed, which are named; or the folder holds another sweep.
+            UserError: trials failed, or the folder holds another sweep.
         """
-        assert self.config is not None and self.hydra_context is not None
-        given = [*self._parse_config(), *arguments]
-        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(given)
-        sweep = Path(str(self.config.hydra.sweep.dir))
+        params = [f"{name}={value}" for name, value in self.params.items()]
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*params, *arguments])
+        sweep_dir = Path(str(self.config.hydra.sweep.dir))
         if self.config.get("sweep") is None:
-            self._grid(overrides, sweep)
+            self._grid(overrides, sweep_dir)
         else:
-            self._search(overrides, sweep)
-        _tell(sweep)
+            self._search(overrides, sweep_dir)
+        _print_result(sweep_dir)
 
-    def _grid(self, overrides: list[Override], sweep: Path) -> None:
+    def _grid(self, overrides: list[Override], sweep_dir: Path) -> None:
         from lightune.sweeps.grid import plan_grid
 
-        jobs = [list(job) for job in product(*_options(overrides).values())]
-        swept = [one.get_key_element() for one in overrides if one.is_sweep_override()]
+        jobs = [list(job) for job in product(*_grid_values(overrides).values())]
+        swept = [override.get_key_element() for override in overrides if override.is_sweep_override()]
         self.validate_batch_is_legal(jobs)
-        with planning(sweep):
-            trials = plan_grid(jobs, sweep=sweep, swept=swept, name=self._name)
-            self._save(sweep)
-        self._launch([trial for trial in trials if not trial.ended and not trial.is_held()])
+        with lock_sweep(sweep_dir):
+            trials = plan_grid(jobs, sweep_dir=sweep_dir, swept=swept, subdir=self._subdir)
+            self._save_command(sweep_dir)
+        self._launch([trial for trial in trials if not trial.has_ended and not trial.is_locked()], sweep_dir)
 
-    def _search(self, overrides: list[Override], sweep: Path) -> None:
+    def _search(self, overrides: list[Override], sweep_dir: Path) -> None:
         from lightune.sweeps.study import Study
 
-        assert self.config is not None
         space = {
-            one.get_key_element(): _values(one, now=OmegaConf.select(self.config, one.key_or_group))
-            for one in overrides
-            if one.is_sweep_override()
+            override.get_key_element(): _search_values(
+                override, default=OmegaConf.select(self.config, override.key_or_group)
+            )
+            for override in overrides
+            if override.is_sweep_override()
         }
         if not space:
             raise UserError(
-                "sweep=optuna has nothing to vary. Say between what: 'optimizer.lr=tag(log,interval(1e-5,1e-3))',\n"
+                "sweep=optuna has nothing to vary. Name values: 'optimizer.lr=tag(log,interval(1e-5,1e-3))',\n"
                 "data.batch_size=16,32 or 'trainer.max_epochs=range(1,4)'"
             )
-        fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()]
+        fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         self.validate_batch_is_legal(_examples(space, fixed))
-        mode = _mode(self.config)
         study = Study(
-            instantiate(self.config.sweep), space=space, fixed=fixed, sweep=sweep, mode=mode, name=self._name
+            instantiate(self.config.sweep),
+            space=space,
+            fixed=fixed,
+            sweep_dir=sweep_dir,
+            mode=_mode(self.config),
+            subdir=self._subdir,
         )
         while True:
-            with planning(sweep):
+            with lock_sweep(sweep_dir):
                 trials = study.next_trials()
-                self._save(sweep)
+                self._save_command(sweep_dir)
             if not trials:
                 return
-            self._launch(trials)
-            with planning(sweep):
+            self._launch(trials, sweep_dir)
+            with lock_sweep(sweep_dir):
                 for trial in trials:
                     study.tell(read_trial(trial.folder))
 
-    def _name(self, number: int, overrides: list[str]) -> str:
-        """Return the name of a trial's folder, as ``hydra.sweep.subdir`` makes it."""
-        assert self.config is not None and self.hydra_context is not None
-        raw = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
-        assert isinstance(raw, dict)
-        if raw["subdir"] == "${hydra:job.num}":
+    def _subdir(self, number: int, overrides: list[str]) -> str:
+        """Return the name of a trial's folder, from ``hydra.sweep.subdir``."""
+        unresolved: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        if unresolved["subdir"] == "${hydra:job.num}":
             return str(number)
         cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
@@ -100,64 +123,59 @@ class TrialSweeper(BasicSweeper):
         finally:
             HydraConfig.instance().cfg = before
 
-    def _launch(self, trials: Sequence[Trial]) -> None:
-        assert self.launcher is not None and self.config is not None
-        sweep = Path(str(self.config.hydra.sweep.dir))
+    def _launch(self, trials: Sequence[Trial], sweep_dir: Path) -> None:
         size = self.max_batch_size or max(1, len(trials))
         for first in range(0, len(trials), size):
             batch = trials[first : first + size]
-            jobs = [[*trial.overrides, _subdir(trial.folder.relative_to(sweep))] for trial in batch]
-            done = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
-            for trial, job in zip(batch, done, strict=True):
-                if job.status == JobStatus.FAILED and not read_trial(trial.folder).ended:
-                    trial.state, trial.message = "failed", str(job._return_value).strip().partition("\n")[0]
+            jobs = [
+                [*trial.overrides, f"hydra.sweep.subdir={quoted(trial.folder.relative_to(sweep_dir))}"]
+                for trial in batch
+            ]
+            results = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
+            for trial, result in zip(batch, results, strict=True):
+                if result.status == JobStatus.FAILED and not read_trial(trial.folder).has_ended:
+                    trial.state, trial.message = "failed", str(error_of(result)).strip().partition("\n")[0]
                     trial.write()
 
-    def _save(self, sweep: Path) -> None:
-        """Keep the command, for ``lightune resume``."""
-        temporary = sweep / "multirun.tmp"
+    def _save_command(self, sweep_dir: Path) -> None:
+        """Save the configuration, which ``lightune resume`` reads."""
+        temporary = sweep_dir / "multirun.tmp"
         OmegaConf.save(self.config, temporary)
-        temporary.replace(sweep / "multirun.yaml")
+        temporary.replace(sweep_dir / "multirun.yaml")
 
 
-def _options(overrides: Sequence[Override]) -> dict[str, list[str]]:
-    """Return for each option what it is given in turn; of an option that is given twice, the last."""
-    found = {}
-    for one in overrides:
-        name = one.get_key_element()
-        if one.is_interval_sweep():
+def _grid_values(overrides: Sequence[Override]) -> dict[str, list[str]]:
+    """Return each option's overrides in turn; for an option that occurs twice, those of the last."""
+    values = {}
+    for override in overrides:
+        option = override.get_key_element()
+        if override.is_interval_sweep():
             raise UserError(
-                f"{one.input_line}: an interval has no end of values to try.\n"
-                f"Name them, {name}=A,B, or let some be drawn: sweep=random, sweep=optuna"
+                f"{override.input_line}: an interval has infinitely many values.\n"
+                f"Name some, {option}=A,B, or let a search draw them: sweep=random, sweep=optuna"
             )
-        found[name] = (
-            [f"{name}={value}" for value in one.sweep_string_iterator()]
-            if one.is_sweep_override()
-            else [str(one.input_line)]
+        values[option] = (
+            [f"{option}={value}" for value in override.sweep_string_iterator()]
+            if override.is_sweep_override()
+            else [str(override.input_line)]
         )
-    return found
+    return values
 
 
-def _examples(space: dict[str, Any], fixed: list[str]) -> list[list[str]]:
-    """Return trials in which each value that can be counted stands once, to see whether they can be composed."""
-    values = {name: getattr(one, "values", None) or (str(one.low),) for name, one in space.items()}
-    first = {name: all_of[0] for name, all_of in values.items()}
-    return [
-        [*fixed, *(f"{key}={value}" for key, value in {**first, name: chosen}.items())]
-        for name, all_of in values.items()
-        for chosen in all_of
-    ]
+def _search_values(override: Override, *, default: Any) -> Any:
+    """Return the values that a search may draw for an option.
 
-
-def _values(override: Override, *, now: Any) -> Any:
-    """Return what an option may be; ``now`` is its value without the sweep, which says whether it is a whole number."""
+    Args:
+        override: the option's.
+        default: the option's value without the sweep, which tells whether it is an integer.
+    """
     from lightune.sweeps.search import Choice, Interval
 
     value = override.value()
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         assert low is not None and high is not None
-        if type(now) is int and float(low).is_integer() and float(high).is_integer():
+        if type(default) is int and float(low).is_integer() and float(high).is_integer():
             low, high = int(low), int(high)
         return Interval(low=low, high=high, log="log" in value.tags)
     if isinstance(value, RangeSweep):
@@ -166,32 +184,39 @@ def _values(override: Override, *, now: Any) -> Any:
     return Choice(values=tuple(override.sweep_string_iterator()))
 
 
+def _examples(space: dict[str, Any], fixed: list[str]) -> list[list[str]]:
+    """Return jobs that contain each choice, and the lower end of each interval, to check that they can be composed."""
+    values = {option: getattr(one, "values", None) or (str(one.low),) for option, one in space.items()}
+    first = {option: choices[0] for option, choices in values.items()}
+    return [
+        [*fixed, *(f"{key}={value}" for key, value in {**first, option: choice}.items())]
+        for option, choices in values.items()
+        for choice in choices
+    ]
+
+
 def _mode(cfg: DictConfig) -> str:
-    """Return whether the monitored metric is to be small or large, as far as is known before the data are read."""
+    """Return the mode of the monitored metric, ``min`` or ``max``, as far as it is known before the data are read."""
     if cfg.monitor.mode is not None:
         return str(cfg.monitor.mode)
-    asked = cfg.task.get("monitor")
-    if asked is not None:
-        return str(asked[1])
+    monitor = cfg.task.get("monitor")
+    if monitor is not None:
+        return str(monitor[1])
     return "min" if cfg.task_name == "masked_lm" else "max"
 
 
-def _subdir(name: Path) -> str:
-    return f"hydra.sweep.subdir={QuotedString(text=str(name), quote=Quote.single).with_quotes()}"
-
-
-def _tell(sweep: Path) -> None:
-    trials = read_trials(sweep)
+def _print_result(sweep_dir: Path) -> None:
+    trials = read_trials(sweep_dir)
     failed = [
         f"{trial.number} ({trial.state}: {shorten(trial.message, 200, placeholder='…')})"
         for trial in trials
-        if trial.state in FAILED
+        if trial.state in FAILED_STATES
     ]
-    table = f"lightune leaderboard {shlex.quote(str(sweep))}"
+    leaderboard = f"lightune leaderboard {shlex.quote(str(sweep_dir))}"
     if failed:
         raise UserError(
             f"{len(failed)} of {len(trials)} trials failed: {', '.join(failed[:5])}{', …' if failed[5:] else ''}\n"
-            f"The others: {table}\n"
-            "They count as tried. In a plain sweep, one whose folder is removed is run again."
+            f"The others: {leaderboard}\n"
+            "They count as tried. In a plain sweep, a trial whose folder is removed is run again."
         )
-    print(f"sweep: {sweep}\nnext: {table}")
+    print(f"sweep: {sweep_dir}\nnext: {leaderboard}")

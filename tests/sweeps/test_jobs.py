@@ -1,4 +1,4 @@
-"""What a job of several gets of a machine, and how its end is told."""
+"""How jobs share a machine's GPUs, and how their errors are reported."""
 
 import subprocess
 import sys
@@ -18,17 +18,15 @@ from lightune.sweeps import jobs
         (6, [["0"], ["1"], ["2"], ["3"], ["0"], ["1"]]),
     ],
 )
-def test_gpus_are_shared_out_evenly(n_jobs: int, shares: list[list[str]]):
+def test_gpus_are_shared_evenly(n_jobs: int, shares: list[list[str]]):
     gpus = ["0", "1", "2", "3"]
-    assert [jobs.share(gpus, slot=slot, n_jobs=n_jobs) for slot in range(n_jobs)] == shares
+    assert [jobs.gpu_share(gpus, slot=slot, n_jobs=n_jobs) for slot in range(n_jobs)] == shares
 
 
 @pytest.mark.parametrize(
     ("named", "gpus"), [("2, 5", ["2", "5"]), ("", []), ("-1", []), ("GPU-a1", ["GPU-a1"])]
 )
-def test_only_gpus_that_may_be_used_are_shared_out(
-    named: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_only_visible_gpus_are_shared(named: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert jobs.visible_gpus() == gpus
 
@@ -40,11 +38,12 @@ def claiming(folder: str) -> subprocess.Popen[str]:
     )
 
 
-def test_processes_that_run_at_once_never_have_the_same_slot(tmp_path):
+def test_simultaneous_processes_have_different_slots(tmp_path):
     first, second = claiming(str(tmp_path)), claiming(str(tmp_path))
     slots = [process.stdout.readline().strip() for process in (first, second)]
     assert sorted(slots) == ["0", "1"]
-    first.kill()  # the slot of a process that was killed is free again
+    # the slot of a killed process is free again
+    first.kill()
     third = claiming(str(tmp_path))
     assert third.stdout.readline().strip() == slots[0]
     for process in (first, second, third):
@@ -52,7 +51,7 @@ def test_processes_that_run_at_once_never_have_the_same_slot(tmp_path):
         process.communicate()
 
 
-def test_what_ends_a_job_is_raised_as_an_error_that_can_be_pickled():
+def test_the_error_of_a_job_can_be_pickled():
     def refused(_: object) -> float:
         raise SystemExit(1) from UserError("rows.csv: no rows")
 
@@ -60,6 +59,6 @@ def test_what_ends_a_job_is_raised_as_an_error_that_can_be_pickled():
         raise KeyError("label")
 
     with pytest.raises(UserError, match="^rows.csv: no rows$"):
-        jobs.run(refused, None, parent=None)
+        jobs.run_job(refused, None, parent=None)
     with pytest.raises(UserError, match="^KeyError: 'label'\n"):
-        jobs.run(broken, None, parent=None)
+        jobs.run_job(broken, None, parent=None)

@@ -1,4 +1,4 @@
-"""A leaderboard is read from folders alone, chooses on validation, and escapes what they hold."""
+"""A leaderboard is read from folders alone, ranks by validation, and escapes text from files."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from lightune.sweeps.trial import Trial
 
 
 def trial(sweep: Path, number: int, *overrides: str, state: str = "finished", test: float = 0.5, **kept):
-    found = Trial(
+    result = Trial(
         folder=sweep / str(number),
         number=number,
         overrides=["data=imdb", "sweep=optuna", "sweep.n_trials=8", *overrides],
@@ -23,11 +23,11 @@ def trial(sweep: Path, number: int, *overrides: str, state: str = "finished", te
         mode="max",
         **kept,
     )
-    found.write()
+    result.write()
     (sweep / "sweep.id").touch()
     if state == "finished":
-        (found.folder / "metrics.json").write_text(json.dumps({"test/accuracy": test}))
-    return found
+        (result.folder / "metrics.json").write_text(json.dumps({"test/accuracy": test}))
+    return result
 
 
 @pytest.fixture
@@ -44,24 +44,24 @@ def sweep(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_best_is_chosen_on_validation_over_seeds(sweep: Path):
+def test_groups_are_ranked_by_validation_over_seeds(sweep: Path):
     board = read_leaderboard(sweep)
-    first, second = board.rows
+    first, second = board.groups
     assert first.values == {"optimizer.lr": "2e-3"}
     assert (first.val.mean, first.val.n) == (pytest.approx(0.85), 2)
     assert first.val.std == pytest.approx(0.1 / 2**0.5)
     assert first.test.mean == pytest.approx(0.65)
     assert second.test.mean == pytest.approx(0.98)
-    assert [one.shown_state for one in board.others] == ["failed", "nan", "pruned", "killed"]
+    assert [trial.display_state for trial in board.unranked] == ["failed", "nan", "pruned", "killed"]
     assert board.command == "python train.py data=imdb optimizer.lr=2e-3 seed=1"
 
 
-def test_a_loss_is_best_where_it_is_least(tmp_path: Path):
+def test_the_lowest_loss_is_best(tmp_path: Path):
     for number, value in enumerate((0.5, 0.3)):
-        one = trial(tmp_path, number, f"optimizer.lr={number}", value=value)
-        one.metric, one.mode = "val/loss", "min"
-        one.write()
-    assert [row.val.mean for row in read_leaderboard(tmp_path).rows] == [0.3, 0.5]
+        result = trial(tmp_path, number, f"optimizer.lr={number}", value=value)
+        result.metric, result.mode = "val/loss", "min"
+        result.write()
+    assert [group.val.mean for group in read_leaderboard(tmp_path).groups] == [0.3, 0.5]
 
 
 def test_the_command_is_quoted_for_a_shell(tmp_path: Path):
@@ -71,7 +71,7 @@ def test_the_command_is_quoted_for_a_shell(tmp_path: Path):
     assert shlex.split(command) == ["python", "train.py", "data=imdb", "data.path='it is; rm -rf $HOME'"]
 
 
-def test_it_is_printed_and_written(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_every_output_format(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     main(["leaderboard", str(sweep)])
     printed = capsys.readouterr().out
     assert "0.8500 ± 0.0707" in printed
@@ -99,7 +99,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().err
 
 
-def test_what_is_no_sweep_is_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_that_is_not_a_sweep_is_refused(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "empty").mkdir()
     assert "is not the folder of a sweep" in refused(capsys, str(tmp_path / "empty"))
     assert "ends with .csv, .md, .html" in refused(capsys, str(sweep), "--out", "board.xlsx")

@@ -1,4 +1,4 @@
-"""A sweep is started again from its folder, which cannot vouch for what would run code."""
+"""A sweep is started again from its folder, without settings that may run code."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.sweeps.restart import sweep_started_with
+from lightune.sweeps.restart import restart_arguments
 
 
 def saved(folder: Path, *, task: list[str], hydra: list[str]) -> Path:
@@ -24,7 +24,7 @@ def test_a_sweep_is_started_again_in_its_folder(tmp_path: Path):
         task=["sweep=optuna", "optimizer.lr=interval(1e-5,1e-3)"],
         hydra=["hydra/launcher=joblib"],
     )
-    assert sweep_started_with(folder, given=[]) == (
+    assert restart_arguments(folder, overrides=[]) == (
         [
             *("-m", "sweep=optuna", "optimizer.lr=interval(1e-5,1e-3)", "hydra/launcher=joblib"),
             f"hydra.sweep.dir='{tmp_path}/it\\'s a sweep'",
@@ -34,21 +34,22 @@ def test_a_sweep_is_started_again_in_its_folder(tmp_path: Path):
 
 
 @pytest.mark.parametrize("planted", ["+hydra.callbacks.x._target_=os.system", "hydra.launcher.setup=[rm]"])
-def test_what_may_run_code_is_to_be_said_again(planted: str, tmp_path: Path):
+def test_a_setting_that_may_run_code_must_be_repeated(planted: str, tmp_path: Path):
     folder = saved(tmp_path, task=["seed=0,1"], hydra=[planted])
     with pytest.raises(UserError, match="which may run code"):
-        sweep_started_with(folder, given=[])
-    overrides, _ = sweep_started_with(folder, given=[planted])
-    assert planted not in overrides  # the person's own word is used, not the file's
+        restart_arguments(folder, overrides=[])
+    overrides, _ = restart_arguments(folder, overrides=[planted])
+    # the person's setting is used, not the file's
+    assert planted not in overrides
 
 
 @pytest.mark.parametrize("planted", ["--config-dir=/x", "hydra.launcher=x", "+hydra.run.dir=/x"])
-def test_what_is_no_setting_of_a_run_is_refused(planted: str, tmp_path: Path):
+def test_arguments_that_are_not_settings_of_a_run_are_refused(planted: str, tmp_path: Path):
     with pytest.raises(UserError, match="is not a setting of a run"):
-        sweep_started_with(saved(tmp_path, task=[planted], hydra=[]), given=[])
+        restart_arguments(saved(tmp_path, task=[planted], hydra=[]), overrides=[])
 
 
 def test_a_damaged_file_is_named(tmp_path: Path):
     (tmp_path / "multirun.yaml").write_text("hydra: [")
     with pytest.raises(UserError, match=r"multirun\.yaml cannot be read"):
-        sweep_started_with(tmp_path, given=[])
+        restart_arguments(tmp_path, overrides=[])

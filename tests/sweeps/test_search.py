@@ -88,7 +88,7 @@ def study(storage: Path, name: str = "study") -> optuna.Study:
     from lightune.sweeps.search import open_storage
 
     where = f"sqlite:///{storage}" if storage.suffix == ".db" else str(storage)
-    return optuna.load_study(study_name=name, storage=open_storage(where, sweep=storage.parent))
+    return optuna.load_study(study_name=name, storage=open_storage(where, sweep_dir=storage.parent))
 
 
 def test_a_search_killed_in_its_fifth_trial_goes_on(start: Start, tmp_path: Path):

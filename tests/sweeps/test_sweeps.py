@@ -101,13 +101,16 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
 
     refused = run([one.replace("max_steps=4", "max_steps=5") for one in given])
     assert refused.returncode == 1
-    assert "trainer.max_steps=4, here is trainer.max_steps=5" in refused.stderr
+    assert (
+        "Only that trial has trainer.max_steps=4; only this command has trainer.max_steps=5."
+        in refused.stderr
+    )
 
     again = command("-m", "lightune.commands", "resume", str(sweep), **environment())
     assert again.returncode == 1, again.stdout + again.stderr
     assert "2 of 8 trials failed: 1 (failed: RuntimeError: planned), 2 (nan: The loss was nan" in again.stderr
     assert len(again.stderr.strip().splitlines()) <= 5 or "Traceback" not in again.stderr
-    assert "going on at step 1" in again.stdout + again.stderr
+    assert "resuming at step 1" in again.stdout + again.stderr
     assert times(sweep, 0, 1, 2, 3) == before
     assert list(states(sweep).values()) == ["finished", "failed", "nan", *["finished"] * 5]
     assert ended(sweep) == ["0", "3", "4", "5", "6", "7"]
@@ -119,7 +122,7 @@ def good_study(sweep: Path):
     from lightune.sweeps.search import open_storage
 
     sweep.mkdir()
-    storage = open_storage(None, sweep=sweep)
+    storage = open_storage(None, sweep_dir=sweep)
     study = optuna.create_study(study_name="study", storage=storage, direction="maximize")
     good = optuna.trial.create_trial(
         params={"optimizer.lr": 1e-3},

@@ -1,1 +1,1 @@
-"""Hydra's launchers, so that the guards of the command line hold in the processes that they start, too."""
+"""Hydra's launchers, with the checks of the command line in the processes that they start."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightune.commands import Commands
 from lightune.config import resume_arguments
-from lightune.sweeps.restart import sweep_started_with
+from lightune.sweeps.restart import restart_arguments
 from lightune.sweeps.trial import is_sweep
 
 
@@ -26,7 +26,7 @@ def _run(arguments: argparse.Namespace) -> None:
     script = Path(__file__).parents[3] / "train.py"
     folder = arguments.run.resolve()
     if is_sweep(folder):
-        overrides, cwd = sweep_started_with(folder, given=arguments.overrides)
+        overrides, cwd = restart_arguments(folder, overrides=arguments.overrides)
     else:
         overrides, cwd = resume_arguments(folder)
     os.chdir(cwd if cwd.is_dir() else Path.cwd())

@@ -6,11 +6,10 @@ from typing import Any
 
 from hydra._internal import hydra as hydra_module
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 
-__all__ = ["CORE_PLUGINS", "BasicLauncher", "BasicSweeper", "ConfigLoaderImpl", "composing_with", "error_of"]
+__all__ = ["CORE_PLUGINS", "ConfigLoaderImpl", "basic_launcher", "composing_with", "error_of"]
 
 CORE_PLUGINS = "hydra._internal.core_plugins."
 """Where Hydra's own launchers and sweepers live."""
@@ -26,6 +25,16 @@ def composing_with(loader: type[ConfigLoaderImpl]) -> Iterator[None]:
         yield
     finally:
         module.ConfigLoaderImpl = usual
+
+
+def basic_launcher() -> Launcher:
+    """Make the launcher that runs jobs in this process.
+
+    Its module is imported late: Hydra's search for plugins loads it again, and breaks classes imported before.
+    """
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    return BasicLauncher()
 
 
 def error_of(job: JobReturn) -> Any:

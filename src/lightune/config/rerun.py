@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
@@ -36,7 +37,7 @@ def rerun_arguments(folder: Path) -> list[str]:
     return [
         *("--config-path", conf, "--config-name", str(hydra.job.config_name)),
         *hydra.overrides.task,
-        f"hydra.run.dir={_quoted(folder)}",
+        f"hydra.run.dir={quoted(folder)}",
         "hydra.output_subdir=null",
     ]
 
@@ -55,11 +56,12 @@ def resume_arguments(folder: Path) -> tuple[list[str], Path]:
         if override.startswith("-") or override.lstrip("+~").startswith("hydra"):
             raise UserError(f"{saved}: {override!r} is not a setting of a run. Nothing was run.")
     cwd = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
-    return [*overrides, f"hydra.run.dir={_quoted(folder)}", f"resume={_quoted(folder)}"], cwd
+    return [*overrides, f"hydra.run.dir={quoted(folder)}", f"resume={quoted(folder)}"], cwd
 
 
-def _quoted(folder: Path) -> str:
-    return "'" + str(folder).replace("\\", "\\\\").replace("'", "\\'") + "'"
+def quoted(value: object) -> str:
+    """Quote a value for Hydra's command line."""
+    return QuotedString(text=str(value), quote=Quote.single).with_quotes()
 
 
 def overrides_of(folder: Path) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""Every combination, each a trial; a sweep that is started again finds those it has."""
+"""Plan a sweep over every combination; a sweep that is started again keeps its trials."""
 
 from collections.abc import Callable, Sequence
 from difflib import ndiff
@@ -9,45 +9,46 @@ from lightune.sweeps.trial import Trial, is_trial, read_trials
 
 
 def plan_grid(
-    jobs: Sequence[list[str]], *, sweep: Path, swept: list[str], name: Callable[[int, list[str]], str]
+    jobs: Sequence[list[str]], *, sweep_dir: Path, swept: list[str], subdir: Callable[[int, list[str]], str]
 ) -> list[Trial]:
-    """Give each job its trial: the one that is there already, or a new one under the next number.
+    """Return a trial for each job: the one that exists, or a new one with the next number.
 
     Args:
-        jobs: overrides of each.
-        sweep: folder of all.
+        jobs: overrides of each job.
+        sweep_dir: the sweep's folder.
         swept: names of the options that vary.
-        name: makes a trial's folder's name of its number and overrides.
+        subdir: returns the name of a trial's folder from the trial's number and overrides.
 
     Raises:
-        UserError: the folder holds a trial that is not among the jobs: it is another sweep's; or a run that no sweep made.
+        UserError: the folder holds a trial of another sweep, or a run that belongs to no sweep.
     """
-    found = {tuple(sorted(trial.overrides)): trial for trial in read_trials(sweep)}
+    trials = {tuple(sorted(trial.overrides)): trial for trial in read_trials(sweep_dir)}
     wanted = {tuple(sorted(job)): job for job in jobs}
-    for key, trial in found.items():
+    for key, trial in trials.items():
         if key not in wanted:
             raise UserError(
-                f"{sweep} holds another sweep: its trial {trial.number} is not among these. {_differs(trial, jobs)}\n"
-                f"To go on with it as it was started: lightune resume {sweep}\n"
+                f"{sweep_dir} holds another sweep: this command lacks its trial {trial.number}. {_difference(trial, jobs)}\n"
+                f"To continue that sweep: lightune resume {sweep_dir}\n"
                 "For a new one leave hydra.sweep.dir out, or name another folder."
             )
-    number = max((trial.number for trial in found.values()), default=-1)
+    number = max((trial.number for trial in trials.values()), default=-1)
     for key, job in wanted.items():
-        if key not in found:
+        if key not in trials:
             number += 1
-            found[key] = new_trial(sweep / name(number, job), number=number, overrides=job, swept=swept)
-    return sorted(found.values(), key=lambda trial: trial.number)
+            folder = sweep_dir / subdir(number, job)
+            trials[key] = new_trial(folder, number=number, overrides=job, swept=swept)
+    return sorted(trials.values(), key=lambda trial: trial.number)
 
 
 def new_trial(folder: Path, *, number: int, overrides: list[str], swept: list[str]) -> Trial:
-    """Plan a trial in a folder that holds nothing.
+    """Create a trial in a folder without a run.
 
     Raises:
-        UserError: it holds a run.
+        UserError: the folder holds a run.
     """
     if is_trial(folder) or (folder / "metrics.json").exists() or (folder / "checkpoints").exists():
         raise UserError(
-            f"{folder} holds a run already, which this sweep would write over.\n"
+            f"{folder} already holds a run, which this sweep would overwrite.\n"
             "Name another folder: hydra.sweep.dir=DIR"
         )
     trial = Trial(folder=folder, number=number, overrides=overrides, swept=swept)
@@ -55,9 +56,10 @@ def new_trial(folder: Path, *, number: int, overrides: list[str], swept: list[st
     return trial
 
 
-def _differs(trial: Trial, jobs: Sequence[list[str]]) -> str:
+def _difference(trial: Trial, jobs: Sequence[list[str]]) -> str:
+    """Compare a trial with the most similar job."""
     nearest = max(jobs, key=lambda job: len(set(job) & set(trial.overrides)))
     lines = list(ndiff(sorted(trial.overrides), sorted(nearest)))
-    was = listed((line[2:] for line in lines if line.startswith("- ")), limit=3)
-    now = listed((line[2:] for line in lines if line.startswith("+ ")), limit=3)
-    return f"It had {was or 'no more'}, here is {now or 'nothing for it'}."
+    only_there = listed((line[2:] for line in lines if line.startswith("- ")), limit=3)
+    only_here = listed((line[2:] for line in lines if line.startswith("+ ")), limit=3)
+    return f"Only that trial has {only_there or 'nothing'}; only this command has {only_here or 'nothing'}."

@@ -1,4 +1,4 @@
-"""Who did best: the trials of a sweep by what they were given, over seeds, told by their folders alone."""
+"""Rank the trials of a sweep over their seeds, from the trials' folders alone."""
 
 import json
 import math
@@ -11,13 +11,13 @@ from statistics import mean, stdev
 from lightune.common.errors import UserError
 from lightune.sweeps.trial import Trial, is_sweep, read_trials
 
-OWN = ("sweep=", "+sweep=", "sweep.", "+sweep.", "resume=", "hydra.")
-"""Overrides of the sweep, not of a run."""
+# Beginnings of overrides that belong to the sweep, not to a run.
+SWEEP_OVERRIDES = ("sweep=", "+sweep=", "sweep.", "+sweep.", "resume=", "hydra.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A metric over seeds: mean, standard deviation of the sample (None for one run), number of runs."""
+class Summary:
+    """A metric over seeds: mean, sample standard deviation (None for a single run) and number of runs."""
 
     mean: float
     std: float | None
@@ -28,118 +28,121 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """Finished trials that differ by their seed at most.
+class TrialGroup:
+    """Finished trials that differ at most in their seed.
 
     Attributes:
         values: of the options that the sweep varies.
-        trials: of the group, by number.
+        trials: in the order of their numbers.
         val: the monitored metric.
-        test: the same metric on test, which chooses nothing; None where it is not measured there.
+        test: the same metric on the test split, which does not affect the ranking; None where it was not measured.
     """
 
     values: dict[str, str]
     trials: tuple[Trial, ...]
-    val: Figure
-    test: Figure | None
+    val: Summary
+    test: Summary | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """What a sweep has found.
+    """The ranked trials of a sweep.
 
     Attributes:
-        sweep: its folder.
-        metric: that is monitored; its mode, ``min`` or ``max``.
-        options: names of what the sweep varies, but the seed.
-        rows: best first, by validation.
-        others: trials that have no figure to compare: failed, killed, pruned, waiting.
+        sweep_dir: the sweep's folder.
+        metric: the monitored metric.
+        mode: ``min`` or ``max``.
+        options: names of the swept options, without the seed.
+        groups: best first, by validation.
+        unranked: trials without a result to compare: failed, killed, pruned, waiting.
     """
 
-    sweep: Path
+    sweep_dir: Path
     metric: str
     mode: str
     options: tuple[str, ...]
-    rows: tuple[Row, ...]
-    others: tuple[Trial, ...]
+    groups: tuple[TrialGroup, ...]
+    unranked: tuple[Trial, ...]
+
+    @property
+    def test_metric(self) -> str:
+        """The monitored metric's name on the test split."""
+        return self.metric.replace("val/", "test/", 1)
 
     @property
     def best(self) -> Trial | None:
-        """The best run of the best group."""
-        if not self.rows:
+        """The best trial of the best group."""
+        if not self.groups:
             return None
-        return min(self.rows[0].trials, key=lambda trial: _order(trial.value or 0.0, self.mode))
+        return min(self.groups[0].trials, key=lambda trial: _rank_key(trial.value or 0.0, self.mode))
 
     @property
     def command(self) -> str | None:
-        """The command that repeats the best run."""
-        if self.best is None:
-            return None
-        return shlex.join(["python", "train.py", *_of_run(self.best)])
+        """The command that repeats the best trial."""
+        return None if self.best is None else shlex.join(["python", "train.py", *_run_overrides(self.best)])
 
 
-def read_leaderboard(sweep: Path) -> Leaderboard:
+def read_leaderboard(sweep_dir: Path) -> Leaderboard:
     """Read a sweep's folder.
 
     Raises:
-        UserError: it holds no trials, or a file of it cannot be read.
+        UserError: the folder holds no trials, or one of its files cannot be read.
     """
-    trials = read_trials(sweep) if is_sweep(sweep) else []
+    trials = read_trials(sweep_dir) if is_sweep(sweep_dir) else []
     if not trials:
         raise UserError(
-            f"{sweep} is not the folder of a sweep: no trials were planned there.\n"
+            f"{sweep_dir} is not the folder of a sweep: it holds no trials.\n"
             "Name a folder such as multirun/2026-01-31_12-00-00-000000, as printed when a sweep ends."
         )
-    known = [trial for trial in trials if trial.metric is not None and trial.mode is not None]
-    metric, mode = (str(known[0].metric), str(known[0].mode)) if known else ("val", "max")
-    options = tuple(dict.fromkeys(one for trial in trials for one in trial.swept if one != "seed"))
-    groups: dict[tuple[str, ...], list[Trial]] = {}
+    known = [(trial.metric, trial.mode) for trial in trials if trial.metric and trial.mode]
+    metric, mode = known[0] if known else ("val", "max")
+    options = tuple(dict.fromkeys(option for trial in trials for option in trial.swept if option != "seed"))
+    by_overrides: dict[tuple[str, ...], list[Trial]] = {}
+    unranked = []
     for trial in trials:
         if trial.state == "finished" and trial.value is not None and math.isfinite(trial.value):
-            key = tuple(sorted(one for one in _of_run(trial) if not one.startswith("seed=")))
-            groups.setdefault(key, []).append(trial)
-    rows = [_row(group, metric=metric, options=options) for group in groups.values()]
+            overrides = _run_overrides(trial)
+            key = tuple(sorted(override for override in overrides if not override.startswith("seed=")))
+            by_overrides.setdefault(key, []).append(trial)
+        else:
+            unranked.append(trial)
+    groups = [_group(trials, metric=metric, options=options) for trials in by_overrides.values()]
     return Leaderboard(
-        sweep=sweep,
+        sweep_dir=sweep_dir,
         metric=metric,
         mode=mode,
         options=options,
-        rows=tuple(sorted(rows, key=lambda row: _order(row.val.mean, mode))),
-        others=tuple(trial for trial in trials if not any(trial in group for group in groups.values())),
+        groups=tuple(sorted(groups, key=lambda group: _rank_key(group.val.mean, mode))),
+        unranked=tuple(unranked),
     )
 
 
 def values_of(trial: Trial, options: Sequence[str]) -> dict[str, str]:
-    """Return what a trial was given for these options."""
-    given = dict(one.partition("=")[::2] for one in trial.overrides)
-    return {option: given.get(option, "") for option in options}
-
-
-def seed_of(trial: Trial) -> str:
-    """Return a trial's seed, as given."""
-    return values_of(trial, ["seed"])["seed"]
+    """Return a trial's values of these options, empty where it has none."""
+    values = dict(override.partition("=")[::2] for override in trial.overrides)
+    return {option: values.get(option, "") for option in options}
 
 
 def shortened(value: str) -> str:
-    """Return a number with many digits, as a search draws them, with four; the command and the CSV have all."""
+    """Return a number with many digits, as a search draws them, with four; the command and the CSV have all digits."""
     try:
         return f"{float(value):.4g}" if len(value) > 8 else value
     except ValueError:
         return value
 
 
-def _row(trials: list[Trial], *, metric: str, options: Sequence[str]) -> Row:
-    held_out = metric.replace("val/", "test/", 1)
-    measured = [value for trial in trials if (value := _measured(trial, held_out)) is not None]
-    return Row(
+def _group(trials: list[Trial], *, metric: str, options: Sequence[str]) -> TrialGroup:
+    test_metric = metric.replace("val/", "test/", 1)
+    test = [value for trial in trials if (value := _read_metric(trial, test_metric)) is not None]
+    return TrialGroup(
         values=values_of(trials[0], options),
         trials=tuple(trials),
-        val=_figure([trial.value for trial in trials if trial.value is not None]),
-        test=_figure(measured) if len(measured) == len(trials) and held_out != metric else None,
+        val=_summary([trial.value for trial in trials if trial.value is not None]),
+        test=_summary(test) if len(test) == len(trials) and test_metric != metric else None,
     )
 
 
-def _measured(trial: Trial, name: str) -> float | None:
+def _read_metric(trial: Trial, name: str) -> float | None:
     file = trial.folder / "metrics.json"
     try:
         value = json.loads(file.read_text(encoding="utf-8")).get(name)
@@ -148,13 +151,13 @@ def _measured(trial: Trial, name: str) -> float | None:
         raise UserError(f"{file} cannot be read: {error!r}") from error
 
 
-def _figure(values: list[float]) -> Figure:
-    return Figure(mean=mean(values), std=stdev(values) if len(values) > 1 else None, n=len(values))
+def _summary(values: list[float]) -> Summary:
+    return Summary(mean=mean(values), std=stdev(values) if len(values) > 1 else None, n=len(values))
 
 
-def _order(value: float, mode: str) -> float:
+def _rank_key(value: float, mode: str) -> float:
     return -value if mode == "max" else value
 
 
-def _of_run(trial: Trial) -> list[str]:
-    return [one for one in trial.overrides if not one.startswith(OWN)]
+def _run_overrides(trial: Trial) -> list[str]:
+    return [override for override in trial.overrides if not override.startswith(SWEEP_OVERRIDES)]

@@ -10,7 +10,7 @@ MOST = 40
 
 def svg(board: Leaderboard) -> str:
     """Draw the best groups, at most ``MOST``; nothing where none has finished."""
-    rows = board.rows[:MOST]
+    rows = board.groups[:MOST]
     values = [trial.value for row in rows for trial in row.trials if trial.value is not None]
     if not values:
         return ""

@@ -1,50 +1,49 @@
-"""How a sweep is started again, read from its folder."""
+"""Start a sweep again from its folder."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.config.rerun import quoted
 
-SAFE = re.compile(r"hydra/launcher=\w+|hydra\.sweep\.subdir=.*", re.DOTALL)
-"""Hydra's own settings that run nothing, and are taken from a file."""
+# Settings of Hydra that run no code, so that they may be read from a file.
+SAFE_SETTING = re.compile(r"hydra/launcher=\w+|hydra\.sweep\.subdir=.*", re.DOTALL)
+REPLACED_SETTINGS = ("hydra.mode=", "hydra.sweep.dir=")
 
-SET_ANEW = ("hydra.mode=", "hydra.sweep.dir=")
 
-
-def sweep_started_with(folder: Path, *, given: list[str]) -> tuple[list[str], Path]:
-    """Return what ``train.py`` was given to start a sweep, to go on in its folder, and where that was.
+def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[str], Path]:
+    """Return the arguments of ``train.py`` that continue a sweep, and the working directory that it was started in.
 
     Args:
-        folder: of the sweep.
-        given: what the person at the keyboard says beside.
+        sweep_dir: the sweep's folder.
+        overrides: what the person adds to the command; not part of the result.
 
     Raises:
-        UserError: the file was not written by ``train.py``, or it sets something of Hydra's that may run code and that
-            the person has not said again.
+        UserError: ``train.py`` did not write the file; or it contains a setting of Hydra that may run code, and that the
+            person has not repeated.
     """
-    saved = folder / "multirun.yaml"
+    saved = sweep_dir / "multirun.yaml"
     try:
         hydra: Any = OmegaConf.to_container(OmegaConf.load(saved).hydra, resolve=False)
-        task = [str(one) for one in hydra["overrides"]["task"]]
-        own = [str(one) for one in hydra["overrides"]["hydra"]]
+        options = [str(override) for override in hydra["overrides"]["task"]]
+        settings = [str(override) for override in hydra["overrides"]["hydra"]]
         cwd = Path(str(hydra["runtime"]["cwd"]))
-    except Exception as error:  # whatever a damaged file makes of YAML
+    # a damaged file may raise anything
+    except Exception as error:
         raise UserError(f"{saved} cannot be read: {str(error).strip().partition(chr(10))[0]}") from error
-    for one in task:
-        if one.startswith("-") or one.lstrip("+~").startswith("hydra"):
-            raise UserError(f"{saved}: {one!r} is not a setting of a run. Nothing was run.")
-    named = {one.partition("=")[0] for one in given}
-    own = [one for one in own if not one.startswith(SET_ANEW)]
-    for one in own:
-        if not SAFE.fullmatch(one) and one.partition("=")[0] not in named:
+    for option in options:
+        if option.startswith("-") or option.lstrip("+~").startswith("hydra"):
+            raise UserError(f"{saved}: {option!r} is not a setting of a run. Nothing was run.")
+    repeated = {override.partition("=")[0] for override in overrides}
+    settings = [setting for setting in settings if not setting.startswith(REPLACED_SETTINGS)]
+    for setting in settings:
+        if not SAFE_SETTING.fullmatch(setting) and setting.partition("=")[0] not in repeated:
             raise UserError(
-                f"{folder} was started with {one}, which may run code; a folder cannot vouch for it.\n"
-                f"Nothing was run. If you know it, say it again: lightune resume {folder} {one}"
+                f"{sweep_dir} was started with {setting}, which may run code; a folder cannot vouch for it.\n"
+                f"Nothing was run. If you trust it, repeat it: lightune resume {sweep_dir} {setting}"
             )
-    own = [one for one in own if SAFE.fullmatch(one)]
-    quoted = QuotedString(text=str(folder), quote=Quote.single).with_quotes()
-    return ["-m", *task, *own, f"hydra.sweep.dir={quoted}"], cwd
+    safe = [setting for setting in settings if SAFE_SETTING.fullmatch(setting)]
+    return ["-m", *options, *safe, f"hydra.sweep.dir={quoted(sweep_dir)}"], cwd

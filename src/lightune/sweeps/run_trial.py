@@ -1,4 +1,4 @@
-"""What becomes of a sweep's trial is written in its folder, by the process that runs it."""
+"""Run a job, and record the result of a trial in its folder."""
 
 import json
 import logging
@@ -19,19 +19,19 @@ from lightune.sweeps.trial import Trial, is_trial, read_trial
 
 log = logging.getLogger(__name__)
 
-STOPS = (130, 138, 143)
-"""Exit codes of a run that was told to stop, and goes on when the sweep is started again."""
+# Exit codes of a run that was told to stop; it resumes when its sweep is started again.
+STOP_CODES = (130, 138, 143)
 
 
 def run_as_trial(run: Callable[[DictConfig], float], cfg: DictConfig) -> float:
-    """Run one experiment and, where it is a sweep's trial, keep its account.
+    """Run one experiment; where it is a trial of a sweep, record its result.
 
-    In a sweep a failure is told and written down, and the sweep goes on. A trial that another process runs, or that has
-    ended, is left alone. Where there are several processes for one trial, the first of them writes.
+    In a sweep a failure is logged and recorded, and the sweep continues. A trial that has ended, or that another process
+    runs, is left alone. Of several processes of one trial, rank 0 writes.
 
     Args:
-        run: gives the monitored metric's value. Environment and signal handlers are left as they were before it.
-        cfg: its configuration.
+        run: returns the value of the monitored metric. Environment variables and signal handlers are restored afterwards.
+        cfg: the configuration.
 
     Returns:
         The value; NaN where there is none.
@@ -40,21 +40,21 @@ def run_as_trial(run: Callable[[DictConfig], float], cfg: DictConfig) -> float:
     if not is_trial(folder):
         with processes.restored_environment():
             return run(cfg)
-    is_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if processes.is_rank():
-        return _run(run, cfg, folder, goes_on=False)
-    with read_trial(folder).held() as is_ours:
-        if is_sweep and (not is_ours or read_trial(folder).ended):
-            return math.nan  # the sweep reads what is in the folder
-        if not is_ours:
+        return _run(run, cfg, folder, in_sweep=False)
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    with read_trial(folder).lock() as is_ours:
+        trial = read_trial(folder)
+        if not is_ours and not in_sweep:
             raise UserError(f"{folder} is being run by another process. Wait for it, or end it first.")
-        if is_sweep and _had_finished(read_trial(folder)):
+        if in_sweep and (not is_ours or trial.has_ended or _completed(trial)):
+            # the sweep reads the result from the folder
             return math.nan
-        return _run(run, cfg, folder, goes_on=is_sweep)
+        return _run(run, cfg, folder, in_sweep=in_sweep)
 
 
-def _had_finished(trial: Trial) -> bool:
-    """Say whether a trial was killed when all was done but its account, and write that."""
+def _completed(trial: Trial) -> bool:
+    """Complete the record of a trial that was killed just before it was written; return whether it was such a trial."""
     file = trial.folder / "metrics.json"
     if trial.state != "running" or not file.is_file():
         return False
@@ -65,55 +65,53 @@ def _had_finished(trial: Trial) -> bool:
     return True
 
 
-def _run(run: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, *, goes_on: bool) -> float:
+def _run(run: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, *, in_sweep: bool) -> float:
     is_first = int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
     trial = read_trial(folder)
-    trial.state, trial.message = "running", ""
 
-    def write() -> None:
+    def record(state: str, message: str = "") -> None:
+        trial.state, trial.message = state, message
+        trial.metric, trial.mode = cfg.monitor.metric, cfg.monitor.mode
         if is_first:
-            trial.metric, trial.mode = cfg.monitor.metric, cfg.monitor.mode
             trial.write()
 
-    write()
+    record("running")
     try:
         with processes.restored_environment():
             trial.value = run(cfg)
-        if _told_by_first(trial):
-            return trial.value
-        trial.state = "finished" if math.isfinite(trial.value) else "nan"
-        trial.message = "" if math.isfinite(trial.value) else f"{cfg.monitor.metric} is {trial.value}"
     except PrunedError as pruned:
-        trial.state, trial.value = "pruned", pruned.value
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and error.code in STOPS:
-            raise
-        said = _message(error)
-        if _told_by_first(trial):
-            said = read_trial(folder).message
-        else:
-            trial.state, trial.message = _account(error)
-            write()
-        ended = read_trial(folder)
-        if ended.state == "pruned":  # its processes have ended well, with no figures for this one to read
-            return math.nan
-        if not goes_on:
-            raise
-        log.error(f"trial {trial.number}: {ended.state}: {said}", exc_info=_trace(error) and error)
-        return math.nan
-    write()
-    if trial.state == "pruned":
+        trial.value = pruned.value
+        record("pruned")
         log.info(f"trial {trial.number}: pruned at {trial.metric}={trial.value:.4f}")
+        return trial.value
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code in STOP_CODES:
+            raise
+        message = _message(error)
+        # where this process has started the ranks of the trial, rank 0 has recorded the result
+        if (recorded := read_trial(folder)).has_ended:
+            message = recorded.message
+        else:
+            record(*_state_and_message(error))
+        recorded = read_trial(folder)
+        if recorded.state == "pruned":
+            # its ranks have exited with code 0, without the metrics that the run then reads
+            return math.nan
+        if not in_sweep:
+            raise
+        is_bug = not isinstance(error, SystemExit | UserError | InstantiationException)
+        log.error(f"trial {trial.number}: {recorded.state}: {message}", exc_info=error if is_bug else None)
+        return math.nan
+    if not read_trial(folder).has_ended:
+        is_finite = math.isfinite(trial.value)
+        record(
+            "finished" if is_finite else "nan", "" if is_finite else f"{cfg.monitor.metric} is {trial.value}"
+        )
     return trial.value
 
 
-def _told_by_first(trial: Trial) -> bool:
-    """Say whether the first of the processes that this one has started has written how the trial ended."""
-    return read_trial(trial.folder).ended
-
-
-def _account(error: BaseException) -> tuple[str, str]:
-    cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+def _state_and_message(error: BaseException) -> tuple[str, str]:
+    cause = _cause(error)
     lines = _message(cause).splitlines()
     kind = "" if isinstance(cause, UserError | SystemExit) else f"{type(cause).__name__}: "
     state = "nan" if isinstance(cause, NotFiniteError) else "failed"
@@ -123,10 +121,8 @@ def _account(error: BaseException) -> tuple[str, str]:
 def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it ended with exit code {error.code}"
-    cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-    return credentials.redact(str(cause).strip())
+    return credentials.redact(str(_cause(error)).strip())
 
 
-def _trace(error: BaseException) -> bool:
-    """Say whether this is a bug, whose trace is wanted."""
-    return not isinstance(error, SystemExit | UserError | InstantiationException)
+def _cause(error: BaseException) -> BaseException:
+    return error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error

@@ -1,4 +1,4 @@
-"""How a search with Optuna goes, and where its study is kept. Needs ``pip install -e '.[sweep]'``."""
+"""Options of a search with Optuna, and where its study is stored. Needs ``pip install -e '.[sweep]'``."""
 
 import time
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = {"median": "MedianPruner", "successive_halving": "SuccessiveHalvingPruner", "none": "NopPruner"}
-ATTEMPTS = 3
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
+CONNECTION_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One of some values, written as on the command line."""
+    """One of several values, written as on the command line."""
 
     values: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Numbers from ``low`` to ``high``, both included; whole ones where both are, in steps of ``step`` where given."""
+    """Numbers from ``low`` to ``high``, both included, in steps of ``step``; integers if both bounds are integers."""
 
     low: float
     high: float
@@ -40,21 +40,21 @@ Space = Mapping[str, Choice | Interval]
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How a search goes.
+    """Options of a search.
 
     Args:
-        n_trials: of the whole study, however often it is started and by how many processes.
-        n_jobs: trials that the launcher is given at a time.
+        n_trials: trials of the whole study, however often it is started and by however many processes.
+        n_jobs: trials that the launcher gets at a time.
         sampler: proposes values: ``tpe`` (Bergstra et al., 2011) or ``random``.
         pruner: stops bad trials early: ``median``, ``successive_halving`` (Li et al., 2020) or ``none``.
-        n_startup_trials: first trials that are random, and never pruned by ``median``.
+        n_startup_trials: first trials, which are random and never pruned by ``median``.
         storage: a journal file (``FILE.journal``) or a database's URL (``sqlite:///FILE.db``, ``postgresql://…``), which
             several machines may share; None: a journal file in the sweep's folder.
-        study_name: in that storage; None: the name of the sweep's folder.
-        seed: of the sampler; None: another each time. Machines that share a study need each its own.
+        study_name: name of the study in that storage; None: the name of the sweep's folder.
+        seed: seed of the sampler; None: a new one each time. Machines that share a study need different seeds.
 
     Raises:
-        UserError: a sampler or pruner that is not there.
+        UserError: an option is invalid.
     """
 
     n_trials: Annotated[int, Between(1)]
@@ -67,20 +67,16 @@ class Search:
     seed: int | None
 
     def __post_init__(self) -> None:
-        for option, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
-            if getattr(self, option) not in known:
-                raise UserError(
-                    f"sweep.{option}={getattr(self, option)}: {nearest(getattr(self, option), known)}"
-                )
-        for option in ("n_trials", "n_jobs"):
-            if not isinstance(getattr(self, option), int) or getattr(self, option) < 1:
-                raise UserError(
-                    f"sweep.{option}={getattr(self, option)}: expected a whole number of at least 1."
-                )
+        for option, value, known in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
+            if value not in known:
+                raise UserError(f"sweep.{option}={value}: {nearest(value, known)}")
+        for option, number in (("n_trials", self.n_trials), ("n_jobs", self.n_jobs)):
+            if not isinstance(number, int) or number < 1:
+                raise UserError(f"sweep.{option}={number}: expected a whole number of at least 1.")
 
 
-def open_storage(storage: str | None, *, sweep: Path) -> "optuna.storages.BaseStorage":
-    """Open where a study is kept.
+def open_storage(storage: str | None, *, sweep_dir: Path) -> "optuna.storages.BaseStorage":
+    """Open the storage of a study.
 
     Raises:
         UserError: Optuna is not installed, or the storage cannot be opened.
@@ -92,32 +88,44 @@ def open_storage(storage: str | None, *, sweep: Path) -> "optuna.storages.BaseSt
     except ImportError as error:
         raise UserError("sweep=optuna needs Optuna: pip install -e '.[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    where = str(sweep / "study.journal") if storage is None else storage
-    if "://" not in where and not where.endswith(".journal"):
-        raise UserError(f"sweep.storage={where}: expected FILE.journal, or a URL such as sqlite:///FILE.db")
-    for attempt in range(1, ATTEMPTS + 1):
+    name = str(sweep_dir / "study.journal") if storage is None else storage
+    if "://" not in name and not name.endswith(".journal"):
+        raise UserError(f"sweep.storage={name}: expected FILE.journal, or a URL such as sqlite:///FILE.db")
+    for attempt in range(1, CONNECTION_ATTEMPTS + 1):
         try:
-            return get_storage(where) if "://" in where else JournalStorage(JournalFileBackend(where))
-        except Exception as error:  # whatever a database's driver raises
-            if attempt == ATTEMPTS:
+            return get_storage(name) if "://" in name else JournalStorage(JournalFileBackend(name))
+        # a database's driver may raise anything
+        except Exception as error:
+            if attempt == CONNECTION_ATTEMPTS:
                 raise UserError(
-                    f"sweep.storage={where}: {str(error).strip().splitlines()[0][:200]}\n"
-                    "Expected FILE.journal in a folder that is there, or a URL such as sqlite:///FILE.db"
+                    f"sweep.storage={name}: {str(error).strip().splitlines()[0][:200]}\n"
+                    "Expected FILE.journal in an existing folder, or a URL such as sqlite:///FILE.db"
                 ) from error
-            time.sleep(attempt)  # another process may be making its tables
+            # another process may be creating the tables
+            time.sleep(attempt)
     raise AssertionError
 
 
-def name_of_study(name: str | None, *, storage: str | None, sweep: Path) -> str:
-    """Return a study's name in its storage; in a sweep's own folder, which may be renamed, always the same."""
-    return name or ("study" if storage is None else sweep.resolve().name)
+def name_of_study(name: str | None, *, storage: str | None, sweep_dir: Path) -> str:
+    """Return a study's name in its storage; constant in the sweep's own folder, which may be renamed."""
+    return name or ("study" if storage is None else sweep_dir.resolve().name)
+
+
+def started_trial(
+    study: "optuna.Study", number: int, *, storage: "optuna.storages.BaseStorage"
+) -> "optuna.Trial":
+    """Return a trial that any process has started, to report to it or to read its values."""
+    import optuna
+
+    study_id = storage.get_study_id_from_name(study.study_name)
+    return optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
 def make_pruner(name: str, *, n_startup_trials: int) -> "optuna.pruners.BasePruner":
-    """Make a pruner by its short name."""
+    """Make a pruner from its name in ``PRUNERS``."""
     from optuna import pruners
 
     if name == "median":
         return pruners.MedianPruner(n_startup_trials=n_startup_trials)
-    made: pruners.BasePruner = getattr(pruners, PRUNERS[name])()
-    return made
+    pruner: pruners.BasePruner = getattr(pruners, PRUNERS[name])()
+    return pruner

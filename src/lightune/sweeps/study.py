@@ -1,4 +1,4 @@
-"""A search under way: what to try next, told by what was measured."""
+"""Plan a search with Optuna: choose the next trials from the results so far."""
 
 import json
 import logging
@@ -19,23 +19,26 @@ from lightune.sweeps.search import (
     make_pruner,
     name_of_study,
     open_storage,
+    started_trial,
 )
 from lightune.sweeps.trial import Trial, is_trial, read_trial, sweep_id
 
 if TYPE_CHECKING:
     import optuna
 
+log = logging.getLogger(__name__)
+
 
 class Study:
-    """A search's study, and this sweep's folder with the trials that run here.
+    """An Optuna study, and the sweep's folder with the trials that run here.
 
     Args:
-        search: how it goes.
-        space: what it varies.
+        search: its options.
+        space: the values of each swept option.
         fixed: the other overrides, the same in each trial.
-        sweep: the folder.
-        mode: of the monitored metric, ``min`` or ``max``.
-        name: makes a trial's folder's name of its number and overrides.
+        sweep_dir: the sweep's folder.
+        mode: ``min`` or ``max``, the monitored metric's as far as it is known before training.
+        subdir: returns the name of a trial's folder from the trial's number and overrides.
     """
 
     def __init__(
@@ -44,29 +47,32 @@ class Study:
         *,
         space: Space,
         fixed: list[str],
-        sweep: Path,
+        sweep_dir: Path,
         mode: str,
-        name: Callable[[int, list[str]], str],
+        subdir: Callable[[int, list[str]], str],
     ) -> None:
-        self._search, self._space, self._fixed, self._sweep, self._name = search, space, fixed, sweep, name
-        self._mode = mode
-        self._told = {
-            "fixed": sorted(one for one in fixed if not one.startswith("sweep.")),
+        self._search, self._space, self._fixed, self._mode = search, space, fixed, mode
+        self._sweep_dir, self._subdir = sweep_dir, subdir
+        self._command: dict[str, Any] = {
+            "fixed": sorted(override for override in fixed if not override.startswith("sweep.")),
             **{option: str(values) for option, values in space.items()},
         }
 
     @cached_property
-    def study(self) -> "optuna.Study":
-        """The study, made where it is not there yet.
+    def _storage(self) -> "optuna.storages.BaseStorage":
+        return open_storage(self._search.storage, sweep_dir=self._sweep_dir)
+
+    @cached_property
+    def _study(self) -> "optuna.Study":
+        """The study in its storage, created where it is new.
 
         Raises:
-            UserError: it is there, of another command.
+            UserError: the study belongs to another command.
         """
-        storage = open_storage(self._search.storage, sweep=self._sweep)
+        search, storage = self._search, self._storage
         import optuna
 
-        search = self._search
-        name = name_of_study(search.study_name, storage=search.storage, sweep=self._sweep)
+        name = name_of_study(search.study_name, storage=search.storage, sweep_dir=self._sweep_dir)
         study = optuna.create_study(
             storage=storage,
             pruner=make_pruner(search.pruner, n_startup_trials=search.n_startup_trials),
@@ -74,7 +80,7 @@ class Study:
             direction=DIRECTIONS[self._mode],
             load_if_exists=True,
         )
-        # a search that is started again must not draw what it has drawn
+        # a search that is started again must not draw the same values again
         seed = None if search.seed is None else search.seed + len(study.get_trials(deepcopy=False))
         study.sampler = (
             optuna.samplers.RandomSampler(seed=seed)
@@ -83,81 +89,78 @@ class Study:
                 seed=seed, n_startup_trials=search.n_startup_trials, constant_liar=True
             )
         )
-        before = study.user_attrs.get("command")
-        if before is None:
-            study.set_user_attr("command", json.dumps(self._told, sort_keys=True))
+        stored = study.user_attrs.get("command")
+        if stored is None:
+            study.set_user_attr("command", json.dumps(self._command, sort_keys=True))
         else:
-            self._check(json.loads(before), name)
+            self._check_command(json.loads(stored), name)
         return study
 
-    def _check(self, before: dict[str, Any], name: str) -> None:
+    def _check_command(self, stored: dict[str, Any], name: str) -> None:
+        command = self._command
         changed = [
-            f"{one} was {before.get(one)}, is {self._told.get(one)}"
-            for one in sorted({*before, *self._told})
-            if before.get(one) != self._told.get(one)
+            f"{option} was {stored.get(option)}, is {command.get(option)}"
+            for option in sorted({*stored, *command})
+            if stored.get(option) != command.get(option)
         ]
         if changed:
             raise UserError(
                 f"The study {name!r} was started with another command: {'; '.join(changed)[:600]}.\n"
-                f"To go on with it as it was started: lightune resume {self._sweep}\n"
+                f"To continue it: lightune resume {self._sweep_dir}\n"
                 "For a new one name another folder (hydra.sweep.dir=DIR) or another sweep.study_name."
             )
 
     def next_trials(self) -> list[Trial]:
-        """Return what is to run now: first trials of this folder that were killed, then new ones, at most ``n_jobs``.
+        """Return at most ``n_jobs`` trials to run now: first those of this folder that were killed, then new ones.
 
-        To be called by one process of the folder at a time.
+        Only one process at a time may call this for a folder.
         """
-        study = self.study  # says it where Optuna is not installed
-        import optuna
+        study, n_jobs = self._study, self._search.n_jobs
+        from optuna.trial import TrialState
 
-        found = []
-        here = sweep_id(self._sweep)
-        running = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        for frozen in running:
-            if frozen.user_attrs.get("sweep") not in (None, here):
-                continue  # of another folder, perhaps on another machine
-            trial = self._trial(optuna.Trial(study, frozen._trial_id))
-            if trial.ended:
+        trials = []
+        here = sweep_id(self._sweep_dir)
+        for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if running.user_attrs.get("sweep") not in (None, here):
+                # a trial in another folder, perhaps on another machine
+                continue
+            trial = self._trial(started_trial(study, running.number, storage=self._storage))
+            if trial.has_ended:
                 self.tell(trial)
-            elif not trial.is_held():
-                found.append(trial)
+            elif not trial.is_locked():
+                trials.append(trial)
         count = len(study.get_trials(deepcopy=False))
-        while len(found) < self._search.n_jobs and count < self._search.n_trials:
-            asked = study.ask()
-            asked.set_user_attr("sweep", here)
-            found.append(self._trial(asked))
+        while len(trials) < n_jobs and count < self._search.n_trials:
+            new = study.ask()
+            new.set_user_attr("sweep", here)
+            trials.append(self._trial(new))
             count += 1
-        return found[: self._search.n_jobs]
+        return trials[:n_jobs]
 
     def _trial(self, trial: "optuna.Trial") -> Trial:
-        """Return the trial's folder, planned where it is not yet; values that it has are not drawn again."""
-        overrides = [
-            *self._fixed,
-            *(f"{name}={_draw(trial, name, one)}" for name, one in self._space.items()),
-        ]
-        folder = self._sweep / self._name(trial.number, overrides)
+        """Return the trial of this folder, created where it is new; Optuna draws each value only once."""
+        values = (f"{option}={_draw(trial, option, space)}" for option, space in self._space.items())
+        overrides = [*self._fixed, *values]
+        folder = self._sweep_dir / self._subdir(trial.number, overrides)
         if is_trial(folder):
             return read_trial(folder)
         return new_trial(folder, number=trial.number, overrides=overrides, swept=list(self._space))
 
     def tell(self, trial: Trial) -> None:
-        """Tell the study what became of a trial; nothing where it has not ended, or the study knows."""
+        """Report the result of a trial to the study, unless it has not ended or the study knows it."""
         from optuna.trial import TrialState
 
-        if not trial.ended:
+        if not trial.has_ended:
             return
         value, state = None, TrialState.FAIL
         if trial.state == "finished" and trial.value is not None and math.isfinite(trial.value):
-            # the head that the data made may be judged the other way round than the task said
+            # the task may have chosen another mode once the data were read
             value = trial.value if trial.mode in (None, self._mode) else -trial.value
             state = TrialState.COMPLETE
         elif trial.state == "pruned":
             state = TrialState.PRUNED
-        self.study.tell(trial.number, value, state=state, skip_if_finished=True)
-        logging.getLogger(__name__).info(
-            f"trial {trial.number}: {trial.state} {'' if value is None else value}"
-        )
+        self._study.tell(trial.number, value, state=state, skip_if_finished=True)
+        log.info(f"trial {trial.number}: {trial.state} {'' if value is None else value}")
 
 
 def _draw(trial: "optuna.Trial", name: str, values: Choice | Interval) -> str:

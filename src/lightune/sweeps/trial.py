@@ -1,4 +1,4 @@
-"""``trial.json``: what became of one trial of a sweep, in its folder."""
+"""``trial.json``: the state of a trial, in the trial's folder."""
 
 import json
 import math
@@ -14,26 +14,27 @@ from filelock import FileLock, Timeout
 from lightune.common.errors import UserError, cannot_write
 from lightune.common.files import atomic_file
 
-ENDED = ("finished", "failed", "nan", "pruned")
-STATES = ("waiting", "running", *ENDED)
-FAILED = ("failed", "nan")
-PATIENCE = 5  # seconds: whoever looks whether a trial is running holds its lock for a moment
+ENDED_STATES = ("finished", "failed", "nan", "pruned")
+STATES = ("waiting", "running", *ENDED_STATES)
+FAILED_STATES = ("failed", "nan")
+# Seconds. Whoever asks whether a trial is running holds its lock for a moment.
+LOCK_TIMEOUT = 5
 
 
 @dataclass(kw_only=True)
 class Trial:
-    """One trial, as its folder says.
+    """One trial of a sweep.
 
     Attributes:
-        folder: its own.
-        number: in its sweep, from 0.
-        overrides: what ``train.py`` is given.
+        folder: the trial's own.
+        number: position in the sweep, from 0.
+        overrides: arguments of ``train.py``.
         swept: names of the options that the sweep varies.
-        state: one of ``STATES``. ``running`` while nobody holds the lock: it was killed.
-        message: why it failed, a line.
-        metric: what is monitored, once known, such as ``val/accuracy``.
+        state: one of ``STATES``; a ``running`` trial whose lock nobody holds was killed.
+        message: one line on why it failed.
+        metric: the monitored metric once it is known, such as ``val/accuracy``.
         mode: ``min`` or ``max``.
-        value: of the metric; of a pruned trial the last that was measured.
+        value: value of the metric; for a pruned trial, the last one measured.
     """
 
     folder: Path
@@ -47,26 +48,27 @@ class Trial:
     value: float | None = None
 
     @property
-    def ended(self) -> bool:
-        return self.state in ENDED
+    def has_ended(self) -> bool:
+        return self.state in ENDED_STATES
 
     @property
-    def shown_state(self) -> str:
-        """The state, with what was killed told from what is running."""
-        return "killed" if self.state == "running" and not self.is_held() else self.state
+    def display_state(self) -> str:
+        """The state, with ``killed`` for a trial that no longer runs."""
+        return "killed" if self.state == "running" and not self.is_locked() else self.state
 
     def write(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write ``trial.json``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = asdict(self)
-        del kept["folder"]
+        fields = asdict(self)
+        del fields["folder"]
         if self.value is not None and not math.isfinite(self.value):
-            kept["value"] = None  # JSON has no such number
+            # JSON has neither NaN nor infinity
+            fields["value"] = None
         with atomic_file(self.folder / "trial.json") as file:
-            file.write(json.dumps(kept, indent=2) + "\n")
+            file.write(json.dumps(fields, indent=2) + "\n")
 
-    def is_held(self) -> bool:
-        """Say whether a living process runs this trial."""
+    def is_locked(self) -> bool:
+        """Return whether a living process runs this trial."""
         if not (self.folder / "trial.lock").exists():
             return False
         try:
@@ -74,13 +76,14 @@ class Trial:
                 return False
         except Timeout:
             return True
-        except OSError:  # a folder that can only be read
+        except OSError:
+            # a read-only folder
             return False
 
     @contextmanager
-    def held(self) -> Iterator[bool]:
-        """Hold the trial's lock; gives False where another process does."""
-        lock = FileLock(self.folder / "trial.lock", timeout=PATIENCE)
+    def lock(self) -> Iterator[bool]:
+        """Hold the trial's lock; yield False where another process holds it."""
+        lock = FileLock(self.folder / "trial.lock", timeout=LOCK_TIMEOUT)
         try:
             lock.acquire()
         except Timeout:
@@ -93,71 +96,74 @@ class Trial:
 
 
 def is_trial(folder: Path) -> bool:
-    """Say whether a sweep has planned a trial in this folder."""
+    """Return whether this is the folder of a trial."""
     return (folder / "trial.json").is_file()
 
 
 def read_trial(folder: Path) -> Trial:
-    """Read a trial's file.
+    """Read ``trial.json``.
 
     Raises:
-        UserError: it is not what a sweep writes.
+        UserError: no sweep has written the file.
     """
     file = folder / "trial.json"
+
+    def optional(kind: type, value: Any) -> Any:
+        return None if value is None else kind(value)
+
     try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
-        value = found["value"]
+        fields: Any = json.loads(file.read_text(encoding="utf-8"))
         trial = Trial(
             folder=folder,
-            number=int(found["number"]),
-            overrides=[str(one) for one in found["overrides"]],
-            swept=[str(one) for one in found["swept"]],
-            state=str(found["state"]),
-            message=str(found["message"]),
-            metric=None if found["metric"] is None else str(found["metric"]),
-            mode=None if found["mode"] is None else str(found["mode"]),
-            value=None if value is None else float(value),
+            number=int(fields["number"]),
+            overrides=[str(override) for override in fields["overrides"]],
+            swept=[str(option) for option in fields["swept"]],
+            state=str(fields["state"]),
+            message=str(fields["message"]),
+            metric=optional(str, fields["metric"]),
+            mode=optional(str, fields["mode"]),
+            value=optional(float, fields["value"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read: {error!r}") from error
-    if trial.state not in STATES or any(one.startswith("-") for one in trial.overrides):
-        raise UserError(f"{file} was not written by a sweep: its state or overrides are none.")
+    if trial.state not in STATES or any(override.startswith("-") for override in trial.overrides):
+        raise UserError(f"{file} was not written by a sweep: its state or its overrides are invalid.")
     return trial
 
 
-def read_trials(sweep: Path) -> list[Trial]:
-    """Read all trials of a sweep, by their number."""
-    files = sweep.rglob("trial.json")
+def read_trials(sweep_dir: Path) -> list[Trial]:
+    """Read all trials of a sweep, in the order of their numbers."""
+    files = sweep_dir.rglob("trial.json")
     return sorted((read_trial(file.parent) for file in files), key=lambda trial: trial.number)
 
 
 @contextmanager
-def planning(sweep: Path) -> Iterator[None]:
-    """Keep other processes from planning trials in the same folder meanwhile.
+def lock_sweep(sweep_dir: Path) -> Iterator[None]:
+    """Create a sweep's folder, and keep other processes from adding trials to it meanwhile.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be created.
     """
     try:
-        sweep.mkdir(parents=True, exist_ok=True)
+        sweep_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(error) from error
-    with FileLock(sweep / "sweep.lock"):
-        if not is_sweep(sweep):
-            (sweep / "sweep.id").write_text(uuid.uuid4().hex, encoding="ascii")
+    with FileLock(sweep_dir / "sweep.lock"):
+        if not is_sweep(sweep_dir):
+            (sweep_dir / "sweep.id").write_text(uuid.uuid4().hex, encoding="ascii")
         yield
 
 
 def is_sweep(folder: Path) -> bool:
-    """Say whether trials were planned in this folder."""
+    """Return whether this is the folder of a sweep."""
     return (folder / "sweep.id").is_file()
 
 
-def sweep_id(sweep: Path) -> str:
-    """Return what tells this sweep's folder from others, on other machines too, wherever it is moved."""
-    return (sweep / "sweep.id").read_text(encoding="ascii")
+def sweep_id(sweep_dir: Path) -> str:
+    """Return an identifier of a sweep's folder that is unique across machines and survives renaming."""
+    return (sweep_dir / "sweep.id").read_text(encoding="ascii")
 
 
-def sweep_of(folder: Path) -> Path:
-    """Return the folder of the sweep that a trial's folder is in."""
-    return next(parent for parent in folder.resolve().parents if is_sweep(parent))
+def sweep_dir_of(trial_dir: Path) -> Path:
+    """Return the sweep's folder that holds a trial's folder."""
+    return next(parent for parent in trial_dir.resolve().parents if is_sweep(parent))

@@ -1,1 +1,1 @@
-"""What surrounds ``trainer.fit``: building an experiment, callbacks, plans."""
+"""Train a model: build a run's parts, the callbacks of a run, estimates before it."""

@@ -1,4 +1,4 @@
-"""Build an experiment from its configuration, ready for ``trainer.fit``."""
+"""Build the parts of a run from its configuration."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ from lightune.tuning.optimizer import num_training_steps
 
 
 class Parts(NamedTuple):
-    """What is trained, and on what."""
+    """The tokenizer, data and task of a run."""
 
     tokenizer: PreTrainedTokenizerBase
     data: DataModule
@@ -26,16 +26,16 @@ class Parts(NamedTuple):
 
 
 def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = None) -> Parts:
-    """Load the pretrained model, prepare the data, and make the task of both.
+    """Load the pretrained model, prepare the data, and make the task from both.
 
-    The tokenizer comes first, the weights θ once the data has said what head they need.
+    The tokenizer is loaded first; the weights θ only once the data has determined the model's head.
 
     Args:
-        cfg: of the experiment.
-        count_steps: counts the optimizer steps that the schedule spans; None: those of the whole run.
+        cfg: the run's configuration.
+        count_steps: returns the optimizer steps that the schedule spans; None: those of the whole run.
 
     Raises:
-        UserError: model, data and task do not fit, or one cannot be read.
+        UserError: model, data and task do not match, or one of them cannot be read.
     """
     pretrained = make_pretrained(cfg)
     task_class: Any = get_class(cfg.task._target_)
@@ -61,9 +61,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
 
 
 def make_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
-    """Make Lightning's Trainer as configured, but for these settings."""
-    chosen = precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator)
-    trainer: Trainer = instantiate(
-        cfg.trainer, plugins=[CheckpointIO()], precision=chosen, **settings, _convert_="all"
-    )
+    """Make Lightning's Trainer as configured; ``settings`` take precedence."""
+    settings["precision"] = precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator)
+    trainer: Trainer = instantiate(cfg.trainer, plugins=[CheckpointIO()], **settings, _convert_="all")
     return trainer

@@ -1,4 +1,4 @@
-"""Where a run ran: what somebody who repeats it has to know."""
+"""Describe the software and hardware of a run."""
 
 import platform
 import subprocess
@@ -11,25 +11,25 @@ PACKAGES = ("torch", "transformers", "lightning", "datasets")
 
 
 def describe(source: Path) -> dict[str, str]:
-    """Return versions, the machine, and the commit of the code.
+    """Return package versions, the machine, and the commit of the code.
 
     Args:
-        source: the folder that the code lies in.
+        source: folder of the code.
     """
-    found = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
-    found["system"] = platform.platform()
-    found["CPU"] = f"{_cpu()}, {torch.get_num_threads()} threads"
+    description = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    description["system"] = platform.platform()
+    description["CPU"] = f"{_cpu_name()}, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        found["GPU"] = ", ".join(gpus)
+        description["GPU"] = ", ".join(gpus)
     commit = _git("rev-parse", "HEAD", source=source)
     if commit:
-        dirty = _git("status", "--porcelain", "--untracked-files=no", source=source)
-        found["git commit"] = commit + (", with changes that are not committed" if dirty else "")
-    return found
+        changes = _git("status", "--porcelain", "--untracked-files=no", source=source)
+        description["git commit"] = commit + (", with uncommitted changes" if changes else "")
+    return description
 
 
-def _cpu() -> str:
+def _cpu_name() -> str:
     """Return the processor's name, which Python knows on few systems."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
@@ -38,9 +38,9 @@ def _cpu() -> str:
 
 
 def _git(*arguments: str, source: Path) -> str:
+    """Return the output of a git command; nothing where git or the repository is missing."""
     command = ["git", "-C", str(source), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):  # no git, or no repository
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()

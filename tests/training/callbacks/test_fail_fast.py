@@ -96,6 +96,6 @@ def test_a_lack_of_memory_says_what_to_lower(
     with pytest.raises(SystemExit):
         train_here("data=local", f"data.path={reviews}", *SMALL)
     said = capsys.readouterr().err
-    assert "Memory ran out near step 2, where a batch had 8 rows of" in said
+    assert "Memory ran out near step 2, in a batch of 8 rows of" in said
     assert "data.batch_size" in said
     assert "Traceback" not in said

@@ -1,4 +1,4 @@
-"""``plan=true`` and ``find=…`` as a user asks them, on a tiny model."""
+"""``plan=true`` and ``find=…`` on the command line, on a tiny model."""
 
 import json
 import shutil
@@ -12,15 +12,15 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.training.plan import batch_size, learning_rate
+from lightune.training.plan import batch_size, learning_rate, output
 
 GB = 10**9
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Callable[..., tuple[Path, str]]:
+def run_train(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Callable[..., tuple[Path, str]]:
     """Run ``train.py`` on 200 toy reviews, uneven in length; return the run's folder and what was printed."""
-    folder = tmp_path_factory.mktemp("before")
+    folder = tmp_path_factory.mktemp("plan")
     write_reviews(folder / "reviews.csv", 200)
 
     def run(name: str, *overrides: str) -> tuple[Path, str]:
@@ -42,22 +42,23 @@ def ask(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Callable[.
     return run
 
 
-def test_a_plan_counts_what_the_run_then_counts(ask: Callable[..., tuple[Path, str]]):
-    asked = [
+def test_a_plan_predicts_the_counts_of_the_run(run_train: Callable[..., tuple[Path, str]]):
+    overrides = [
         "trainer.max_epochs=2",
         "trainer.accumulate_grad_batches=2",
         "tuning=frozen",
         "tuning.num_layers=1",
     ]
-    folder, printed = ask("counted", "plan=true", *asked)
+    folder, printed = run_train("counted", "plan=true", *overrides)
     plans = json.loads((folder / "plan.json").read_text())
     assert plans["asked"] == "frozen"
     assert list(plans["tunings"]) == ["frozen", "full", "lora"]
-    for said in ("frozen", "full", "lora", "padding efficiency", "start to end"):
-        assert said in " ".join(printed.split())
+    for text in ("frozen", "full", "lora", "padding efficiency", "start to end"):
+        assert text in " ".join(printed.split())
     assert not (folder / "checkpoints").exists() and not (folder / "metrics.json").exists()
 
-    ask("counted", *asked)  # the folder of a plan is free for its run
+    # the run may use the plan's folder
+    run_train("counted", *overrides)
     metrics = json.loads((folder / "metrics.json").read_text())
     plan = plans["tunings"]["frozen"]
     for name in ("parameters/total", "parameters/trainable"):
@@ -73,31 +74,35 @@ def test_a_plan_counts_what_the_run_then_counts(ask: Callable[..., tuple[Path, s
     assert all(cost["train/seconds"] > 0 for cost in plans["tunings"].values())
 
 
-def test_a_range_test_leaves_a_plot_and_a_command_and_trains_nothing(
-    ask: Callable[..., tuple[Path, str]], tiny_bert: Path
+def test_a_range_test_writes_a_plot_prints_a_command_and_trains_nothing(
+    run_train: Callable[..., tuple[Path, str]], tiny_bert: Path
 ):
     before = sha256((tiny_bert / "model.safetensors").read_bytes()).digest()
-    folder, printed = ask("range", "find=lr", "layerwise_lr_decay=0.9", "trainer.accumulate_grad_batches=2")
-    found = json.loads((folder / "lr_find.json").read_text())
+    folder, printed = run_train(
+        "range", "find=lr", "layerwise_lr_decay=0.9", "trainer.accumulate_grad_batches=2"
+    )
+    result = json.loads((folder / "lr_find.json").read_text())
     assert (folder / "lr_find.png").stat().st_size > 1000
-    assert found["lr"] == sorted(found["lr"])
-    assert learning_rate.LEAST <= found["suggestion"] <= found["least_at"] <= learning_rate.MOST * 1.001
-    assert found["loss"][0] == pytest.approx(0.69, abs=0.3), "the loss is a mean, not a sum"
-    assert f"optimizer.lr={found['suggestion']:.1e}" in printed and "find=" not in printed
+    assert result["lr"] == sorted(result["lr"])
+    assert (
+        learning_rate.MIN_RATE <= result["suggestion"] <= result["least_at"] <= learning_rate.MAX_RATE * 1.001
+    )
+    assert result["loss"][0] == pytest.approx(0.69, abs=0.3), "the loss is a mean, not a sum"
+    assert f"optimizer.lr={result['suggestion']:.1e}" in printed and "find=" not in printed
     assert not (folder / "checkpoints").exists()
     assert sha256((tiny_bert / "model.safetensors").read_bytes()).digest() == before
 
 
-def test_a_batch_size_is_found_and_the_effective_batch_kept(ask: Callable[..., tuple[Path, str]]):
-    folder, printed = ask("size", "find=batch_size", "trainer.accumulate_grad_batches=4")
-    found = json.loads((folder / "batch_size.json").read_text())
-    assert found["largest"] == found["most"], "all toy reviews fit"
+def test_a_batch_size_is_found_and_the_effective_batch_kept(run_train: Callable[..., tuple[Path, str]]):
+    folder, printed = run_train("size", "find=batch_size", "trainer.accumulate_grad_batches=4")
+    result = json.loads((folder / "batch_size.json").read_text())
+    assert result["largest"] == result["most"], "all toy reviews fit"
     assert "data.batch_size=32 trainer.accumulate_grad_batches=1" in printed
     assert not (folder / "checkpoints").exists()
 
 
-def test_where_not_one_row_fits_it_is_said(reviews: Path, tiny_bert: Path):
-    """Where the limit is less than the process holds, one step is made and the answer is no."""
+def test_an_error_says_that_not_one_row_fits(reviews: Path, tiny_bert: Path):
+    """A limit below the memory of the process: after one step, nothing fits."""
     with initialize_config_dir(str(Path(TRAIN).parent / "conf"), version_base="1.3"):
         cfg = compose(
             "train",
@@ -110,33 +115,33 @@ def test_where_not_one_row_fits_it_is_said(reviews: Path, tiny_bert: Path):
                 "trainer=cpu",
             ],
         )
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    config = OmegaConf.to_container(cfg, resolve=True)
     with pytest.raises(UserError, match=r"Not one row of \d+ tokens fits"):
-        batch_size.find(plain, limit_bytes=1)
+        batch_size.find(config, limit_bytes=1)
 
 
-def tried(*, bytes_a_row: int, limit: int, most: int = 8192, careful: bool) -> tuple[list[int], int]:
+def tried(*, bytes_per_row: int, limit: int, max_rows: int = 8192, is_careful: bool) -> tuple[list[int], int]:
     rows: list[int] = []
 
     def step(number: int) -> int | None:
         rows.append(number)
-        memory = GB + number * bytes_a_row
-        return None if not careful and memory > limit else memory
+        memory = GB + number * bytes_per_row
+        return None if not is_careful and memory > limit else memory
 
-    trials = batch_size.search(step, limit=limit, most=most, careful=careful)
-    return rows, max(trial.rows for trial in trials if trial.fits)
+    attempts = batch_size.search(step, limit=limit, max_rows=max_rows, is_careful=is_careful)
+    return rows, max(attempt.rows for attempt in attempts if attempt.fits)
 
 
-@pytest.mark.parametrize("careful", [True, False])
-def test_the_largest_batch_is_within_an_eighth_of_what_fits(careful: bool):
-    rows, largest = tried(bytes_a_row=10**7, limit=2 * GB, careful=careful)
+@pytest.mark.parametrize("is_careful", [True, False])
+def test_the_largest_batch_is_found_within_an_eighth(is_careful: bool):
+    rows, largest = tried(bytes_per_row=10**7, limit=2 * GB, is_careful=is_careful)
     assert 100 * 7 / 8 - 1 <= largest <= 100
-    if careful:
-        assert max(rows) <= 100, "nothing beyond the limit was tried"
+    if is_careful:
+        assert max(rows) <= 100, "no size beyond the limit was tried"
 
 
 def test_no_more_rows_are_tried_than_there_are():
-    rows, largest = tried(bytes_a_row=1, limit=2 * GB, most=91, careful=True)
+    rows, largest = tried(bytes_per_row=1, limit=2 * GB, max_rows=91, is_careful=True)
     assert largest == max(rows) == 91
 
 
@@ -153,10 +158,10 @@ def test_no_more_rows_are_tried_than_there_are():
 )
 def test_an_optimizer_step_keeps_its_rows(found: dict[str, object], options: list[str]):
     known = {"longest": 256, "effective": 64, "accumulate": 2, "by_tokens": False, "tokens": None}
-    assert batch_size.overrides({**known, **found}) == options
+    assert output.batch_size_overrides({**known, **found}) == options
 
 
-def test_what_is_suggested_lies_where_the_loss_falls_and_well_before_it_rises():
+def test_the_suggested_rate_lies_where_the_loss_falls_and_well_before_it_rises():
     rates = [learning_rate.rate_at(step) for step in range(learning_rate.STEPS)]
     rising = [0.6 + 0.1 * step for step in range(40)]
     evenly = [1.0] * 40 + [1.0 - 0.02 * step for step in range(20)] + rising
@@ -168,7 +173,7 @@ def test_what_is_suggested_lies_where_the_loss_falls_and_well_before_it_rises():
         learning_rate.suggested(rates, sorted(evenly))
 
 
-def test_one_question_at_a_time(train_here: Callable[..., object], reviews: Path, tmp_path: Path):
+def test_plan_and_find_exclude_each_other(train_here: Callable[..., object], reviews: Path, tmp_path: Path):
     with pytest.raises(SystemExit):
         train_here("data=local", f"data.path={reviews}", "plan=true", "find=lr")
     shutil.rmtree(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Callbacks: what happens around training."""
+"""The callbacks of a training run."""
 
 from lightune.training.callbacks.cache_frozen_layers import CacheFrozenLayers
 from lightune.training.callbacks.epoch_log import EpochLog

@@ -1,4 +1,4 @@
-"""Training that cannot go on ends at once, and says what a person needs to mend it."""
+"""End a run that cannot succeed, with a message that says how to fix it."""
 
 import re
 from typing import Any
@@ -9,65 +9,66 @@ from torch import Tensor
 
 from lightune.common.errors import NotFiniteError, UserError
 
-NO_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
-SHOWN = 8  # rows of a batch
+OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
+MAX_ROWS = 8
 
 
 class FailFast(Callback):
-    """Stop at the first loss that is infinite or not a number, before a checkpoint is made of it; explain a lack of memory.
+    """Stop at the first infinite or NaN loss, before it reaches a checkpoint; explain an out-of-memory error.
 
-    On a GPU the loss of a step is looked at when the next has been sent on its way, so that the device need not wait.
+    On a GPU the loss of a step is checked after the next step was launched, so that the device never waits.
     """
 
     def __init__(self) -> None:
-        self._unseen: tuple[Tensor, int, int, int] | None = None  # loss, step, epoch, batch
-        self._shape: torch.Size | None = None
+        # loss, step, epoch, batch index of the last step that is not checked yet
+        self._unchecked: tuple[Tensor, int, int, int] | None = None
+        self._batch_shape = torch.Size((0, 0))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._shape = batch["input_ids"].shape
+        self._batch_shape = batch["input_ids"].shape
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs["loss"]
-        self._look(trainer)
-        self._unseen = (loss, trainer.global_step, trainer.current_epoch, batch_idx)
+        self._check_loss(trainer)
+        self._unchecked = (loss, trainer.global_step, trainer.current_epoch, batch_idx)
         if loss.device.type == "cpu":
-            self._look(trainer)
+            self._check_loss(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer)
+        self._check_loss(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer)
+        self._check_loss(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        lacks = isinstance(exception, torch.OutOfMemoryError | MemoryError) or (
-            isinstance(exception, RuntimeError) and NO_MEMORY.search(str(exception))
+        is_out_of_memory = isinstance(exception, torch.OutOfMemoryError | MemoryError) or (
+            isinstance(exception, RuntimeError) and OUT_OF_MEMORY.search(str(exception))
         )
-        if not lacks:
+        if not is_out_of_memory:
             return
-        rows, length = self._shape or (0, 0)
+        rows, length = self._batch_shape
         raise UserError(
-            f"Memory ran out near step {trainer.global_step + 1}, where a batch had {rows} rows of {length} tokens.\n"
-            "Lower data.batch_size (and raise trainer.accumulate_grad_batches as much: the same effective batch),\n"
+            f"Memory ran out near step {trainer.global_step + 1}, in a batch of {rows} rows of {length} tokens.\n"
+            "Lower data.batch_size (and raise trainer.accumulate_grad_batches by the same factor to keep the effective batch),\n"
             "or data.max_length, or set data.max_tokens_per_batch; tuning=frozen and trainer.precision=bf16-mixed need less."
         ) from exception
 
-    def _look(self, trainer: Trainer) -> None:
-        if self._unseen is None:
+    def _check_loss(self, trainer: Trainer) -> None:
+        if self._unchecked is None:
             return
-        loss, step, epoch, batch_idx = self._unseen
-        self._unseen = None
+        loss, step, epoch, batch_idx = self._unchecked
+        self._unchecked = None
         if torch.isfinite(loss):
             return
         rows = trainer.datamodule.rows_of_batch(batch_idx, epoch=epoch)  # type: ignore[attr-defined]
-        shown = ", ".join(str(row + 1) for row in rows[:SHOWN]) + (", …" if len(rows) > SHOWN else "")
+        numbers = ", ".join(str(row + 1) for row in rows[:MAX_ROWS]) + (", …" if len(rows) > MAX_ROWS else "")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         raise NotFiniteError(
-            f"The loss was {loss.item()} at step {step}, epoch {epoch + 1}, learning rate {rate:.3g}. Training rows: {shown}.\n"
-            f"The run has ended; its best checkpoint so far is as it was. A lower learning rate often helps:\n"
+            f"The loss was {loss.item()} at step {step}, epoch {epoch + 1}, learning rate {rate:.3g}. Training rows: {numbers}.\n"
+            f"The run has ended; its best checkpoint is unchanged. A lower learning rate often helps:\n"
             f"optimizer.lr={rate / 3:.1g}, or a longer scheduler.warmup_ratio, or trainer.precision=32-true"
         )

@@ -1,4 +1,4 @@
-"""``last.ckpt``: from it a run goes on as if nothing had stopped it."""
+"""``last.ckpt``: the checkpoint that a stopped run resumes from, exactly where it was."""
 
 import logging
 import os
@@ -14,71 +14,71 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lightune.common.trainer_state import completes_step, is_fitting, validation_follows
+
 log = logging.getLogger(__name__)
 
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-NOTHING_BEGUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# How Lightning's checkpoints mark a validation that was interrupted and is to be repeated.
+INTERRUPTED = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
 
 class LastCheckpoint(Checkpoint):
-    """Save after each validation, every few minutes between, and when the run is told to stop.
+    """Save after each validation, every few minutes in between, and when a signal stops the run.
 
-    SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 end the run at the next step with ``128 + signal`` as its exit code, everything
-    saved; under SLURM, SIGUSR1 (``#SBATCH --signal=SIGUSR1@90``) asks for the job to be queued again as well.
+    SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 save and end the run at the next step, with exit code ``128 + signal``. Under
+    SLURM, SIGUSR1 (``#SBATCH --signal=SIGUSR1@90``) also requeues the job.
 
-    Only whole optimizer steps are saved: gradients of half a step would be lost. All devices save and stop at the same step.
+    Checkpoints are saved between optimizer steps only, since gradients of half a step would be lost. All devices save and
+    stop at the same step.
 
     Args:
         path: of ``last.ckpt``.
-        every_minutes: between two saves within an epoch; 0 saves at every step.
+        every_minutes: minutes between two checkpoints within an epoch; 0 saves at every step.
     """
 
     def __init__(self, *, path: str, every_minutes: float) -> None:
         self.path = Path(path)
         self.every_minutes = every_minutes
-        self._asked = 0  # the number of the signal
+        # number of the signal that arrived, 0 for none
+        self._signal = 0
         self._saved_at = 0.0
         self._validation_pending = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
         if trainer.global_step and trainer.is_global_zero:
-            log.info(f"going on at step {trainer.global_step}, epoch {trainer.current_epoch}")
+            log.info(f"resuming at step {trainer.global_step}, epoch {trainer.current_epoch}")
         if threading.current_thread() is threading.main_thread():
-            for number in STOPS:  # Lightning puts back at the end what it found at the start
-                signal.signal(number, self._ask)
+            # Lightning restores the former handlers at the end of the fit
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._note_signal)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _end_at_once(trainer)
+        _exit_on_signals(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _end_at_once(trainer)
+        _exit_on_signals(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        loop = trainer.fit_loop.epoch_loop
-        fetcher = trainer.fit_loop._data_fetcher
-        assert fetcher is not None
-        if (
-            loop._should_accumulate()
-            or loop.batch_progress.is_last_batch
-            or loop._should_check_val_fx(fetcher)
-        ):
-            return  # where validation comes next, its start is the moment
-        self._save_or_stop(trainer)
+        # before a validation, on_validation_start saves
+        if completes_step(trainer) and not validation_follows(trainer):
+            self._save_if_due(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if _within_fit(trainer):
-            self._save_or_stop(trainer, validation_pending=True)
+        if is_fitting(trainer):
+            self._save_if_due(trainer, validation_pending=True)
         else:
-            _end_at_once(trainer)
+            _exit_on_signals(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if _within_fit(trainer) and trainer.world_size == 1:  # several would have to agree at each batch
-            self._save_or_stop(trainer, validation_pending=True, only_if_asked=True)
+        # several devices would have to communicate after each batch
+        if is_fitting(trainer) and trainer.world_size == 1 and self._signal:
+            self._save_if_due(trainer, validation_pending=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if _within_fit(trainer):
-            self._save_or_stop(trainer, due=True)
+        if is_fitting(trainer):
+            self._save_if_due(trainer, is_due=True)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -87,38 +87,33 @@ class LastCheckpoint(Checkpoint):
         checkpoint["folder"] = str(self.path.parent)
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
         if self._validation_pending:
-            # as Lightning itself marks a validation that was broken off: it is begun anew
-            progress["total"] = dict(NOTHING_BEGUN)
-            progress["current"] = dict.fromkeys(NOTHING_BEGUN, 0)
-        else:  # the mark outlives a validation that was begun anew, which would then be run once more
-            progress["total"] = dict.fromkeys(NOTHING_BEGUN, progress["total"]["completed"])
+            progress["total"] = dict(INTERRUPTED)
+            progress["current"] = dict.fromkeys(INTERRUPTED, 0)
+        else:
+            # Lightning keeps the mark after the validation was repeated, and would repeat it once more
+            progress["total"] = dict.fromkeys(INTERRUPTED, progress["total"]["completed"])
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.should_stop = checkpoint.get("should_stop", False)
-            # where the run's folder was moved, what Lightning knows of its checkpoints goes with it
-            before, now = checkpoint.get("folder", ""), str(self.path.parent)
-            checkpoint["callbacks"] = _moved(checkpoint["callbacks"], before, now)
+            # a run folder may have been moved: Lightning stores the paths of its checkpoints
+            old, new = checkpoint.get("folder", ""), str(self.path.parent)
+            checkpoint["callbacks"] = _move_paths(checkpoint["callbacks"], old, new)
 
-    def _ask(self, number: int, _: Any) -> None:
-        self._asked = number
+    def _note_signal(self, number: int, _: Any) -> None:
+        self._signal = number
 
-    def _save_or_stop(
-        self,
-        trainer: Trainer,
-        *,
-        due: bool = False,
-        validation_pending: bool = False,
-        only_if_asked: bool = False,
+    def _save_if_due(
+        self, trainer: Trainer, *, is_due: bool = False, validation_pending: bool = False
     ) -> None:
-        due = due or time.monotonic() - self._saved_at >= 60 * self.every_minutes
-        asked = self._asked
+        is_due = is_due or time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        number = self._signal
         if trainer.world_size > 1:
-            both = torch.tensor([int(due), asked], device=trainer.strategy.root_device)
-            due, asked = trainer.strategy.reduce(both, reduce_op="max").tolist()
-        if not asked and (only_if_asked or not due):
+            both = torch.tensor([int(is_due), number], device=trainer.strategy.root_device)
+            is_due, number = trainer.strategy.reduce(both, reduce_op="max").tolist()
+        if not number and not is_due:
             return
         self._validation_pending = validation_pending
         try:
@@ -126,13 +121,13 @@ class LastCheckpoint(Checkpoint):
         finally:
             self._validation_pending = False
         self._saved_at = time.monotonic()
-        if asked:
-            self._stop(trainer, signal.Signals(asked))
+        if number:
+            self._stop(trainer, signal.Signals(number))
 
     def _stop(self, trainer: Trainer, number: signal.Signals) -> None:
         if trainer.is_global_zero:
             log.warning(
-                f"{number.name}: stopped at step {trainer.global_step}, all is saved. To go on: "
+                f"{number.name}: stopped at step {trainer.global_step}, everything is saved. To resume: "
                 f'lightune resume "{self.path.parent.parent}"'
             )
             job = os.environ.get("SLURM_JOB_ID")
@@ -141,13 +136,13 @@ class LastCheckpoint(Checkpoint):
         raise SystemExit(128 + number)
 
 
-def _end_at_once(trainer: Trainer) -> None:
-    """Let signals end the process where nothing is to be saved.
+def _exit_on_signals(trainer: Trainer) -> None:
+    """Let signals end the process while there is nothing to save.
 
-    Lightning's own handler tells the other devices, and waits for ever for one that is waiting for this one.
+    Lightning's own handler notifies the other devices, and would wait forever for one that waits for this device.
     """
     if threading.current_thread() is threading.main_thread():
-        for number in STOPS:
+        for number in STOP_SIGNALS:
             signal.signal(number, _exit if trainer.world_size == 1 else signal.SIG_DFL)
 
 
@@ -155,13 +150,9 @@ def _exit(number: int, _: Any) -> None:
     raise SystemExit(128 + number)
 
 
-def _moved(value: Any, before: str, now: str) -> Any:
+def _move_paths(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
-        return {_moved(key, before, now): _moved(each, before, now) for key, each in value.items()}
-    if isinstance(value, str) and before and (value == before or value.startswith(before + os.sep)):
-        return now + value[len(before) :]
+        return {_move_paths(key, old, new): _move_paths(item, old, new) for key, item in value.items()}
+    if isinstance(value, str) and old and (value == old or value.startswith(old + os.sep)):
+        return new + value[len(old) :]
     return value
-
-
-def _within_fit(trainer: Trainer) -> bool:
-    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking

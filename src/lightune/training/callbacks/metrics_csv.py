@@ -1,4 +1,4 @@
-"""``metrics.csv``: what a run measured, by step and by validation."""
+"""``metrics.csv``: the metrics of a run by step and by validation."""
 
 import csv
 import os
@@ -6,39 +6,40 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 
+from lightune.common.files import atomic_file
+from lightune.common.trainer_state import is_fitting
 from lightune.training.callbacks.throughput import is_log_step
 
-FIRST = ("epoch", "step")
+FIRST_COLUMNS = ("epoch", "step")
 
 
 class MetricsCSV(Callback):
     """Write a row every ``trainer.log_every_n_steps`` steps and one after each validation.
 
-    A row is in the file before the checkpoint of its step is saved, and the checkpoint knows how many rows there are. So a
-    resumed run cuts off what came after its checkpoint, and goes on without a row twice or missing.
+    Each row is written before the checkpoint of its step, and the checkpoint stores the number of rows. A resumed run
+    drops the rows after its checkpoint, so that no row is missing or repeated.
 
     Args:
-        path: of the file.
+        path: the CSV file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: list[str] = []
-        self._rows = 0
+        self._num_rows = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self._rows}
+        return {"rows": self._num_rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._rows = state_dict["rows"]
+        self._num_rows = state_dict["rows"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and self.path.exists():
-            rows = self._read()[: self._rows]
+            rows = self._read()[: self._num_rows]
             self._columns = list(rows[0]) if rows else []
-            self._write_anew(rows)
+            self._rewrite(rows)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -47,22 +48,19 @@ class MetricsCSV(Callback):
             self._add(trainer, "train/")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        if is_fitting(trainer):
             self._add(trainer, "val/")
 
     def _add(self, trainer: Trainer, prefix: str) -> None:
-        self._rows += 1
+        self._num_rows += 1
         if not trainer.is_global_zero:
             return
-        found = {
-            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)
-        }
-        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **found}
-        new = [name for name in row if name not in self._columns]
-        if new:
+        metrics = {k: float(value) for k, value in trainer.callback_metrics.items() if k.startswith(prefix)}
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics}
+        if not row.keys() <= {*self._columns}:
             rows = self._read() if self._columns else []
-            self._columns = [*FIRST, *sorted({*self._columns, *new} - set(FIRST))]
-            self._write_anew(rows)
+            self._columns = [*FIRST_COLUMNS, *sorted({*self._columns, *row} - {*FIRST_COLUMNS})]
+            self._rewrite(rows)
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
 
@@ -70,14 +68,12 @@ class MetricsCSV(Callback):
         with self.path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
 
-    def _write_anew(self, rows: list[dict[str, str]]) -> None:
-        """Replace the file by these rows under the present columns, whole or not at all."""
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        """Replace the file by these rows under the present columns."""
+        with atomic_file(self.path) as file:
             if self._columns:
                 writer = csv.DictWriter(file, self._columns)
                 writer.writeheader()
                 writer.writerows(rows)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.path)

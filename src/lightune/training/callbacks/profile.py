@@ -1,4 +1,4 @@
-"""Where the time of a few training steps goes."""
+"""A profile of a few training steps."""
 
 import logging
 from pathlib import Path
@@ -10,18 +10,19 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 log = logging.getLogger(__name__)
 
-WAIT, WARMUP, ACTIVE = 3, 1, 10  # steps: the first are slow for reasons of their own
-ROWS = 25
+# Steps. The first ones also map memory and compile kernels.
+WAIT, WARMUP, ACTIVE = 3, 1, 10
+TABLE_ROWS = 25
 
 
 class Profile(Callback):
     """Record ten early training steps with torch's profiler.
 
-    It leaves ``trace.json.gz``, which Perfetto or Chrome's tracing page shows on a time line, and ``table.txt``: the
-    operators that took longest, each without those that it called.
+    Writes ``trace.json.gz``, a time line for Perfetto or Chrome's tracing page, and ``table.txt``, the operators that
+    took longest, without the time of the operators they call.
 
     Args:
-        folder: made where something was recorded.
+        folder: created once something was recorded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,16 +48,15 @@ class Profile(Callback):
             self._profiler.step()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._profiler is not None:
-            self._profiler.stop()
-            if not (self.folder / "table.txt").exists():
-                log.warning(
-                    f"profile=true: a run of {WAIT + WARMUP} steps or fewer leaves nothing to look at"
-                )
+        if self._profiler is None:
+            return
+        self._profiler.stop()
+        if not (self.folder / "table.txt").exists():
+            log.warning(f"profile=true: a run of {WAIT + WARMUP} steps or fewer is too short to record")
 
     def _write(self, profiler: profile) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         profiler.export_chrome_trace(str(self.folder / "trace.json.gz"))
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        table = profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=ROWS)
+        table = profiler.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=TABLE_ROWS)
         (self.folder / "table.txt").write_text(table, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Random numbers of a training step that depend on the step alone."""
+"""Reproducible random numbers in each training step."""
 
 import random
 from typing import Any
@@ -9,13 +9,13 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class StepSeed(Callback):
-    """Seed every training batch by the run's seed, its epoch, its number and the device.
+    """Seed each training batch from the run's seed, the epoch, the batch index and the device's rank.
 
-    So a run that goes on from a checkpoint drops what it would have dropped, with no generator's state to save for each
-    device, and whatever happens between two steps (a validation, a callback) changes nothing.
+    A resumed run therefore draws the same dropout masks without saved generator states, and nothing that happens between
+    two steps (a validation, a callback) changes them.
 
     Args:
-        seed: of the run.
+        seed: the run's seed.
     """
 
     def __init__(self, seed: int) -> None:
@@ -25,7 +25,7 @@ class StepSeed(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         key = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
-        drawn = int(np.random.SeedSequence(key).generate_state(1)[0])
-        random.seed(drawn)
-        np.random.seed(drawn)
-        torch.manual_seed(drawn)
+        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)

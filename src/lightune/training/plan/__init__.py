@@ -1,4 +1,4 @@
-"""What is asked before training: what it costs, at which learning rate, in how large batches. Nothing is trained."""
+"""Estimate cost, learning rate and batch size before training."""
 
 import time
 from pathlib import Path
@@ -9,73 +9,70 @@ from omegaconf import DictConfig, OmegaConf
 from lightune.common import processes
 from lightune.common.errors import UserError
 from lightune.config import chosen_tuning, command
-from lightune.training.plan import batch_size, learning_rate, output
+from lightune.training.plan import output
 from lightune.training.plan.process import in_subprocess
 
-COMPARED = ("full", "frozen", "lora")
+COMPARED_TUNINGS = ("full", "frozen", "lora")
+MODULES = "lightune.training.plan"
 
 
 def run(cfg: DictConfig, *, conf: Path) -> float:
-    """Answer ``plan=true`` or ``find=…``: print it, and write it into the run's folder.
+    """Answer ``plan=true`` or ``find=…``: print the result and write it to the run's folder.
 
-    Each measurement has a process of its own, for a process's memory never shrinks.
+    Each measurement runs in a process of its own, because the peak memory of a process never falls.
 
     Args:
-        cfg: of the run that is asked about.
+        cfg: the run's configuration.
         conf: folder of the configuration groups.
 
     Returns:
-        The seconds of the whole run; or what was found.
+        The estimated seconds of the whole run, the suggested learning rate or the largest batch size.
 
     Raises:
-        UserError: both are asked, or the run could not be trained either.
+        UserError: both options are set, or the run could not be trained either.
     """
     if cfg.plan and cfg.find is not None:
-        raise UserError(f"plan=true and find={cfg.find}: ask for one of them.")
+        raise UserError(f"plan=true and find={cfg.find}: set only one of them.")
     if processes.is_rank():
         raise UserError(
-            "plan=true and find=… measure on one device: leave out torchrun and srun. trainer.devices=… is counted with."
+            "plan=true and find=… measure on one device: leave out torchrun and srun. trainer.devices=… is taken into account."
         )
     folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if cfg.plan:
         return _plan(cfg, conf=conf, folder=folder)
     if cfg.find == "lr":
-        learning_rate.check_plotting()
-        found = in_subprocess("lightune.training.plan.learning_rate:test_range", _plain(cfg), folder)
-        output.write(folder / "lr_find.json", found)
-        output.print_lr(found, folder=folder, command=command(f"optimizer.lr={found['suggestion']:.1e}"))
-        return float(found["suggestion"])
-    found = in_subprocess("lightune.training.plan.batch_size:find", _plain(cfg))
-    output.write(folder / "batch_size.json", found)
-    output.print_batch_size(found, command=command(*batch_size.overrides(found)))
-    return float(found["largest"])
+        result = in_subprocess(f"{MODULES}.learning_rate:range_test", _plain(cfg), folder)
+        output.write(folder / "lr_find.json", result)
+        output.print_lr(result, folder=folder, command=command(f"optimizer.lr={result['suggestion']:.1e}"))
+        return float(result["suggestion"])
+    result = in_subprocess(f"{MODULES}.batch_size:find", _plain(cfg))
+    output.write(folder / "batch_size.json", result)
+    output.print_batch_size(result, command=command(*output.batch_size_overrides(result)))
+    return float(result["largest"])
 
 
 def _plan(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
-    asked = chosen_tuning()
-    tunings: dict[str, Any] = {asked: cfg.tuning}
-    for name in COMPARED:
+    chosen = chosen_tuning()
+    tunings: dict[str, Any] = {chosen: cfg.tuning}
+    for name in COMPARED_TUNINGS:
         tunings.setdefault(name, OmegaConf.load(conf / "tuning" / f"{name}.yaml"))
     costs: dict[str, dict[str, float]] = {}
     for name, tuning in tunings.items():
-        one = cfg.copy()
-        one.tuning = tuning
+        variant = cfg.copy()
+        variant.tuning = tuning
         try:
             costs[name] = in_subprocess(
-                "lightune.training.plan.cost:measure",
-                _plain(one),
-                asked_at=time.time(),
-                quietly=name != asked,
+                f"{MODULES}.cost:measure", _plain(variant), started_at=time.time(), is_quiet=name != chosen
             )
         except UserError as error:
-            if name == asked:
+            if name == chosen:
                 raise
             output.console.print(f"{name}: left out. {error}", highlight=False, markup=False)
-    output.mix_phases(costs)
-    output.write(folder / "plan.json", {"asked": asked, "tunings": costs})
-    output.print_plan(costs, asked=asked, folder=folder)
-    return costs[asked]["run/seconds"]
+    output.average_phases(costs)
+    output.write(folder / "plan.json", {"asked": chosen, "tunings": costs})
+    output.print_plan(costs, chosen=chosen, folder=folder)
+    return costs[chosen]["run/seconds"]
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

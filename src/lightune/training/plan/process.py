@@ -1,4 +1,4 @@
-"""A function in a process of its own."""
+"""Call a function in a process of its own."""
 
 import multiprocessing
 import pkgutil
@@ -10,23 +10,23 @@ from lightune.common.errors import UserError
 
 
 def in_subprocess(function: str, *args: Any, **kwargs: Any) -> Any:
-    """Call a function in a new process; return what it returns.
+    """Call a function in a new process and return its result.
 
     Args:
-        function: its whole name. It is imported there alone: a process is told to have held what the one held that has
-            started it, so this one stays small.
-        args: of the function.
-        kwargs: likewise.
+        function: its full name, ``package.module:function``. Only the new process imports the module: Linux counts the
+            parent's memory in a new process's peak, so the parent must stay small.
+        args: positional arguments of the function.
+        kwargs: keyword arguments of the function.
 
     Raises:
-        UserError: it raised one, or the process was killed.
+        UserError: the function raised one, or its process was killed.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(_call, function, *args, **kwargs).result()
         except BrokenProcessPool as error:
             raise UserError(
-                "The process that measured was killed, most likely because memory ran out.\n"
+                "The measuring process was killed, most likely because memory ran out.\n"
                 "Lower data.batch_size or data.max_length, or set data.max_tokens_per_batch."
             ) from error
 

@@ -1,124 +1,196 @@
-"""The time of each step, by what it works on."""
+"""Time the steps of a few batches, and infer the time of others."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightune.common.trainer_state import is_fitting
+from lightune.data import DataModule
+from lightune.data.batches.frozen_states import STATES_KEY
+from lightune.models.frozen_layers import FrozenLayers
+from lightune.tasks.base import inputs
+from lightune.training.callbacks.cache_frozen_layers import SPLITS, states_file
+
 
 class Timer(Callback):
-    """Time the batches of a fit that goes through the same few again and again; validation batches likewise.
+    """Time the batches of a fit that repeats the same few batches; validation batches likewise.
 
-    A step is timed from its batch's arrival to the next one's, so that loading and other callbacks count. The first
-    pass is slow: memory is mapped and kernels are made. In the second the floating-point operations of the first and
-    the last batch are counted, which takes time too.
+    A step is timed from the arrival of its batch to that of the next, so that loading and other callbacks count. The
+    first pass over the batches is slow, because memory is mapped and kernels are compiled. In the second pass the
+    floating-point operations of the first and the last batch are counted, which takes time too.
 
     Args:
-        num_batches: of a pass.
-        enough_seconds: after so many, and two passes that were timed, training stops.
+        num_batches: batches in a pass.
+        min_seconds: training stops after this time, and at least two timed passes.
     """
 
-    def __init__(self, *, num_batches: int, enough_seconds: float) -> None:
+    def __init__(self, *, num_batches: int, min_seconds: float) -> None:
         self.num_batches = num_batches
-        self.enough_seconds = enough_seconds
-        self.first: list[float] = []  # seconds of each batch in the first pass
+        self.min_seconds = min_seconds
+        # seconds of each batch in the first pass
+        self.first_pass: list[float] = []
+        # floating-point operations by batch
         self.flops: dict[int, int] = {}
+        # seconds of the validation batches during the fit and after it
         self.validation: list[float] = []
-        self._later: dict[int, list[float]] = {}
-        self._optimizer: list[float] = []
+        self.evaluation: list[float] = []
+        self._later_passes: dict[int, list[float]] = {}
+        self._optimizer_steps: list[float] = []
         self._index = 0
-        self._began: float | None = None
-        self._stepping: float | None = None
-        self._stepped = 0.0
+        self._batch_start: float | None = None
+        self._optimizer_start: float | None = None
+        self._optimizer_seconds = 0.0
         self._counter: FlopCounterMode | None = None
-        self._until: float | None = None
+        self._deadline: float | None = None
 
     @property
-    def batches(self) -> np.ndarray:
-        """Return the seconds of each batch, the optimizer's step left out."""
-        return np.array([undisturbed(self._later[index]) for index in range(self.num_batches)])
+    def batches(self) -> list[float]:
+        """The seconds of each batch, without the optimizer's step."""
+        return [undisturbed(self._later_passes[index]) for index in range(self.num_batches)]
 
     @property
     def optimizer(self) -> float:
-        """Return the seconds of the optimizer's step."""
-        return undisturbed(self._optimizer) if self._optimizer else 0.0
+        """The seconds of an optimizer step."""
+        return undisturbed(self._optimizer_steps) if self._optimizer_steps else 0.0
 
     @property
-    def extra(self) -> float:
-        """Return how much longer the first pass took."""
-        return max(0.0, float(np.sum(self.first) - self.batches.sum()))
+    def warmup(self) -> float:
+        """The seconds by which the first pass was slower."""
+        return max(0.0, sum(self.first_pass) - sum(self.batches))
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._end()
+        self._end_batch()
         self._index = batch_idx
-        turn, number = divmod(batch_idx, self.num_batches)
-        if turn == 1 and number in (0, self.num_batches - 1):
+        pass_index, position = divmod(batch_idx, self.num_batches)
+        if pass_index == 1 and position in (0, self.num_batches - 1):
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()  # type: ignore[no-untyped-call]
-        if turn == 1 and self._until is None:
-            self._until = time.perf_counter() + self.enough_seconds
-        self._began = _now()
+        if pass_index == 1 and self._deadline is None:
+            self._deadline = time.perf_counter() + self.min_seconds
+        self._batch_start = _now()
 
     def on_before_optimizer_step(self, *_: Any) -> None:
-        self._stepping = _now()
+        self._optimizer_start = _now()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._stepping is not None:
-            self._stepped = _now() - self._stepping
-            self._stepping = None
-        done = (batch_idx + 1) // self.num_batches
-        if done >= 4 and self._until is not None and time.perf_counter() > self._until:
+        if self._optimizer_start is not None:
+            self._optimizer_seconds = _now() - self._optimizer_start
+            self._optimizer_start = None
+        passes = (batch_idx + 1) // self.num_batches
+        if passes >= 4 and self._deadline is not None and time.perf_counter() > self._deadline:
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end()
+        self._end_batch()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._end()
+        self._end_batch()
 
     def on_validation_batch_start(self, *_: Any) -> None:
-        self._began = _now()
+        self._batch_start = _now()
 
-    def on_validation_batch_end(self, *_: Any) -> None:
-        assert self._began is not None
-        self.validation.append(_now() - self._began)
-        self._began = None
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        assert self._batch_start is not None
+        times = self.validation if is_fitting(trainer) else self.evaluation
+        times.append(_now() - self._batch_start)
+        self._batch_start = None
 
-    def _end(self) -> None:
-        """Note the step that is over."""
-        if self._began is None:
+    def _end_batch(self) -> None:
+        """Record the step that has ended."""
+        if self._batch_start is None:
             return
-        seconds = _now() - self._began - self._stepped
-        turn, number = divmod(self._index, self.num_batches)
-        if turn == 0:
-            self.first.append(seconds)
+        seconds = _now() - self._batch_start - self._optimizer_seconds
+        pass_index, position = divmod(self._index, self.num_batches)
+        if pass_index == 0:
+            self.first_pass.append(seconds)
         elif self._counter is not None:
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self.flops[number] = self._counter.get_total_flops()
+            self.flops[position] = self._counter.get_total_flops()
             self._counter = None
         else:
-            self._later.setdefault(number, []).append(seconds)
-            if self._stepped:
-                self._optimizer.append(self._stepped)
-        self._began, self._stepped = None, 0.0
+            self._later_passes.setdefault(position, []).append(seconds)
+            if self._optimizer_seconds:
+                self._optimizer_steps.append(self._optimizer_seconds)
+        self._batch_start, self._optimizer_seconds = None, 0.0
 
 
-def interpolated(work: np.ndarray, *, known: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Return the seconds of batches from those of a few: the seconds for a unit of work go evenly from one to the next."""
+class FrozenLayersTimer(Callback):
+    """Time the frozen lowest layers alone, where ``lightune.training.callbacks.CacheFrozenLayers`` caches their output.
+
+    Args:
+        all_rows: the run's data with all its rows.
+        num_batches: batches in a pass of the timed fit.
+    """
+
+    def __init__(self, all_rows: DataModule, *, num_batches: int) -> None:
+        self.all_rows = all_rows
+        self.num_batches = num_batches
+        # the run's own cache, while the timed fit writes to a temporary one
+        self.cache_folder: Any = None
+        self.is_used = False
+        self.is_cached = False
+        self.num_bytes = 0
+        self._times: list[list[float]] = [[] for _ in range(num_batches)]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        task: Any = pl_module
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        layers = FrozenLayers.of(task.model)
+        if layers is None or not data.frozen_states:
+            return
+        self.is_used = True
+        temporary, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, self.cache_folder
+        files = [
+            states_file(trainer, task, self.all_rows, split, frozen_layers=layers)[0] for split in SPLITS
+        ]
+        datasets.config.HF_DATASETS_CACHE = temporary
+        self.is_cached = all(file.path.exists() for file in files)
+        self.num_bytes = sum(file.num_bytes for file in files)
+        loaded = zip(range(self.num_batches), data.train_dataloader(), strict=False)
+        batches = [trainer.strategy.batch_to_device(batch) for _, batch in loaded]
+        for batch in batches:
+            batch.pop(STATES_KEY)
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            for repetition in range(4):
+                for position, batch in enumerate(batches):
+                    start = time.perf_counter()
+                    layers.states(task.model, inputs(batch))
+                    # the first pass is slow
+                    if repetition > 0:
+                        self._times[position].append(time.perf_counter() - start)
+
+    @property
+    def batches(self) -> list[float]:
+        """The seconds of the layers for each batch."""
+        return [undisturbed(times) for times in self._times]
+
+
+def total(work: np.ndarray, *, known: np.ndarray, values: Sequence[float]) -> float:
+    """Return the seconds, or operations, of batches by linear interpolation of those per unit of work.
+
+    Args:
+        work: of the batches.
+        known: work of the timed batches.
+        values: of the timed batches; none: the total is 0.
+    """
+    if not values:
+        return 0.0
     order = np.argsort(known)
-    found: np.ndarray = work * np.interp(work, known[order], (seconds / known)[order])
-    return found
+    return float((work * np.interp(work, known[order], (np.array(values) / known)[order])).sum())
 
 
 def undisturbed(seconds: list[float]) -> float:
-    """Return the lower quartile: what else a machine does makes steps longer, never shorter."""
+    """Return the lower quartile, since other processes on the machine only ever make steps slower."""
     return float(np.quantile(seconds, 0.25))
 
 

@@ -1,0 +1,46 @@
+"""The base class of the launchers. Hydra scans modules for plugins, except those whose names begin with ``_``."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from lightune.common.errors import UserError
+
+
+class BaseLauncher(Launcher):
+    """A launcher that checks every job before it starts the first."""
+
+    hydra_context: HydraContext
+    task_function: TaskFunction
+    config: DictConfig
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def compose(self, job_overrides: Sequence[Sequence[str]]) -> list[DictConfig]:
+        """Compose the configuration of every job in this process.
+
+        Raises:
+            UserError: a configuration is refused, see ``lightune.config.check_composed``.
+        """
+        loader = self.hydra_context.config_loader
+        return [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]
+
+
+def import_extra(module: str, *, launcher: str) -> Any:
+    """Import a module of the optional dependencies.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"hydra/launcher={launcher} needs a package that is not installed: {error}.\n"
+            f"pip install -e '.[{'ray' if launcher == 'ray' else 'launchers'}]'"
+        ) from error

@@ -1,0 +1,54 @@
+"""Save and print the results of a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning import Trainer
+
+from lightune.config import settings_and_command
+from lightune.data import DataModule
+from lightune.runs.report import report_finished
+from lightune.runs.report.predictions import Row
+from lightune.runs.run import Run
+from lightune.runs.scores import print_results
+from lightune.tasks import Task
+
+
+def keep_best_checkpoint(trainer: Trainer, run: Run) -> None:
+    """Give the best checkpoint of the fit the name ``best.ckpt``. Every rank must call this."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if not best:
+        # training stopped before its first validation
+        trainer.save_checkpoint(run.best)
+    elif trainer.is_global_zero:
+        run.link_best(Path(best))
+    trainer.strategy.barrier()
+
+
+def save_results(
+    run: Run, metrics: Mapping[str, float], rows: list[Row], *, data: DataModule, task: Task, report: bool
+) -> None:
+    """Write the metrics and predictions of the best checkpoint to the run's folder, and print the metrics.
+
+    Args:
+        run: the run.
+        metrics: of ``metrics.json``.
+        rows: predictions and metrics of each test row.
+        data: the run's data.
+        task: the tested task.
+        report: also write ``report.html``.
+    """
+    run.write_metrics(metrics)
+    matrix = task.confusion_matrix()
+    if matrix is not None:
+        run.write_confusion_matrix(matrix, list(task.label_names))
+    if signatures := task.signatures():
+        run.write_signatures(signatures)
+    report_finished(run, rows, data=data, task=task, config=settings_and_command, page=report)
+    print_results(
+        metrics,
+        folder=run.folder,
+        label_names=task.label_names,
+        matrix=matrix,
+        predict_arguments=task.predict_arguments,
+    )
