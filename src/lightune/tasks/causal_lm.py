@@ -10,7 +10,7 @@ from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id
 from lightune.models.layers import reads_left_to_right
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, inputs
+from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.generation import Generation
 
 

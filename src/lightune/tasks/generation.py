@@ -11,7 +11,9 @@ from transformers.generation import BaseStreamer
 
 from lightune.common.errors import UserError, nearest
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Example, Row, Task, cross_entropy, row_losses
+from lightune.tasks.base import Example, Task
+from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
 from lightune.tuning.recipe import Recipe
 
@@ -39,6 +41,7 @@ class Generation(Task):
     """
 
     language_model = True
+    streams = True
 
     def __init__(
         self,
@@ -108,7 +111,7 @@ class Generation(Task):
         metrics.update(predictions, references)
         self._judged = predictions, references
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return the ``predicted`` text of each row, as it was judged, and its ``counts`` for each metric.
 
         ``counts`` are sacrebleu's statistics for BLEU and chrF, which add up to a corpus's, and ROUGE's F-measures.

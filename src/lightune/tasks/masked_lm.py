@@ -7,7 +7,9 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM
 
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Task, cross_entropy
+from lightune.tasks.base import Task
+from lightune.tasks.batch import Batch
+from lightune.tasks.losses import cross_entropy
 from lightune.tuning.recipe import Recipe
 
 BEST = 5  # tokens offered for a mask

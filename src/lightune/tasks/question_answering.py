@@ -10,7 +10,9 @@ from transformers import AutoModelForQuestionAnswering
 
 from lightune.common.bounds import Count
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Row, Task, cross_entropy, inputs, row_losses
+from lightune.tasks.base import Task
+from lightune.tasks.batch import Batch, RowResult, inputs
+from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.squad import SquadScore, kind_of_error
 from lightune.tuning.recipe import Recipe
 
@@ -35,6 +37,7 @@ class QuestionAnswering(Task):
 
     monitor = ("val/f1", "max")
     encodes_rows = True
+    is_explainable = True
     predict_arguments = '--question "…" --context "…"'
 
     def __init__(
@@ -89,7 +92,7 @@ class QuestionAnswering(Task):
         answers = [self._answer(candidates)["text"] for candidates in self._found]
         metrics.update(answers, [row["answers"] for row in batch["rows"]])
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return the ``predicted`` answer of each row, its ``start``, ``score``, ``exact_match``, ``f1``, kind of ``error``."""
         sizes = [len(row["offsets"]) for row in batch["rows"]]
         losses = row_losses(_by_place(logits, batch), batch["labels"], sizes)

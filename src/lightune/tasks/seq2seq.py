@@ -18,7 +18,7 @@ from transformers import (
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id, start_token_id
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, inputs
+from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.generation import Generation
 
 

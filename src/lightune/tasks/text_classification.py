@@ -28,7 +28,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Row, Task, row_losses
+from lightune.tasks.base import Task
+from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.losses import row_losses
 from lightune.tuning.recipe import Recipe
 
 
@@ -58,6 +60,7 @@ class TextClassification(Task):
     """
 
     encodes_rows = True
+    is_explainable = True
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class TextClassification(Task):
         else:
             metrics.update(logits, labels.long())
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return ``true`` and ``predicted`` of each row, and ``probabilities`` in the order of the labels.
 
         One of many labels is its index, several at once are lists of 0 and 1, a regression's are numbers.

@@ -8,7 +8,9 @@ from transformers import AutoModelForTokenClassification
 
 from lightune.common.tags import entity_types, spans
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Row, Task, cross_entropy, row_losses
+from lightune.tasks.base import Task
+from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.entities import EntityScore
 from lightune.tuning.recipe import Recipe
 
@@ -28,6 +30,7 @@ class TokenClassification(Task):
 
     monitor = ("val/f1", "max")
     encodes_rows = True
+    is_explainable = True
 
     def __init__(
         self,
@@ -66,7 +69,7 @@ class TokenClassification(Task):
         predicted = [tags for tags, _ in self._by_word(logits, batch)]
         metrics.update(predicted, [row["tags"] for row in batch["rows"]])
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return ``true`` and ``predicted`` entities of each row, ``[type, first word, word after the last]``.
 
         ``score`` is the lowest probability among the tags of its words.

@@ -22,7 +22,7 @@ from lightune.runs.explain.gradients import Attribution, integrated_gradients
 from lightune.runs.explain.targets import Target
 from lightune.runs.explain.words import units
 from lightune.tasks import Task
-from lightune.tasks.base import Batch, inputs
+from lightune.tasks.batch import Batch, inputs
 
 
 class Word(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightune.common.errors import UserError, nearest
 from lightune.common.tags import entity_types
 from lightune.tasks import QuestionAnswering, Task, TextClassification, TokenClassification
-from lightune.tasks.base import Batch
+from lightune.tasks.batch import Batch
 
 
 class Target(NamedTuple):

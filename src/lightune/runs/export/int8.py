@@ -10,7 +10,7 @@ import torch
 
 from lightune.runs.export.onnx import open_session, run, without_warnings
 from lightune.tasks import Task
-from lightune.tasks.base import Batch
+from lightune.tasks.batch import Batch
 
 ORDER = ("float32", "int8", "int8", "float32")
 """In which a batch is computed: the quicker of two times counts, as the first of a width meets it anew."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor, encode
 from lightune.tasks import QuestionAnswering, Task, TextClassification, TokenClassification
-from lightune.tasks.base import Batch, inputs
+from lightune.tasks.batch import Batch, inputs
 from lightune.tuning.lora import merge
 
 OUTPUTS: dict[type[Task], list[str]] = {

@@ -12,7 +12,7 @@ from lightune.data.preprocessors.base import Preprocessor, encode
 from lightune.runs.explain import Explanation, explain
 from lightune.runs.serve.worker import Row
 from lightune.tasks import Task
-from lightune.tasks.base import Batch
+from lightune.tasks.batch import Batch
 from lightune.tasks.generation import Generation
 
 

@@ -14,7 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from lightune.data.batches.frozen_states import STATES
 from lightune.models.frozen_layers import FrozenLayers
-from lightune.tasks.base import inputs
+from lightune.tasks.batch import inputs
 from lightune.training.build import make_trainer
 from lightune.training.callbacks import Throughput
 from lightune.training.callbacks.cache_frozen_layers import SPLITS, states_file
