@@ -1,5 +1,6 @@
 """What every task shares: the loop from a batch to a loss and to held-out metrics."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from lightune.common.errors import UserError, nearest
 from lightune.models import cpu, unpadded
 from lightune.models.pretrained import PretrainedModel
 from lightune.models.sharding import shard
+from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.batch import Batch, RowResult, inputs
 from lightune.tasks.held_out import HeldOut
 from lightune.tasks.target_mean import TargetMean
@@ -68,6 +70,9 @@ class Task(LightningModule):
     label_names: tuple[str, ...] | list[str] = ()
     """The labels that have a precision and a recall of their own."""
 
+    analysis: type[RowAnalysis] = RowAnalysis
+    """How a report reads :meth:`row_results`."""
+
     test_rows: list[RowResult]
     """The results of the last test for each row that this device had, see :meth:`row_results`."""
 
@@ -117,6 +122,11 @@ class Task(LightningModule):
         An empty list: the report has no rows to show.
         """
         return []
+
+    @classmethod
+    def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
+        """Return what a report says of the results of a test; rows are empty where there are none."""
+        return cls.analysis(rows, label_names)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of a batch."""

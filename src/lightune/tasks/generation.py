@@ -11,6 +11,7 @@ from transformers.generation import BaseStreamer
 
 from lightune.common.errors import UserError, nearest
 from lightune.models.pretrained import PretrainedModel
+from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Example, Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.losses import cross_entropy, row_losses
@@ -42,6 +43,7 @@ class Generation(Task):
 
     language_model = True
     streams = True
+    analysis = Texts
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from transformers import AutoModelForQuestionAnswering
 
 from lightune.common.bounds import Count
 from lightune.models.pretrained import PretrainedModel
+from lightune.tasks.analysis.answers import Answers
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult, inputs
 from lightune.tasks.losses import cross_entropy, row_losses
@@ -38,6 +39,7 @@ class QuestionAnswering(Task):
     monitor = ("val/f1", "max")
     encodes_rows = True
     is_explainable = True
+    analysis = Answers
     predict_arguments = '--question "…" --context "…"'
 
     def __init__(

@@ -1,5 +1,6 @@
 """Text classification: one label of many, several labels at once, or a number (regression)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
@@ -28,6 +29,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
+from lightune.tasks.analysis.base import RowAnalysis
+from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.losses import row_losses
@@ -136,6 +139,14 @@ class TextClassification(Task):
             loss | {"true": true, "predicted": chosen, "probabilities": [round(p, 6) for p in row]}
             for loss, true, chosen, row in rows
         ]
+
+    @classmethod
+    def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
+        if not rows:
+            return RowAnalysis(rows, label_names)
+        if "probabilities" not in rows[0]:
+            return Number(rows, label_names)
+        return (SeveralLabels if isinstance(rows[0]["true"], list) else OneLabel)(rows, label_names)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return a dictionary a row: ``label``, ``score`` and ``probabilities`` by label name.

@@ -8,6 +8,7 @@ from transformers import AutoModelForTokenClassification
 
 from lightune.common.tags import entity_types, spans
 from lightune.models.pretrained import PretrainedModel
+from lightune.tasks.analysis.entities import Entities
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.losses import cross_entropy, row_losses
@@ -31,6 +32,7 @@ class TokenClassification(Task):
     monitor = ("val/f1", "max")
     encodes_rows = True
     is_explainable = True
+    analysis = Entities
 
     def __init__(
         self,

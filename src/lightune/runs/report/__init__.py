@@ -32,24 +32,23 @@ def report_finished(
     try:
         write_rows(run.predictions, rows, rows=data.rows["test"], lengths=data.lengths("test"))
         if page:
+            from lightune.runs.report.page import write_page
+            from lightune.runs.report.run_results import (
+                read_material,  # matplotlib is worth a second only here
+            )
+
             alone = task.trainer.world_size == 1  # the others would wait, or hold a share of the weights
-            write_report(run, data=data, task=task if alone else None, config=config(run.folder))
+            settings, command = config(run.folder)
+            results = read_material(
+                run.folder,
+                config=settings,
+                command=command,
+                task_class=type(task),
+                data=data,
+                task=task if alone else None,
+            )
+            write_page(run.report, [results])
     except Exception as error:  # a finished run is worth more than its report
         log.warning(
             f"No report was written ({type(error).__name__}: {error}). Try: lightune report {run.folder}"
         )
-
-
-def write_report(run: Run, *, data: DataModule | None, task: Task | None, config: Config) -> None:
-    """Write a run's ``report.html``.
-
-    Raises:
-        UserError: a file of the run cannot be read.
-    """
-    from lightune.runs.report.page import write_page
-    from lightune.runs.report.run_results import read_material  # matplotlib is worth a second only here
-
-    settings, command = config
-    write_page(
-        run.report, [read_material(run.folder, config=settings, command=command, data=data, task=task)]
-    )

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lightune.common.blocks import Block, Plots, Rows, Section, Table, Text
 from lightune.common.errors import UserError
 from lightune.runs.report import plots
-from lightune.runs.report.blocks import Block, Plots, Rows, Section, Table, Text
-from lightune.runs.report.by_task import said
-from lightune.runs.report.figures import kind_of, right
 from lightune.runs.report.general import primary
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, mcnemar, paired_bootstrap, resampled
 from lightune.runs.scores import OVERALL
 
-LESS_IS_BETTER = {"loss", "perplexity", "mse", "mae"}
 LEVEL = 0.05
 SHOWN = 5
 
@@ -51,13 +48,13 @@ def sentence(first: RunResults, second: RunResults, a: str, b: str, name: str) -
     """Say whether the second run is better than the first by more than chance."""
     difference = paired_bootstrap(first.summary(), second.summary())[name]
     p, test = difference.p, "paired bootstrap"
-    ours, theirs = right(first.rows), right(second.rows)
+    ours, theirs = first.analysis.correct(), second.analysis.correct()
     apart = ""
     if name in ("accuracy", "exact_match") and ours is not None and theirs is not None:
         only_a, only_b, p = mcnemar(ours, theirs)
         test = "exact McNemar test"
         apart = f" Only {a} has {only_a:,} rows right, only {b} {only_b:,}."
-    better = (difference.value > 0) != (name in LESS_IS_BETTER)
+    better = (difference.value > 0) != (name in first.analysis.lower_is_better)
     values = f"{first.metrics[f'test/{name}']:.4f} ({a}) and {second.metrics[f'test/{name}']:.4f} ({b})"
     if difference.value == 0:
         verdict = f"{a} and {b} have the same {name}."
@@ -78,7 +75,10 @@ def sentence(first: RunResults, second: RunResults, a: str, b: str, name: str) -
 def _check(runs: Sequence[RunResults]) -> None:
     first = runs[0]
     for run in runs[1:]:
-        if kind_of(first.rows) != kind_of(run.rows) or first.label_names != run.label_names:
+        if (
+            type(first.analysis) is not type(run.analysis)
+            or first.analysis.label_names != run.analysis.label_names
+        ):
             raise UserError(
                 f"{first.folder} and {run.folder} were trained for different tasks or labels.\n"
                 "Compare runs of one task on one data set."
@@ -133,10 +133,10 @@ def _settings(runs: Sequence[RunResults]) -> Section:
 
 
 def _differing(runs: Sequence[RunResults]) -> list[Section]:
-    ours = right(runs[0].rows)
+    ours = runs[0].analysis.correct()
     sections = []
     for i, run in enumerate(runs[1:], start=1):
-        theirs = right(run.rows)
+        theirs = run.analysis.correct()
         if ours is None or theirs is None:
             continue
         blocks: list[Block] = []
@@ -148,7 +148,8 @@ def _differing(runs: Sequence[RunResults]) -> list[Section]:
             found = []
             for index in chosen[:SHOWN]:
                 a, b = runs[0].rows[index], run.rows[index]
-                says = f"row {a['row'] + 1} · {_letter(0)}: {said(run.label_names, a)} · {_letter(i)}: {said(run.label_names, b)}"
+                described = runs[0].analysis.describe(a), run.analysis.describe(b)
+                says = f"row {a['row'] + 1} · {_letter(0)}: {described[0]} · {_letter(i)}: {described[1]}"
                 found.append((says, runs[0].texts(a)))
             blocks += [Text(f"{title}: {len(chosen):,} rows"), Rows(found)]
         sections.append(Section(f"Where {_letter(0)} and {_letter(i)} differ", blocks))

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from lightune.common.blocks import Block, Code, Plots, Section, Table, Text
 from lightune.runs.report import plots
-from lightune.runs.report.blocks import Block, Code, Plots, Section, Table, Text
-from lightune.runs.report.figures import kind_of
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, resampled
 from lightune.runs.scores import OVERALL
 
-PRIMARY = {"classes": "accuracy", "labels": "f1", "number": "mse", "entities": "f1", "answers": "f1"}
 SHORT = (
     *(
         "seed",
@@ -35,8 +33,7 @@ SHORT = (
 
 def primary(material: RunResults) -> str:
     """Return the figure that a task is judged by."""
-    kind = kind_of(material.rows) if material.rows else ""
-    known = [PRIMARY.get(kind, ""), "rougeL", "bleu", "chrf", "loss"]
+    known = [*material.analysis.judged_by, "loss"]
     return next(name for name in known if f"test/{name}" in material.metrics)
 
 

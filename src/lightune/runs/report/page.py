@@ -6,21 +6,20 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from lightune.common.blocks import Section
 from lightune.common.files import atomic_file
 from lightune.runs.explain import STYLE
 from lightune.runs.report import by_task, general
-from lightune.runs.report.blocks import Section
 from lightune.runs.report.compare import compare
 from lightune.runs.report.run_results import RunResults
-from lightune.runs.report.why import why
 
 SECTIONS: tuple[Callable[[RunResults], Section | None], ...] = (
     general.scores,
     by_task.details,
     by_task.calibration,
     general.by_length,
-    by_task.worst,
-    why,
+    by_task.rows_to_look_at,
+    by_task.why,
     general.learning_curves,
     general.health,
     general.how,

@@ -15,6 +15,7 @@ from lightune.runs.run import Run
 if TYPE_CHECKING:
     from lightune.data import DataModule
     from lightune.tasks import Task
+    from lightune.tasks.analysis.base import RowAnalysis
 
 LONGEST = 600  # characters shown of a text
 ANSWERS = ("answers", "references", "target", "reply")
@@ -31,8 +32,7 @@ class RunResults:
         environment: where it ran, by name.
         metrics: of ``metrics.json``.
         history: the lines of ``metrics.csv``, without empty cells.
-        rows: of ``predictions.jsonl``.
-        label_names: of the head, in the order of their indices.
+        analysis: of the rows in ``predictions.jsonl``, as their task reads them.
         data: the run's data, or None.
         task: its model with the best weights, or None.
     """
@@ -43,8 +43,7 @@ class RunResults:
     environment: Mapping[str, str]
     metrics: Mapping[str, float]
     history: list[dict[str, float]]
-    rows: list[Row]
-    label_names: list[str]
+    analysis: "RowAnalysis"
     data: "DataModule | None"
     task: "Task | None"
 
@@ -53,9 +52,14 @@ class RunResults:
         """What the run is called: the end of its folder's path."""
         return "/".join(self.folder.resolve().parts[-2:])
 
+    @property
+    def rows(self) -> list[Row]:
+        """The results of the test rows."""
+        return self.analysis.rows
+
     def summary(self) -> Summary:
         """Return the figures of its rows."""
-        return summarize(self.rows, perplexity="test/perplexity" in self.metrics)
+        return summarize(self.analysis, perplexity="test/perplexity" in self.metrics)
 
     def prepared(self, row: Row) -> dict[str, Any] | None:
         """Return a row as the preprocessor prepares it; None where the data is not at hand, or is another."""
@@ -74,9 +78,23 @@ class RunResults:
 
 
 def read_material(
-    folder: Path, *, config: Mapping[str, Any], command: str, data: "DataModule | None", task: "Task | None"
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    command: str,
+    task_class: "type[Task]",
+    data: "DataModule | None" = None,
+    task: "Task | None" = None,
 ) -> RunResults:
     """Read a run's folder.
+
+    Args:
+        folder: of the run.
+        config: its settings by their whole names.
+        command: that repeats it.
+        task_class: reads its rows.
+        data: its data, for the texts of rows.
+        task: its model with the best weights, to explain errors.
 
     Raises:
         UserError: a file in it cannot be read.
@@ -90,8 +108,9 @@ def read_material(
         environment=json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
         metrics=json.loads(run.metrics.read_text(encoding="utf-8")),
         history=_read_history(folder / "metrics.csv"),
-        rows=read_rows(run.predictions),
-        label_names=list(run.head().get("id2label", {}).values()),
+        analysis=task_class.analyse(
+            read_rows(run.predictions), label_names=list(run.head().get("id2label", {}).values())
+        ),
         data=data,
         task=task,
     )

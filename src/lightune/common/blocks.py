@@ -1,9 +1,10 @@
-"""What a section of the page is made of. The template escapes all of it but :class:`Plots` and :class:`Html`."""
+"""Blocks that a report's sections are made of; the page escapes all of them but :class:`Plots` and :class:`Html`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from markupsafe import Markup
 
 
@@ -17,7 +18,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it is typed."""
+    """Text in a typewriter's letters, such as a command."""
 
     text: str
     kind: ClassVar = "code"
@@ -25,7 +26,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, the first of each its name; ``folded`` shows only the caption until it is asked for."""
+    """Rows of cells, the first of each its name; where ``folded`` only the caption is shown until it is clicked."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -44,6 +45,17 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Scatter:
+    """A dot a row, which the report draws; values (rows,)."""
+
+    title: str
+    x_values: np.ndarray
+    y_values: np.ndarray
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
 class Plots:
     """SVGs beside each other, each under a title."""
 
@@ -53,7 +65,7 @@ class Plots:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of the data: each what was found, and its texts by their names."""
+    """Rows of the data: for each a heading, and its texts by their names."""
 
     rows: Sequence[tuple[str, Sequence[tuple[str, str]]]]
     kind: ClassVar = "rows"
@@ -61,18 +73,18 @@ class Rows:
 
 @dataclass(frozen=True)
 class Html:
-    """Markup of another module, which has escaped what it shows."""
+    """Markup of another module, which has escaped its texts."""
 
     markup: Markup
     kind: ClassVar = "html"
 
 
-Block = Text | Code | Table | Matrix | Plots | Rows | Html
+Block = Text | Code | Table | Matrix | Scatter | Plots | Rows | Html
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks under it."""
 
     title: str
     blocks: Sequence[Block]
