@@ -15,12 +15,16 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.models.sharding import shard
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.batch import Batch, RowResult, inputs
+from lightune.tasks.explained import Target
 from lightune.tasks.held_out import HeldOut
 from lightune.tasks.target_mean import TargetMean
+from lightune.tasks.usage import Usage
 from lightune.tuning.base import check_something_moves
 from lightune.tuning.optimizer import build
 from lightune.tuning.recipe import Recipe
 from lightune.tuning.trained_only import TrainedOnly
+
+Span = tuple[int, int]
 
 
 class Example(NamedTuple):
@@ -62,7 +66,22 @@ class Task(LightningModule):
     """Whether predictions are texts that are generated token by token, as :class:`Generation` does."""
 
     is_explainable: bool = False
-    """Whether ``lightune explain`` can attribute a prediction to words."""
+    """Whether :meth:`explained` says what to attribute to words; the preprocessor then has ``places`` of tokens."""
+
+    pipeline_tag: str | None = None
+    """The Hub's name of the task, such as ``text-classification``."""
+
+    auto_class: Any = None
+    """How transformers loads the model, such as ``AutoModelForTokenClassification``; None: the model is one of its own."""
+
+    fitting_models: str = ""
+    """Models that can do the task, for the message that refuses another."""
+
+    bidirectional: bool = False
+    """Whether the model must see what comes after a token."""
+
+    onnx_outputs: tuple[str, ...] = ()
+    """The model's outputs in an ONNX graph, in the order of the logits' last dimension; empty: no graph of it is made."""
 
     predict_arguments: str = '--text "…"'
     """The arguments that ``lightune predict RUN`` needs."""
@@ -102,6 +121,8 @@ class Task(LightningModule):
         Raises:
             UserError: the model cannot do this task; names models that can.
         """
+        if cls.auto_class is not None:
+            pretrained.check(cls.auto_class, choose=cls.fitting_models, bidirectional=cls.bidirectional)
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
         """Return the mean loss of a batch and the number of targets that it is the mean of."""
@@ -127,6 +148,45 @@ class Task(LightningModule):
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
         """Return what a report says of the results of a test; rows are empty where there are none."""
         return cls.analysis(rows, label_names)
+
+    def explained(self, logits: Tensor, batch: Batch, *, label: str | None) -> list[Target]:
+        """Return the outputs of a row that ``lightune explain`` explains.
+
+        Args:
+            logits: of all windows of the row.
+            batch: the row alone.
+            label: the one to explain; None: what is predicted.
+
+        Raises:
+            UserError: there is no such label.
+        """
+        raise NotImplementedError
+
+    def explained_scores(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the scores that targets are cells of, (windows, …, alternatives)."""
+        scores: Tensor = self(inputs).float()
+        return scores
+
+    def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:
+        """Return the texts of a row as the model reads them, with their words' first characters and ends.
+
+        Args:
+            texts: of the row's input columns.
+            batch: the row alone.
+
+        Returns:
+            None for the words of a text that is to be split.
+        """
+        return [(text, None) for text in texts]
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage | None:
+        """Return how the exported model is used, for its card; None: the card shows no code.
+
+        Args:
+            preprocessor: of the task.
+            tensors: ``pt``, or ``np`` for ONNX.
+        """
+        return None
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of a batch."""

@@ -20,6 +20,7 @@ from lightune.common.special_tokens import end_token_id, start_token_id
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.generation import Generation
+from lightune.tasks.usage import Usage, tokenizer_call
 
 
 class Seq2Seq(Generation):
@@ -28,6 +29,10 @@ class Seq2Seq(Generation):
     Source: Rothe et al. (2020), Leveraging Pre-trained Checkpoints for Sequence Generation Tasks, for the latter.
     """
 
+    pipeline_tag = "text2text-generation"
+    auto_class = AutoModelForSeq2SeqLM
+    fitting_models = "model=t5_small, bart_base, marian_en_de, mbart50, or minilm, bert, roberta twice"
+
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
         config = pretrained.load_config()
@@ -35,7 +40,7 @@ class Seq2Seq(Generation):
             return
         raise UserError(
             f"{pretrained.name} ({config.model_type}) does not fit this task: it reads and writes no two texts.\n"
-            "Choose one that does: model=t5_small, bart_base, marian_en_de, mbart50, or minilm, bert, roberta twice"
+            f"Choose one that does: {cls.fitting_models}"
         )
 
     @staticmethod
@@ -79,6 +84,24 @@ class Seq2Seq(Generation):
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         return inputs(batch)
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
+        texts = f"[{preprocessor.source_prefix + 'A text.'!r}]"
+        options = "return_token_type_ids=False, "
+        call = tokenizer_call(preprocessor, texts, tensors=tensors, options=options)
+        return Usage(call, "print(tokenizer.batch_decode(written, skip_special_tokens=True))")
+
+
+class Translation(Seq2Seq):
+    """Write a text in another language."""
+
+    pipeline_tag = "translation"
+
+
+class Summarization(Seq2Seq):
+    """Write a shorter text."""
+
+    pipeline_tag = "summarization"
 
 
 def _can_write(config: PreTrainedConfig) -> bool:

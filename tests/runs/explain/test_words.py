@@ -6,11 +6,13 @@ from transformers import PreTrainedTokenizerFast
 
 from lightune.data.preprocessors.places import Place, places
 from lightune.data.preprocessors.words import split
-from lightune.runs.explain.words import units
+from lightune.runs.explain.words import merge_words
 
 
 def of(text: str, *tokens: tuple[int, int]) -> tuple[list[str], list[int]]:
-    words, owners = units([text], [split(text).offsets], [None, *(Place(0, *token) for token in tokens)])
+    words, owners = merge_words(
+        [text], [split(text).offsets], [None, *(Place(0, *token) for token in tokens)]
+    )
     return [text[word.start : word.end] for word in words], owners
 
 
@@ -41,7 +43,7 @@ def test_bytes_of_one_letter_are_one_word(trim_offsets: bool):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer)
     text = "a naïve 😀 film"
     encoded = tokenizer([text], return_offsets_mapping=True)
-    words, owners = units([text], [split(text).offsets], places(encoded, 0))
+    words, owners = merge_words([text], [split(text).offsets], places(encoded, 0))
     assert [text[word.start : word.end] for word in words] == ["a", "naïve", "😀", "film"]
     assert sorted({owner for owner in owners if owner >= 0}) == [0, 1, 2, 3]
     assert owners.count(2) >= 4

@@ -10,7 +10,7 @@ from lightune.runs.report import plots
 from lightune.runs.report.general import primary
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, mcnemar, paired_bootstrap, resampled
-from lightune.runs.scores import OVERALL
+from lightune.runs.scores import overall
 
 LEVEL = 0.05
 SHOWN = 5
@@ -100,7 +100,7 @@ def _scores(runs: Sequence[RunResults]) -> Block:
     drawn = [resampled(run.summary()) for run in runs]
     differences = [paired_bootstrap(runs[0].summary(), run.summary()) for run in runs[1:]]
     rows = []
-    for name in OVERALL:
+    for name in overall(runs[0].metrics):
         if not all(f"test/{name}" in run.metrics for run in runs):
             continue
         cells = [name]

@@ -9,7 +9,7 @@ from lightune.common.blocks import Block, Code, Plots, Section, Table, Text
 from lightune.runs.report import plots
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, resampled
-from lightune.runs.scores import OVERALL
+from lightune.runs.scores import overall
 
 SHORT = (
     *(
@@ -61,11 +61,10 @@ def scores(material: RunResults) -> Section:
                 )
             )
     rows = []
-    for name in OVERALL:
+    for name in overall(material.metrics):
         cells = [material.metrics.get(f"{stage}/{name}") for stage in ("val", "test")]
-        if any(cell is not None for cell in cells):
-            between = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
-            rows.append([name, *["" if cell is None else f"{cell:.4f}" for cell in cells], between])
+        between = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
+        rows.append([name, *["" if cell is None else f"{cell:.4f}" for cell in cells], between])
     return Section("Scores", [Table(["", "val", "test", "95 % of test"], rows), *notes])
 
 
