@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.config import check_calls
 from lightune.sweeps.trial import FAILED, Trial, planning, read_trial, read_trials
 
 
@@ -170,10 +171,13 @@ def _mode(cfg: DictConfig) -> str:
     """Return whether the monitored metric is to be small or large, as far as is known before the data are read."""
     if cfg.monitor.mode is not None:
         return str(cfg.monitor.mode)
-    asked = cfg.task.get("monitor")
-    if asked is not None:
-        return str(asked[1])
-    return "min" if cfg.task_name == "masked_lm" else "max"
+    if cfg.task.get("monitor") is not None:
+        return str(cfg.task.monitor[1])
+
+    from lightune.runs.load import task_class  # imports torch
+
+    check_calls(cfg, parts=["task"])
+    return task_class(cfg).monitor[1]
 
 
 def _subdir(name: Path) -> str:

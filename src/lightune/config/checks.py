@@ -109,12 +109,12 @@ def check_made(cfg: DictConfig) -> None:
 def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
     """Refuse a data set under a task that it is not for, before anything is loaded.
 
-    Further pretraining reads the texts of any.
+    With ``any_data``, as in further pretraining, the task reads the texts of any.
 
     Raises:
         UserError: they do not fit.
     """
-    if cfg.data.task not in (None, cfg.task_name) and cfg.task_name != "masked_lm":
+    if cfg.data.task not in (None, cfg.task_name) and not cfg.any_data:
         raise UserError(
             f"data={data} is for task={cfg.data.task}, not task={cfg.task_name}.\n"
             f"Leave task= out: the data set names its task. For data of your own: task={cfg.task_name} data=local data.path=…"

@@ -22,6 +22,9 @@ MOVED = {
 """How a target's name began, and how it begins now."""
 
 OLD_TARGET = re.compile("|".join(map(re.escape, MOVED)))
+REWRITTEN = {"${learning_rates.${task_name}}": "${oc.select:learning_rates.${task_name},2e-4}"}
+"""Values that are written in another way."""
+
 GONE = {"task": ("tuning", "optimizer", "scheduler")}
 """Options that repeated others."""
 
@@ -51,4 +54,6 @@ def _renamed_targets(node: Any) -> Any:
             key: renamed(value) if key == "_target_" else _renamed_targets(value)
             for key, value in node.items()
         }
-    return [*map(_renamed_targets, node)] if isinstance(node, list) else node
+    if isinstance(node, list):
+        return [*map(_renamed_targets, node)]
+    return REWRITTEN.get(node, node) if isinstance(node, str) else node

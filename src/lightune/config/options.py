@@ -16,6 +16,7 @@ from lightune.config.arguments import signature_of
 from lightune.config.flat import flat
 
 FRAME: dict[str, Any] = {
+    "any_data": bool,
     "layerwise_lr_decay": Share | None,
     "model.from_run": str | None,
     "plan": bool,
@@ -37,7 +38,7 @@ DATA_MODULE = "lightune.data.DataModule"
 NOT_OPTIONS = {"preprocessor", "tokenizer", "seed"}
 """What the readers of ``data`` are given besides."""
 
-REFERENCES = re.compile(r"\$\{([\w.]+)")
+REFERENCES = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 CONFIG = ConfigDict(arbitrary_types_allowed=True)
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}

@@ -6,7 +6,7 @@ from lightune.tasks.base import Task
 from lightune.tasks.causal_lm import CausalLM
 from lightune.tasks.masked_lm import MaskedLM
 from lightune.tasks.question_answering import QuestionAnswering
-from lightune.tasks.seq2seq import Seq2Seq, Summarization, Translation
+from lightune.tasks.seq2seq import Seq2Seq
 from lightune.tasks.text_classification import TextClassification
 from lightune.tasks.token_classification import TokenClassification
 
@@ -15,11 +15,9 @@ __all__ = [
     "MaskedLM",
     "QuestionAnswering",
     "Seq2Seq",
-    "Summarization",
     "Task",
     "TextClassification",
     "TokenClassification",
-    "Translation",
     "tasks_that",
 ]
 
@@ -27,8 +25,7 @@ BUILT_IN: tuple[type[Task], ...] = (
     TextClassification,
     TokenClassification,
     QuestionAnswering,
-    Translation,
-    Summarization,
+    Seq2Seq,
     CausalLM,
     MaskedLM,
 )

@@ -54,6 +54,7 @@ class Generation(Task):
         monitor: list[str],
         generation: dict[str, Any],
         recipe: Recipe,
+        pipeline_tag: str | None = None,
     ) -> None:
         _check_names(metrics, monitor)
         tokenizer = pretrained.load_tokenizer()
@@ -71,6 +72,7 @@ class Generation(Task):
         # predictions and references of the last held-out batch
         self._judged: tuple[list[str], list[list[str]]] = [], []
         self.monitor = (monitor[0], monitor[1])
+        self.pipeline_tag = pipeline_tag or self.pipeline_tag
         unknown = [name for name in generation if not hasattr(model.generation_config, name)]
         if unknown:
             known = [name for name in vars(model.generation_config) if not name.startswith("_")]

@@ -92,18 +92,6 @@ class Seq2Seq(Generation):
         return Usage(call, "print(tokenizer.batch_decode(written, skip_special_tokens=True))")
 
 
-class Translation(Seq2Seq):
-    """Write a text in another language."""
-
-    pipeline_tag = "translation"
-
-
-class Summarization(Seq2Seq):
-    """Write a shorter text."""
-
-    pipeline_tag = "summarization"
-
-
 def _can_write(config: PreTrainedConfig) -> bool:
     """Say whether an encoder's architecture has a decoder's form, with attention to another encoder."""
     kind = type(config)

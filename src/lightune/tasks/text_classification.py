@@ -74,6 +74,7 @@ class TextClassification(Task):
         recipe: which weights move, how fast, and after which teacher.
     """
 
+    monitor = ("val/accuracy", "max")
     encodes_rows = True
     is_explainable = True
     pipeline_tag = "text-classification"
