@@ -6,7 +6,7 @@ from pathlib import Path
 from lightune.commands import Commands
 from lightune.commands.open_run import load
 from lightune.commands.output import output
-from lightune.commands.texts import add_text, add_text_pair, given_texts
+from lightune.commands.texts import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
 from lightune.config import load_run_config
 
@@ -37,10 +37,9 @@ def _run(arguments: argparse.Namespace) -> None:
     _, task, preprocessor = load(arguments.run)
     if torch.cuda.is_available():
         task.to("cuda")
-    rows = given_texts(arguments, preprocessor.input_columns)
     console = Console()
     explanations = []
-    for texts in zip(*rows.values(), strict=True):
+    for texts in text_rows(arguments, preprocessor.input_columns):
         explanations_of_row = explain(task, preprocessor, texts, target=arguments.target)
         if not explanations_of_row:
             console.print(f"No entity: {texts[0]}", markup=False, highlight=False)

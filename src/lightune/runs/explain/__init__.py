@@ -1,12 +1,11 @@
 """Explanations: the effect of each word of a text on a label, as numbers, coloured text and HTML."""
 
 from lightune.runs.explain.explanation import Explanation, Word, check_explainable, explain
-from lightune.runs.explain.html import LEGEND, STYLE, fragment, page
+from lightune.runs.explain.html import LEGEND, fragment, page
 from lightune.runs.explain.terminal import render
 
 __all__ = [
     "LEGEND",
-    "STYLE",
     "Explanation",
     "Word",
     "check_explainable",

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from lightune.common.errors import UserError
-from lightune.data.preprocessors.base import Preprocessor, encode
+from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.lengths import check_offsets
 from lightune.data.preprocessors.places import Place
 from lightune.data.preprocessors.words import split
 from lightune.runs.explain.gradients import Attribution, integrated_gradients
 from lightune.runs.explain.words import merge_words
+from lightune.runs.inference import encode_rows, make_batch
 from lightune.tasks import Task, tasks_that
-from lightune.tasks.batch import Batch, inputs
+from lightune.tasks.batch import inputs
 from lightune.tasks.explained import Target, target_output
 
 
@@ -121,12 +122,10 @@ def explain(
     check_offsets(reader.tokenizer)
     if getattr(task.model.config, "is_encoder_decoder", False):
         raise UserError("This model reads a text twice, as encoder and decoder: only encoders are explained.")
-    columns = dict(zip(preprocessor.input_columns, ([text] for text in texts), strict=True))
-    features = encode(preprocessor, columns)
+    features = encode_rows(preprocessor, [texts])
     places = reader.places(texts)
     with _as_in_prediction(task):
-        batch: Batch = preprocessor.collate(features)
-        batch = {name: value if name == "rows" else value.to(task.device) for name, value in batch.items()}
+        batch = make_batch(preprocessor, features, device=task.device)
         texts, spans = zip(*task.explained_texts(texts, batch), strict=True)
         words = [split(t).offsets if span is None else span for t, span in zip(texts, spans, strict=True)]
         with torch.no_grad():
