@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightune.commands import Commands
-from lightune.commands.open_run import inference_trainer, load
+from lightune.commands.open_run import load
 from lightune.common.errors import UserError
 from lightune.config import load_run_config, settings_and_command
 
@@ -56,17 +56,18 @@ def _read(folder: Path, *, is_compared: bool) -> "RunResults":
     Raises:
         UserError: the run is to be compared, and has no rows.
     """
+    from lightune.runs.inference import inference_trainer
     from lightune.runs.load import task_class
-    from lightune.runs.report.run_results import read_material
+    from lightune.runs.report.run_results import read_run_results
 
     cfg, data, task = load_run_config(folder), _data(folder), None
     has_rows = (folder / "predictions.jsonl").is_file()
     if data is not None and not (is_compared and has_rows):
         _, task, _ = load(folder)
         if not has_rows:
-            _predict(folder, data, task, inference_trainer(cfg))
+            _predict(folder, data, task, inference_trainer(cfg.trainer.precision))
     config, command = settings_and_command(folder)
-    results = read_material(
+    results = read_run_results(
         folder, config=config, command=command, task_class=task_class(cfg), data=data, task=task
     )
     if is_compared and not results.rows:

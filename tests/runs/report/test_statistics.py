@@ -33,7 +33,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 def test_the_same_seed_gives_the_same_interval_however_rows_are_drawn(monkeypatch: pytest.MonkeyPatch):
     summary = mean(np.arange(50.0))
     once = resampled(summary, samples=40)["mean"]
-    monkeypatch.setattr("lightune.runs.report.statistics.AT_ONCE", 100)
+    monkeypatch.setattr("lightune.runs.report.statistics.DRAWN_ROWS", 100)
     assert np.array_equal(resampled(summary, samples=40)["mean"], once)
 
 
