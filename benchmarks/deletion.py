@@ -8,15 +8,13 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from torch.utils.data import DataLoader
 
-from lightune.commands.open_run import inference_trainer, load
-from lightune.data.preprocessors.base import encode
+from lightune.commands.open_run import load
 from lightune.runs.explain import Explanation, Word, explain
+from lightune.runs.inference import Predictor
 from lightune.runs.load import make_data
 
 SHARES = (0.1, 0.2)  # of a text's words
@@ -79,12 +77,11 @@ def main() -> None:
     rng = random.Random(0)
     texts = rng.sample(list(data.rows["test"][column]), arguments.rows)
     explanations = [explain(task, preprocessor, [text])[0] for text in texts]
-    trainer = inference_trainer(cfg)
+    predictor = Predictor(task, preprocessor, precision=cfg.trainer.precision)
 
     def probability(texts: Sequence[str], labels: Sequence[str]) -> list[float]:
-        features: Any = encode(preprocessor, {column: [*texts]})
-        loader = DataLoader(features, batch_size=32, collate_fn=preprocessor.collate)
-        predictions = [row for batch in trainer.predict(task, loader) or [] for row in batch]
+        batches = (texts[start : start + 32] for start in range(0, len(texts), 32))
+        predictions = [row for batch in batches for row in predictor.predict([(text,) for text in batch])]
         return [row["probabilities"][label] for row, label in zip(predictions, labels, strict=True)]
 
     words = statistics.fmean(len(one.words) for one in explanations)

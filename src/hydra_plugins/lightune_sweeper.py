@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.config import check_calls
 from lightune.config.hydra_internals import error_of
 from lightune.config.rerun import quoted
 from lightune.sweeps.trial import FAILED_STATES, Trial, lock_sweep, read_trial, read_trials
@@ -199,10 +200,13 @@ def _mode(cfg: DictConfig) -> str:
     """Return the mode of the monitored metric, ``min`` or ``max``, as far as it is known before the data are read."""
     if cfg.monitor.mode is not None:
         return str(cfg.monitor.mode)
-    monitor = cfg.task.get("monitor")
-    if monitor is not None:
-        return str(monitor[1])
-    return "min" if cfg.task_name == "masked_lm" else "max"
+    if cfg.task.get("monitor") is not None:
+        return str(cfg.task.monitor[1])
+
+    from lightune.runs.load import task_class  # imports torch
+
+    check_calls(cfg, nodes=["task"])
+    return task_class(cfg).monitor[1]
 
 
 def _print_result(sweep_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""``lightune predict`` on files: in order, in little memory, gone on with after a kill, no row lost silently."""
+"""``lightune predict`` on files: in order, in little memory, resumed after a kill, no row lost silently."""
 
 import json
 import random
@@ -10,7 +10,8 @@ from conftest import review
 
 from lightune.commands import cli
 from lightune.commands import predict as command
-from lightune.data.sources.stream import InputRow, RejectedRow
+from lightune.data.sources.stream import Rejected, Row
+from lightune.runs.inference import Predictor
 from lightune.runs.load import rebuild
 from lightune.runs.predict import predict
 from lightune.runs.resumable_output import ResumableOutput
@@ -87,28 +88,28 @@ def test_killed_and_started_again(
     assert not out.exists()
     assert left_beside(out) == ["out.jsonl.part", "out.jsonl.part.json", "out.jsonl.rejected.jsonl.part"]
     run(finished_run, file, "--out", out)
-    assert "going on behind 48 rows" in capsys.readouterr().err
+    assert "resuming after 48 rows" in capsys.readouterr().err
     for suffix in ("", ".rejected.jsonl"):
         assert Path(f"{out}{suffix}").read_bytes() == Path(f"{whole}{suffix}").read_bytes()
     assert left_beside(out) == ["out.jsonl", "out.jsonl.rejected.jsonl"]
 
 
-def test_another_input_or_run_is_not_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_parts_of_another_input_or_run_are_not_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "out.jsonl"
-    first = ResumableOutput(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
+    first = ResumableOutput(out, made_from={"input": "a (5 bytes)", "checkpoint": "c"})
     first.append(["one"], [])
     first.close()
     with pytest.raises(command.UserError, match=r"its input was a \(5 bytes\).*\nTo start anew: rm"):
-        ResumableOutput(out, made_of={"input": "a (6 bytes)", "checkpoint": "c"})
-    again = ResumableOutput(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
+        ResumableOutput(out, made_from={"input": "a (6 bytes)", "checkpoint": "c"})
+    again = ResumableOutput(out, made_from={"input": "a (5 bytes)", "checkpoint": "c"})
     with pytest.raises(command.UserError, match="another process"):
-        ResumableOutput(out, made_of={})
+        ResumableOutput(out, made_from={})
     again.close()
     Path(f"{out}.part").write_text("")
     with pytest.raises(command.UserError, match="damaged"):
-        ResumableOutput(out, made_of={"input": "a (5 bytes)", "checkpoint": "c"})
+        ResumableOutput(out, made_from={"input": "a (5 bytes)", "checkpoint": "c"})
     Path(f"{out}.part.json").unlink()
-    anew = ResumableOutput(out, made_of={"input": "b", "checkpoint": "c"})
+    anew = ResumableOutput(out, made_from={"input": "b", "checkpoint": "c"})
     assert anew.rows == 0
     anew.close()
 
@@ -129,11 +130,11 @@ def test_nothing_but_bad_rows_is_an_error(
 def test_rows_are_taken_chunk_by_chunk(finished_run: Path):
     taken = 0
 
-    def rows() -> Iterator[InputRow | RejectedRow]:
+    def rows() -> Iterator[Row | Rejected]:
         nonlocal taken
         for taken in range(1, 10**9):
             text = "good " * (taken % 7)
-            yield InputRow(
+            yield Row(
                 line=taken,
                 raw=text,
                 values={"text": text if taken % 5 else ["no", "text"]},
@@ -141,16 +142,17 @@ def test_rows_are_taken_chunk_by_chunk(finished_run: Path):
             )
 
     _, task, preprocessor = rebuild(finished_run)
-    told: list[tuple[int, float]] = []
+    progress: list[tuple[int, float]] = []
+    predictor = Predictor(task, preprocessor, precision="32-true", few_widths=True)
     chunks = predict(
-        task, preprocessor, rows(), precision="32-true", batch_size=4, chunk_rows=10,
-        on_batch=lambda rows, share: told.append((rows, share)),
+        predictor, rows(), batch_size=4, chunk_rows=10,
+        on_batch=lambda rows, share: progress.append((rows, share)),
     )  # fmt: skip
     for number in (1, 2):
         chunk = next(chunks)
         assert taken == 10 * number
         assert [row.line for row in chunk] == list(range(10 * number - 9, 10 * number + 1))
-        assert [row.line for row in chunk if isinstance(row, RejectedRow)] == [10 * number - 5, 10 * number]
-        assert "is not a text" in next(row.reason for row in chunk if isinstance(row, RejectedRow))
-    assert sum(rows for rows, _ in told) == 16
-    assert [share for _, share in told] == pytest.approx([0.06, 0.1, 0.16, 0.2])
+        assert [row.line for row in chunk if isinstance(row, Rejected)] == [10 * number - 5, 10 * number]
+        assert "is not a text" in next(row.reason for row in chunk if isinstance(row, Rejected))
+    assert sum(rows for rows, _ in progress) == 16
+    assert [share for _, share in progress] == pytest.approx([0.06, 0.1, 0.16, 0.2])

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from lightune.commands import Commands
-from lightune.commands.open_run import held_out, inference_trainer, load
+from lightune.commands.open_run import held_out, load
 
 
 def add(commands: Commands) -> None:
@@ -18,11 +18,12 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from lightune.runs.inference import inference_trainer
     from lightune.runs.scores import score_table
 
     cfg, task, preprocessor = load(arguments.run)
     data = held_out(cfg, task, preprocessor)
-    trainer = inference_trainer(cfg)
+    trainer = inference_trainer(cfg.trainer.precision)
     metrics: dict[str, float] = {}
     splits = arguments.split or ["validation", "test"]
     for split, measure in (("validation", trainer.validate), ("test", trainer.test)):

@@ -1,4 +1,4 @@
-"""``lightune explain``: which words spoke for an answer, and which against."""
+"""``lightune explain``: which words spoke for a prediction, and which against."""
 
 import argparse
 from pathlib import Path
@@ -6,59 +6,49 @@ from pathlib import Path
 from lightune.commands import Commands
 from lightune.commands.open_run import load
 from lightune.commands.output import output
-from lightune.commands.texts import add_text, add_text_pair, given_texts
+from lightune.commands.texts import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
 from lightune.config import load_run_config
-
-TASKS = {
-    "text_classification": "text classification",
-    "token_classification": "token classification",
-    "question_answering": "question answering",
-}
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser("explain", help="show which words spoke for an answer, and which against")
+    parser = commands.add_parser("explain", help="show which words spoke for a prediction, and which against")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     add_text(parser, required=True)
     add_text_pair(parser)
-    parser.add_argument("--target", metavar="LABEL", help="explain this label, not the one that is predicted")
+    parser.add_argument("--target", metavar="LABEL", help="explain this label, not the predicted one")
     parser.add_argument("--out", type=Path, help="write an HTML page here instead of the screen")
     parser.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    task_name = load_run_config(arguments.run).task_name
-    if task_name not in TASKS:
-        raise UserError(
-            f"{arguments.run} is a run of {task_name}, whose answers are many tokens long: no one number to explain.\n"
-            f"lightune explain works for {', '.join(TASKS.values())}."
-        )
+    cfg = load_run_config(arguments.run)
     if arguments.out is not None and not arguments.out.absolute().parent.is_dir():
         raise UserError(f"--out {arguments.out}: there is no folder {arguments.out.parent}.")
-    _, task, preprocessor = load(arguments.run)
 
     import torch
     from rich.console import Console
 
-    from lightune.runs.explain import explain, page, render
+    from lightune.runs.explain import check_explainable, explain, page, render
+    from lightune.runs.load import task_class
 
+    check_explainable(task_class(cfg), name=f"{arguments.run} is a run of {cfg.task_name}")
+    _, task, preprocessor = load(arguments.run)
     if torch.cuda.is_available():
         task.to("cuda")
-    rows = given_texts(arguments, preprocessor.input_columns)
     console = Console()
     explanations = []
-    for texts in zip(*rows.values(), strict=True):
-        found = explain(task, preprocessor, texts, target=arguments.target)
-        if not found:
+    for texts in text_rows(arguments, preprocessor.input_columns):
+        explanations_of_row = explain(task, preprocessor, texts, target=arguments.target)
+        if not explanations_of_row:
             console.print(f"No entity: {texts[0]}", markup=False, highlight=False)
-        for explanation in found:
+        for explanation in explanations_of_row:
             if arguments.out is None:
                 console.print(
                     render(explanation), highlight=False, end="\n\n", soft_wrap=not console.is_terminal
                 )
-        explanations += found
+        explanations += explanations_of_row
     if arguments.out is not None:
         with output(arguments.out) as write:
             write(page(explanations, title=f"Why: {arguments.run.name}"))

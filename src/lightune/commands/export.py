@@ -5,12 +5,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from lightune.commands import Commands
 from lightune.commands.open_run import held_out, load
 from lightune.common.errors import UserError
 
 if TYPE_CHECKING:
+    from lightune.data.preprocessors.base import Preprocessor
     from lightune.runs.export.int8 import Comparison
+    from lightune.tasks import Task
 
 ROWS = 500  # of test, on which int8 is compared
 
@@ -19,8 +23,8 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("export", help="write the best model as a folder that other libraries load")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
-    parser.add_argument("--adapter", action="store_true", help="what tuning=lora learned alone, for peft")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--adapter", action="store_true", help="only what tuning=lora trained, for peft")
     parser.add_argument(
         "--format",
         choices=["hf", "onnx"],
@@ -28,7 +32,7 @@ def add(commands: Commands) -> None:
         help="hf: for transformers (default); onnx: a graph for onnxruntime",
     )
     parser.add_argument(
-        "--quantize", choices=["int8"], help="smaller and quicker, measured beside float32; of onnx"
+        "--quantize", choices=["int8"], help="a smaller and faster ONNX graph, compared with float32"
     )
     parser.add_argument(
         "--push-to-hub",
@@ -42,24 +46,24 @@ def _run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     cfg, task, preprocessor = load(arguments.run)
 
-    from lightune.commands.card import write_card
     from lightune.common.files import atomic_folder
+    from lightune.runs.export.card import write_card
 
-    onnx = arguments.format == "onnx"
+    comparison = None
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
     with atomic_folder(arguments.out) as folder:
-        comparison = None
         preprocessor.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
-        if onnx:
+        if arguments.format == "onnx":
             comparison = _write_onnx(cfg, task, preprocessor, folder, int8=arguments.quantize is not None)
         else:
             _write_hf(cfg, task, folder, adapter=arguments.adapter)
         write_card(
             folder,
             run=arguments.run,
-            cfg=cfg,
+            config=config,
             task=task,
             preprocessor=preprocessor,
-            onnx=onnx,
+            onnx=arguments.format == "onnx",
             adapter=arguments.adapter,
             comparison=comparison,
         )
@@ -73,15 +77,15 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be, before the run is read.
+    """Check the options before the run is read.
 
     Raises:
-        UserError: options that do not go together, a package or a token that is missing, a folder that is there.
+        UserError: options that exclude each other, a package or a token that is missing, a folder that exists.
     """
     if arguments.out.exists():
-        raise UserError(f"--out {arguments.out} is there already. Name a folder that is not.")
+        raise UserError(f"--out {arguments.out} exists already. Name a new folder.")
     if arguments.quantize and arguments.format != "onnx":
-        raise UserError(f"--quantize {arguments.quantize} is of the ONNX graph. Add --format onnx")
+        raise UserError(f"--quantize {arguments.quantize} is for the ONNX graph. Add --format onnx")
     if arguments.format == "onnx":
         if arguments.adapter:
             raise UserError("--adapter is for peft, --format onnx for onnxruntime: leave one of them out.")
@@ -89,7 +93,7 @@ def _check(arguments: argparse.Namespace) -> None:
         if missing:
             raise UserError(
                 f"--format onnx needs {', '.join(missing)}, which this environment lacks.\n"
-                "Install what it needs: pip install -e '.[onnx]'"
+                "Install them: pip install -e '.[onnx]'"
             )
     if arguments.push_to_hub is not None:
         from lightune.runs.export.upload import check_upload
@@ -97,7 +101,7 @@ def _check(arguments: argparse.Namespace) -> None:
         check_upload(arguments.push_to_hub)
 
 
-def _write_hf(cfg: Any, task: Any, folder: Path, *, adapter: bool) -> None:
+def _write_hf(cfg: DictConfig, task: "Task", folder: Path, *, adapter: bool) -> None:
     from lightune.common import package_index
     from lightune.runs.export.hf import save_adapter, save_merged
 
@@ -105,7 +109,7 @@ def _write_hf(cfg: Any, task: Any, folder: Path, *, adapter: bool) -> None:
         save_merged(task.model, folder)
     elif cfg.model.from_run is not None:
         raise UserError(
-            f"This adapter stands on the weights of another run, {cfg.model.from_run}, which have no name of their own.\n"
+            f"This adapter was trained on the weights of another run, {cfg.model.from_run}, which have no name of their own.\n"
             "Export the whole model: leave --adapter out."
         )
     else:
@@ -113,40 +117,29 @@ def _write_hf(cfg: Any, task: Any, folder: Path, *, adapter: bool) -> None:
         save_adapter(task.model, folder, base=base, revision=cfg.model.revision)
 
 
-def _write_onnx(cfg: Any, task: Any, preprocessor: Any, folder: Path, *, int8: bool) -> "Comparison | None":
-    from lightune.runs.export.onnx import export_onnx, output_names
+def _write_onnx(
+    cfg: DictConfig, task: "Task", preprocessor: "Preprocessor", folder: Path, *, int8: bool
+) -> "Comparison | None":
+    from lightune.runs.export.int8 import quantize
+    from lightune.runs.export.onnx import check_exportable, export_onnx
 
-    output_names(task)
-    model = folder / "model.onnx"
+    check_exportable(task)
     batches: Any = None
-    if int8:  # the data is read first: where it is gone, nothing has been computed
+    if int8:  # the data is read first: if it cannot be, nothing has been computed
         rows = min(ROWS, cfg.data.max_eval_samples or ROWS)
         batches = held_out(cfg, task, preprocessor, max_eval_samples=rows).test_dataloader()
     task.model.config.save_pretrained(folder)
-    difference = export_onnx(task, preprocessor, file=model)
+    difference = export_onnx(task, preprocessor, file=folder / "model.onnx")
     print(f"ONNX: its logits are PyTorch's to {difference:.1e}")
-    if not int8:
-        return None
-
-    from lightune.runs.export.int8 import compare, quantize_int8
-
-    float32 = folder / "float32.onnx"
-    model.rename(float32)
-    quantize_int8(float32, model)
-    comparison = compare(task, batches, float32=float32, int8=model)
-    for file in folder.glob("float32.onnx*"):
-        file.unlink()
-    return comparison
+    return quantize(folder / "model.onnx", task, batches) if int8 else None
 
 
 def _print_comparison(comparison: "Comparison") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lightune.runs.export.card import compared
-
     table = Table("", "float32", "int8")
-    for row in compared(comparison):
+    for row in comparison.table():
         table.add_row(*row)
     Console().print(table)
     print(f"{comparison.times_as_fast:.2f} times as fast, on {comparison.rows} rows of test")

@@ -1,6 +1,5 @@
 """A finished run, ready to be used."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,19 +45,3 @@ def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **ch
             f"the run was trained on {trained_on}.\nRestore the data at {cfg.data.path}."
         )
     return data
-
-
-def inference_trainer(cfg: "DictConfig") -> Any:
-    """Make the Trainer that measures and predicts with a run: one device, nothing written."""
-    import lightning
-
-    from lightune.models import precision
-
-    return lightning.Trainer(
-        devices=1,
-        precision=precision.resolve(cfg.trainer.precision, accelerator="auto"),  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-    )

@@ -11,19 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightune.commands import Commands
-from lightune.commands.bar import progress_bar
 from lightune.commands.open_run import load
-from lightune.commands.output import output
-from lightune.commands.texts import add_text, add_text_pair, given_texts
+from lightune.commands.output import output, progress_bar
+from lightune.commands.texts import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
 
 if TYPE_CHECKING:
     from lightune.data.sources.stream import InputRow, RejectedRow
+    from lightune.runs.resumable_output import ResumableOutput
 
-    Chunks = Callable[[Iterator[InputRow | RejectedRow]], Iterator[list[InputRow | RejectedRow]]]
+    Chunks = Iterator[list[InputRow | RejectedRow]]
+    Predict = Callable[[Iterator[InputRow | RejectedRow]], Chunks]
 
-CHUNK = 64  # batches whose rows are sorted by length together
-SOON = 8  # the same where each takes seconds, or somebody waits at the screen
+# batches in a chunk, whose rows are sorted by length
+CHUNK = 64
+# the same where a batch takes seconds, or somebody waits at the screen
+SMALL_CHUNK = 8
 
 
 def add(commands: Commands) -> None:
@@ -32,16 +35,14 @@ def add(commands: Commands) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     source = parser.add_mutually_exclusive_group(required=True)
     add_text(source)
-    source.add_argument(
-        "--file", type=Path, help="CSV, TSV, JSON, JSONL or Parquet with the run's columns, or plain lines"
-    )
+    usage = "CSV, TSV, JSON, JSONL or Parquet with the run's columns, or plain lines"
+    source.add_argument("--file", type=Path, help=usage)
     add_text_pair(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="write here instead of the screen; of a --file, the same command goes on where it was stopped",
+    usage = (
+        "write here instead of the screen; after a stop, the same command resumes the prediction of a --file"
     )
-    parser.add_argument("--batch-size", type=int, default=32, help="texts at a time (default: 32)")
+    parser.add_argument("--out", type=Path, help=usage)
+    parser.add_argument("--batch-size", type=int, default=32, help="texts in a batch (default: 32)")
     parser.set_defaults(command=_run)
 
 
@@ -55,96 +56,96 @@ def _run(arguments: argparse.Namespace) -> None:
     cfg, task, preprocessor = load(arguments.run)
 
     from lightune.data.sources.stream_files import stream_rows
-    from lightune.models.precision import resolve
+    from lightune.runs.inference import Predictor
     from lightune.runs.predict import predict
 
-    chunks = partial(
+    chunk = SMALL_CHUNK if arguments.out is None or task.language_model else CHUNK
+    predict_rows = partial(
         predict,
-        task,
-        preprocessor,
-        precision=resolve(cfg.trainer.precision, accelerator="auto"),
+        Predictor(task, preprocessor, precision=cfg.trainer.precision, few_widths=True),
         batch_size=arguments.batch_size,
-        chunk_rows=arguments.batch_size * (SOON if arguments.out is None or task.language_model else CHUNK),
+        chunk_rows=arguments.batch_size * chunk,
     )
+    columns = preprocessor.input_columns
     if arguments.text:
-        _given(given_texts(arguments, preprocessor.input_columns), chunks, out=arguments.out)
+        _predict_texts(text_rows(arguments, columns), columns, predict_rows, out=arguments.out)
         return
-    rows = stream_rows(arguments.file, preprocessor.input_columns)
+    rows = stream_rows(arguments.file, columns)
     on_same_screen = arguments.out is None and sys.stdout.isatty()
-    with progress_bar(shown=sys.stderr.isatty() and not on_same_screen) as on_batch:
+    with progress_bar(visible=sys.stderr.isatty() and not on_same_screen) as on_batch:
         if arguments.out is None:
-            _to_screen(arguments.file, chunks(rows, on_batch=on_batch))
+            _to_screen(arguments.file, predict_rows(rows, on_batch=on_batch))
         else:
-            _to_file(arguments, rows, partial(chunks, on_batch=on_batch))
+            _to_file(arguments, rows, partial(predict_rows, on_batch=on_batch))
 
 
-def _given(texts: dict[str, list[str]], chunks: "Chunks", *, out: Path | None) -> None:
+def _predict_texts(
+    texts: list[tuple[str, ...]], columns: list[str], predict_rows: "Predict", *, out: Path | None
+) -> None:
     from lightune.data.sources.stream import InputRow, RejectedRow
 
-    rows = [
-        InputRow(line=number, raw=row[0], values=dict(zip(texts, row, strict=True)))
-        for number, row in enumerate(zip(*texts.values(), strict=True), start=1)
-    ]
+    rows = (
+        InputRow(line=number, raw=row[0], values=dict(zip(columns, row, strict=True)))
+        for number, row in enumerate(texts, start=1)
+    )
     with output(out) as write:
-        for found in chain.from_iterable(chunks(iter(rows))):
-            if isinstance(found, RejectedRow):
-                raise UserError(f"--text {found.raw!r:.80}: {found.reason}")
-            write(_line(found))
+        for row in chain.from_iterable(predict_rows(rows)):
+            if isinstance(row, RejectedRow):
+                raise UserError(f"--text {row.raw!r:.80}: {row.reason}")
+            write(_prediction_line(row))
 
 
-def _to_screen(file: Path, chunks: "Iterator[list[InputRow | RejectedRow]]") -> None:
+def _to_screen(file: Path, chunks: "Chunks") -> None:
     from lightune.data.sources.stream import InputRow
 
     labelled = rejected = 0
     try:
-        for found in chain.from_iterable(chunks):
-            if isinstance(found, InputRow):
+        for row in chain.from_iterable(chunks):
+            if isinstance(row, InputRow):
                 labelled += 1
-                print(_line(found), flush=True)
+                print(_prediction_line(row), flush=True)
             else:
                 rejected += 1
-                print(f"rejected: line {found.line}: {found.reason}: {found.raw!r:.100}", file=sys.stderr)
-    except BrokenPipeError:  # whoever reads has had enough: | head
+                print(f"rejected: line {row.line}: {row.reason}: {row.raw!r:.100}", file=sys.stderr)
+    except BrokenPipeError:
+        # the reader has stopped, as in | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    _tell(file, labelled, rejected)
+    _report(file, labelled, rejected)
 
 
 def _to_file(
-    arguments: argparse.Namespace,
-    rows: "Iterator[InputRow | RejectedRow]",
-    chunks: "Chunks",
+    arguments: argparse.Namespace, rows: "Iterator[InputRow | RejectedRow]", predict_rows: "Predict"
 ) -> None:
     from lightune.data.sources.stream import InputRow
     from lightune.runs.resumable_output import ResumableOutput
     from lightune.runs.run import Run
 
-    made_of = {"input": _identity(arguments.file), "checkpoint": _identity(Run(arguments.run).best)}
-    unfinished = ResumableOutput(arguments.out, made_of=made_of)
+    made_from = {"input": _identity(arguments.file), "checkpoint": _identity(Run(arguments.run).best)}
+    out = ResumableOutput(arguments.out, made_from=made_from)
     try:
-        if unfinished.rows:
-            print(f"{arguments.out}: going on behind {unfinished.rows:,} rows", file=sys.stderr)
-        for chunk in chunks(islice(rows, unfinished.rows, None)):
-            unfinished.append(
-                [_line(found) for found in chunk if isinstance(found, InputRow)],
-                [_rejection(found) for found in chunk if not isinstance(found, InputRow)],
+        if out.rows:
+            print(f"{arguments.out}: resuming after {out.rows:,} rows", file=sys.stderr)
+        for chunk in predict_rows(islice(rows, out.rows, None)):
+            out.append(
+                [_prediction_line(row) for row in chunk if isinstance(row, InputRow)],
+                [_rejection_line(row) for row in chunk if not isinstance(row, InputRow)],
             )
-        unfinished.finish()
+        out.finish()
     except KeyboardInterrupt:
-        print(f"stopped behind {unfinished.rows:,} rows; the same command goes on", file=sys.stderr)
+        print(f"stopped after {out.rows:,} rows; the same command resumes", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
-        unfinished.close()
-    state = unfinished.state
-    _tell(arguments.file, state["labelled"], state["rejected"], out=arguments.out, why=unfinished.rejected)
+        out.close()
+    _report(arguments.file, out.state["labelled"], out.state["rejected"], out=out)
 
 
-def _line(row: "InputRow") -> str:
+def _prediction_line(row: "InputRow") -> str:
     return json.dumps(row.values, ensure_ascii=False, default=str)
 
 
-def _rejection(found: "RejectedRow") -> str:
-    return json.dumps({"line": found.line, "reason": found.reason, "raw": found.raw}, ensure_ascii=False)
+def _rejection_line(row: "RejectedRow") -> str:
+    return json.dumps({"line": row.line, "reason": row.reason, "raw": row.raw}, ensure_ascii=False)
 
 
 def _identity(file: Path) -> str:
@@ -152,18 +153,16 @@ def _identity(file: Path) -> str:
     return f"{file.resolve()} ({stat.st_size} bytes, {stat.st_mtime_ns})"
 
 
-def _tell(
-    file: Path, labelled: int, rejected: int, *, out: Path | None = None, why: Path | None = None
-) -> None:
-    """Say how many rows there were, and where they are.
+def _report(file: Path, labelled: int, rejected: int, *, out: "ResumableOutput | None" = None) -> None:
+    """Print how many rows were labelled and rejected, and where they are.
 
     Raises:
-        UserError: none could be labelled.
+        UserError: no row was labelled.
     """
     if labelled + rejected == 0:
         raise UserError(f"{file}: there are no rows.")
-    where = f": {why}" if why is not None else ", see above"
+    where = ", see above" if out is None else f": {out.rejected_path}"
     if labelled == 0:
         raise UserError(f"{file}: none of {rejected:,} rows could be labelled{where}")
-    told = f"{labelled:,} rows labelled" + (f": {out}" if out is not None else "")
-    print(f"warning: {told}; {rejected:,} rejected{where}" if rejected else told, file=sys.stderr)
+    summary = f"{labelled:,} rows labelled" + ("" if out is None else f": {out.path}")
+    print(f"warning: {summary}; {rejected:,} rejected{where}" if rejected else summary, file=sys.stderr)

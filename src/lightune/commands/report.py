@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightune.commands import Commands
-from lightune.commands.open_run import inference_trainer, load
+from lightune.commands.open_run import load
 from lightune.common.errors import UserError
 from lightune.config import load_run_config, settings_and_command
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning import Trainer
 
     from lightune.data import DataModule
+    from lightune.runs.report.run_results import RunResults
     from lightune.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -32,36 +33,51 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     runs: list[Path] = arguments.runs
     for folder in runs:
-        load_run_config(folder)  # what is wrong with it is said before torch is imported
+        load_run_config(folder)  # its errors are reported before torch is imported
         if not (folder / "metrics.json").is_file():
             raise UserError(
                 f"{folder} holds no metrics.json: the run has not finished.\nGo on with it: lightune resume {folder}"
             )
     out = arguments.out or (runs[0] / "report.html" if len(runs) == 1 else Path("comparison.html"))
     if not out.parent.is_dir() or out.is_dir():
-        raise UserError(f"--out {out}: expected a file in a folder that is there.")
+        raise UserError(f"--out {out}: expected a file in a folder that exists.")
 
     from lightune.common.quiet import quiet
     from lightune.runs.report.page import write_page
-    from lightune.runs.report.run_results import read_material
 
     quiet()
-    found = []
-    for folder in runs:
-        data = _data(folder)
-        task = None
-        if data is not None and (len(runs) == 1 or not (folder / "predictions.jsonl").is_file()):
-            cfg, task, _ = load(folder)
-            if not (folder / "predictions.jsonl").is_file():
-                _predict(folder, data, task, inference_trainer(cfg))
-        config, command = settings_and_command(folder)
-        found.append(read_material(folder, config=config, command=command, data=data, task=task))
-        if len(runs) > 1 and not found[-1].rows:
-            raise UserError(
-                f"{folder} holds no predictions.jsonl, which a comparison needs.\nHave its data at hand, and its task one that has rows: not masked_lm."
-            )
-    write_page(out, found)
+    write_page(out, [_read(folder, is_compared=len(runs) > 1) for folder in runs])
     print(out)
+
+
+def _read(folder: Path, *, is_compared: bool) -> "RunResults":
+    """Read a run and, where it can be read, its data; measure the best checkpoint again where no rows were kept.
+
+    Raises:
+        UserError: the run is to be compared, and has no rows.
+    """
+    from lightune.runs.inference import inference_trainer
+    from lightune.runs.load import task_class
+    from lightune.runs.report.run_results import read_run_results
+
+    cfg, data, task = load_run_config(folder), _data(folder), None
+    has_rows = (folder / "predictions.jsonl").is_file()
+    if data is not None and not (is_compared and has_rows):
+        _, task, _ = load(folder)
+        if not has_rows:
+            _predict(folder, data, task, inference_trainer(cfg.trainer.precision))
+    config, command = settings_and_command(folder)
+    results = read_run_results(
+        folder, config=config, command=command, task_class=task_class(cfg), data=data, task=task
+    )
+    if is_compared and not results.rows:
+        reason = (
+            f"its data cannot be read to write them: {cfg.data.path}"
+            if data is None
+            else f"task={cfg.task_name} has no results of single rows"
+        )
+        raise UserError(f"{folder} holds no predictions.jsonl, which a comparison needs: {reason}.")
+    return results
 
 
 def _data(folder: Path) -> "DataModule | None":
@@ -76,7 +92,7 @@ def _data(folder: Path) -> "DataModule | None":
 
 
 def _predict(folder: Path, data: "DataModule", task: "Task", trainer: "Trainer") -> None:
-    """Measure the best checkpoint again, of a run from before predictions were kept."""
+    """Measure the best checkpoint of a run that kept no rows."""
     from lightune.runs.report.predictions import write_rows
     from lightune.runs.run import Run
 

@@ -14,9 +14,9 @@ from lightune.common.errors import UserError
 from lightune.config import load_run_config
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
-EXPLAINED = {"text_classification", "token_classification", "question_answering"}
-GENERATED = {"translation", "summarization", "dialogue"}
 TOKEN = "LIGHTUNE_SERVE_TOKEN"
+# explanations need float32 weights
+MIXED_PRECISION = {"bf16-true": "bf16-mixed", "16-true": "16-mixed"}
 
 
 def add(commands: Commands) -> None:
@@ -25,53 +25,36 @@ def add(commands: Commands) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
-    parser.add_argument(
-        "--max-batch-size", type=int, default=32, help="texts computed together (default: 32)"
-    )
-    parser.add_argument(
-        "--max-wait-ms", type=float, default=2.0, help="how long a text waits for others (default: 2)"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=30.0, help="seconds that a request may take (default: 30)"
-    )
-    parser.add_argument(
-        "--token-env",
-        metavar="NAME",
-        default=TOKEN,
-        help=f"environment variable with the token that clients must send (default: {TOKEN})",
-    )
+    parser.add_argument("--max-batch-size", type=int, default=32, help="texts in a batch (default: 32)")
+    usage = "how long a text waits for others (default: 2)"
+    parser.add_argument("--max-wait-ms", type=float, default=2.0, help=usage)
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds for a request (default: 30)")
+    usage = f"environment variable with the token that clients must send (default: {TOKEN})"
+    parser.add_argument("--token-env", metavar="NAME", default=TOKEN, help=usage)
     parser.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     token = _token(arguments)
-    task_name = load_run_config(arguments.run).task_name
-    with _bound(arguments.host, arguments.port) as bound:
+    # an error in the folder is reported before the port is taken
+    load_run_config(arguments.run)
+    with _bind(arguments.host, arguments.port) as bound:
         cfg, task, preprocessor = load(arguments.run)
 
-        import torch
-        import uvicorn
-
-        from lightune.models import precision
+        from lightune.runs.inference import Predictor
         from lightune.runs.serve.api import make_app
-        from lightune.runs.serve.model import Model
-        from lightune.runs.serve.schema import Described
+        from lightune.runs.serve.schema import RunDescription
 
-        if torch.cuda.is_available():
-            task.to("cuda")
+        precision = MIXED_PRECISION.get(cfg.trainer.precision, cfg.trainer.precision)
         app = make_app(
-            Model(
-                task=task,
-                preprocessor=preprocessor,
-                precision=str(precision.resolve(cfg.trainer.precision, accelerator="auto")),
-            ),
-            Described(
-                task=task_name,
+            Predictor(task, preprocessor, precision=precision),
+            RunDescription(
+                task=cfg.task_name,
                 columns=preprocessor.input_columns,
                 labels=[str(label) for label in task.label_names],
-                explains=task_name in EXPLAINED,
-                streams=task_name in GENERATED,
+                explains=task.is_explainable,
+                streams=task.streams,
             ),
             max_batch_size=arguments.max_batch_size,
             max_wait=arguments.max_wait_ms / 1000,
@@ -79,31 +62,39 @@ def _run(arguments: argparse.Namespace) -> None:
             token=token,
             hosts=[*LOOPBACK, arguments.host] if _is_loopback(arguments.host) else ["*"],
         )
-        config: Any = uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=1024,
-            timeout_graceful_shutdown=int(arguments.timeout) + 5,
-        )
-        host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-        bound.listen(config.backlog)  # who reads the address may ask at once
-        print(f"http://{host}:{bound.getsockname()[1]}", flush=True)
-        try:
-            uvicorn.Server(config).run(sockets=[bound])
-        except KeyboardInterrupt:  # uvicorn has stopped, and raises the signal again
-            raise SystemExit(130) from None
+        _serve(app, bound, host=arguments.host, timeout=arguments.timeout)
+
+
+def _serve(app: Any, bound: socket.socket, *, host: str, timeout: float) -> None:
+    """Print the address and serve until a signal arrives; accepted requests are answered first."""
+    import uvicorn
+
+    config: Any = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=1024,
+        timeout_graceful_shutdown=int(timeout) + 5,
+    )
+    # a client may connect as soon as it reads the address
+    bound.listen(config.backlog)
+    print(f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}", flush=True)
+    try:
+        uvicorn.Server(config).run(sockets=[bound])
+    except KeyboardInterrupt:
+        # uvicorn has stopped, and raises the signal again
+        raise SystemExit(130) from None
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    missing = [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("fastapi", "prometheus_client", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UserError(
             f"lightune serve needs {', '.join(missing)}, which this environment lacks.\n"
-            "Install what it needs: pip install -e '.[serve]'"
+            "Install it: pip install -e '.[serve]'"
         )
     if not 0 <= arguments.port < 2**16:
         raise UserError(f"--port {arguments.port}: expected 0 to 65535; 0 takes a free one.")
@@ -117,7 +108,7 @@ def _token(arguments: argparse.Namespace) -> str | None:
     """Return the token that clients must send.
 
     Raises:
-        UserError: there is none, and the server would be open to others than this machine; or it cannot be sent.
+        UserError: it is missing although other machines can connect, or it cannot be sent in a header.
     """
     token = os.environ.get(arguments.token_env, "")
     if not token:
@@ -125,14 +116,13 @@ def _token(arguments: argparse.Namespace) -> str | None:
             raise UserError(f"--token-env {arguments.token_env}: this environment variable is not set.")
         if not _is_loopback(arguments.host):
             raise UserError(
-                f"--host {arguments.host} lets other machines in: set a token that clients must send.\n"
+                f"--host {arguments.host} lets other machines connect: set a token that clients must send.\n"
                 f"For example: export {TOKEN}=$(python -c 'import secrets; print(secrets.token_urlsafe())')"
             )
         return None
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError(
-            f"{arguments.token_env}: expected a token of 16 or more ASCII characters without spaces."
-        )
+        expected = "expected a token of 16 or more ASCII characters without spaces"
+        raise UserError(f"{arguments.token_env}: {expected}.")
     return token
 
 
@@ -143,11 +133,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     """Take the port before the model is loaded.
 
     Raises:
-        UserError: it is taken, or there is no such address.
+        UserError: the port is taken, or there is no such address.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -155,5 +145,5 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except (OSError, OverflowError) as error:
-        raise UserError(f"--host {host} --port {port}: {error}. Choose another, as --port 0.") from error
+        raise UserError(f"--host {host} --port {port}: {error}. Choose another, such as --port 0.") from error
     return bound

@@ -104,12 +104,12 @@ def check_made(cfg: DictConfig) -> None:
 
 
 def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
-    """Refuse a data set that is for another task. Further pretraining reads the texts of any.
+    """Refuse a data set that is for another task, unless the task reads ``any_data``, as further pretraining does.
 
     Raises:
         UserError: they do not fit.
     """
-    if cfg.data.task not in (None, cfg.task_name) and cfg.task_name != "masked_lm":
+    if cfg.data.task not in (None, cfg.task_name) and not cfg.any_data:
         raise UserError(
             f"data={data} is for task={cfg.data.task}, not task={cfg.task_name}.\n"
             f"Leave task= out: the data set names its task. For data of your own: task={cfg.task_name} data=local data.path=…"

@@ -22,6 +22,9 @@ MOVED = {
 """How a target's name began, and how it begins now."""
 
 OLD_TARGET = re.compile("|".join(map(re.escape, MOVED)))
+REWRITTEN = {"${learning_rates.${task_name}}": "${oc.select:learning_rates.${task_name},2e-4}"}
+"""Values that used to be written in another way."""
+
 MIRRORED = {"task": ("tuning", "optimizer", "scheduler")}
 """Options that used to repeat others."""
 
@@ -51,4 +54,6 @@ def _with_new_targets(node: Any) -> Any:
             key: renamed(value) if key == "_target_" else _with_new_targets(value)
             for key, value in node.items()
         }
-    return [*map(_with_new_targets, node)] if isinstance(node, list) else node
+    if isinstance(node, list):
+        return [*map(_with_new_targets, node)]
+    return REWRITTEN.get(node, node) if isinstance(node, str) else node

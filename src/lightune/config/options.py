@@ -16,6 +16,7 @@ from lightune.config.arguments import signature_of
 from lightune.config.walk import select, target_nodes
 
 FRAME: dict[str, Any] = {
+    "any_data": bool,
     "layerwise_lr_decay": Share | None,
     "model.from_run": str | None,
     "plan": bool,

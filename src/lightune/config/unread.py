@@ -9,7 +9,7 @@ from lightune.config.arguments import signature_of
 from lightune.config.options import FRAME, NOT_FROM_DATA, readers_of_data
 from lightune.config.walk import flat, leaves, select, target_nodes
 
-REFERENCES = re.compile(r"\$\{([\w.]+)")
+REFERENCES = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 
 
 def check_unread(raw: dict[str, Any], *, added: Sequence[str]) -> None:

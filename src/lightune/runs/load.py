@@ -70,6 +70,12 @@ def make_data(cfg: DictConfig, preprocessor: Preprocessor, **changes: Any) -> Da
     return DataModule(preprocessor=preprocessor, **options)
 
 
+def task_class(cfg: DictConfig) -> type[Task]:
+    """Return the class of a run's task, which says what the task can do."""
+    task: type[Task] = get_class(cfg.task._target_)
+    return task
+
+
 def make_task(
     cfg: DictConfig,
     *,

@@ -1,4 +1,4 @@
-"""Predictions for rows without end: a chunk at a time, batches of like length, results in the order of the rows."""
+"""Predict any number of rows: in chunks, in batches of similar length, with results in the order of the rows."""
 
 import re
 from collections import defaultdict
@@ -7,68 +7,54 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from lightning import Fabric
 from pyarrow.lib import ArrowException
-from torch import Tensor
 
 from lightune.common.errors import UserError
 from lightune.data.batches.sampler import held_out_batches
-from lightune.data.preprocessors.base import Preprocessor, encode
+from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.sources.stream import InputRow, RejectedRow
-from lightune.tasks import Task
+from lightune.runs.inference import Features, Predictor, encode_rows
 
-CHUNK_CHARACTERS = 2**24  # a chunk of long texts has fewer rows
-WHERE = re.compile(r"^(The predict split(, row 1,)?|Text 1) ")  # of a chunk of one row
+# a chunk of long texts has fewer rows
+CHUNK_CHARACTERS = 2**24
+# how an error names the only row of its data
+PLACE = re.compile(r"^(The predict split(, row 1,)?|Text 1) ")
 
 
 def predict(
-    task: Task,
-    preprocessor: Preprocessor,
+    predictor: Predictor,
     rows: Iterator[InputRow | RejectedRow],
     *,
-    precision: Any,
     batch_size: int,
     chunk_rows: int,
     on_batch: Callable[[int, float], None] = lambda rows, share: None,
 ) -> Iterator[list[InputRow | RejectedRow]]:
-    """Yield chunk after chunk of rows, with what was predicted among their values; nothing of a former chunk is kept.
+    """Yield one chunk of rows after the other, with the predictions added to their values.
 
-    Where chunks end depends on the rows alone, so that a run that goes on at such an end gives what one in one go gives.
+    Memory does not grow with the number of rows. Where a chunk ends depends on its rows alone, so a prediction that is
+    resumed after a chunk gives the same results as an uninterrupted one.
 
     Args:
-        task: with the weights to predict with.
-        preprocessor: of the task.
-        rows: no more of them are taken than the chunk needs that is asked for.
-        precision: as Lightning takes it.
-        batch_size: rows at a time; of rows that become several windows fewer, for as many tokens.
+        predictor: the run's model.
+        rows: read one chunk at a time.
+        batch_size: rows in a batch; fewer where a row becomes several windows.
         chunk_rows: rows that are read, and sorted by length, together.
-        on_batch: is told after each batch its rows, and the share of the file that is done.
+        on_batch: is called after each batch with its number of rows and the share of the file that is done, 0 to 1.
     """
-    fabric = Fabric(devices=1, precision=precision)
-    fabric.setup_module(task.eval())
-    done = 0.0
+    share = 0.0
     while chunk := _next_chunk(rows, chunk_rows):
-        found, encoded = _encode_all(preprocessor, chunk)
-        predicted = len(chunk) - len(encoded)
-        for batch in _batches(
-            encoded, batch_size=batch_size, max_length=getattr(preprocessor, "max_length", 0)
-        ):
-            features = [encoded[index] for index in batch]
-            inputs = preprocessor.collate(features, few_widths=fabric.device.type == "cpu")
-            inputs = {
-                name: value.to(fabric.device) if isinstance(value, Tensor) else value
-                for name, value in inputs.items()
-            }
-            with fabric.autocast(), torch.inference_mode():
-                predictions: Any = task.predict_step(inputs, 0)
+        results, features = _encode_chunk(predictor.preprocessor, chunk)
+        done = len(chunk) - len(features)
+        max_length = max(1, getattr(predictor.preprocessor, "max_length", 0))
+        for batch in _batches(features, batch_size=batch_size, max_length=max_length):
+            predictions = predictor.predict_encoded([features[index] for index in batch])
             for index, prediction in zip(batch, predictions, strict=True):
                 row: Any = chunk[index]
-                found[index] = replace(row, values=row.values | prediction)
-            predicted += len(batch)
-            on_batch(len(batch), done + (chunk[-1].share - done) * predicted / len(chunk))
-        done = chunk[-1].share
-        yield found
+                results[index] = replace(row, values=row.values | prediction)
+            done += len(batch)
+            on_batch(len(batch), share + (chunk[-1].share - share) * done / len(chunk))
+        share = chunk[-1].share
+        yield results
 
 
 def _next_chunk(rows: Iterator[InputRow | RejectedRow], size: int) -> list[InputRow | RejectedRow]:
@@ -80,48 +66,51 @@ def _next_chunk(rows: Iterator[InputRow | RejectedRow], size: int) -> list[Input
     return chunk
 
 
-def _encode_all(
+def _encode_chunk(
     preprocessor: Preprocessor, chunk: list[InputRow | RejectedRow]
-) -> tuple[list[InputRow | RejectedRow], dict[int, dict[str, Any]]]:
-    """Return the chunk, with those rejected that the task cannot read, and the features of the others by their index."""
-    found, encoded = list(chunk), {}
-    alike: dict[Any, list[int]] = defaultdict(list)  # a column of Arrow's is of one type
+) -> tuple[list[InputRow | RejectedRow], dict[int, Features]]:
+    """Return the chunk with unreadable rows rejected, and the features of the others by their index."""
+    results, encoded = list(chunk), {}
+    # Arrow wants one type in a column
+    by_types: dict[Any, list[int]] = defaultdict(list)
     for index, row in enumerate(chunk):
         if isinstance(row, InputRow):
-            alike[tuple(type(value) for value in row.values.values())].append(index)
-    for indices in alike.values():
+            by_types[tuple(map(type, row.values.values()))].append(index)
+    for indices in by_types.values():
         rows: Any = [chunk[index] for index in indices]
         for index, result in zip(indices, _encode(preprocessor, rows), strict=True):
             if isinstance(result, RejectedRow):
-                found[index] = result
+                results[index] = result
             else:
                 encoded[index] = result
-    return found, encoded
+    return results, encoded
 
 
-def _encode(preprocessor: Preprocessor, rows: list[InputRow]) -> list[dict[str, Any] | RejectedRow]:
-    """Return the features of each row; where some are refused, halves are tried until these stand alone."""
-    columns = {column: [row.values[column] for row in rows] for column in preprocessor.input_columns}
+def _encode(preprocessor: Preprocessor, rows: list[InputRow]) -> list[Features | RejectedRow]:
+    """Return the features of each row; on an error, halve the rows until the faulty ones are alone."""
     try:
-        return [*encode(preprocessor, columns)]
+        return [
+            *encode_rows(
+                preprocessor, [[row.values[name] for name in preprocessor.input_columns] for row in rows]
+            )
+        ]
     except (UserError, ArrowException, OverflowError) as error:
         if len(rows) > 1:
-            half = len(rows) // 2
-            return _encode(preprocessor, rows[:half]) + _encode(preprocessor, rows[half:])
-        reason, row = WHERE.sub("", str(error)), rows[0]
+            middle = len(rows) // 2
+            return _encode(preprocessor, rows[:middle]) + _encode(preprocessor, rows[middle:])
+        reason, row = PLACE.sub("", str(error)), rows[0]
         return [RejectedRow(line=row.line, raw=row.raw, reason=reason, share=row.share)]
 
 
-def _batches(encoded: dict[int, dict[str, Any]], *, batch_size: int, max_length: int) -> Iterator[list[int]]:
-    """Yield the indices of rows of like length, the longest first: no batch has more rows or tokens than fit."""
-    if not encoded:
+def _batches(features: dict[int, Features], *, batch_size: int, max_length: int) -> Iterator[list[int]]:
+    """Yield the indices of rows of similar length, longest first, within the budget of rows and tokens."""
+    if not features:
         return
-    lengths = np.array([features["length"] for features in encoded.values()])
+    lengths = np.array([row["length"] for row in features.values()])
     order = np.argsort(lengths, kind="stable")
-    indices = np.array(list(encoded))[order]
-    counted = np.maximum(
-        lengths[order], max(1, max_length)
-    )  # a short row counts as a window, so rows are bounded too
-    budget = batch_size * max(1, max_length)
-    for batch in reversed(held_out_batches(counted, batch_size=batch_size, max_tokens=budget)):
+    indices = np.array(list(features))[order]
+    # a short row counts as one window, which bounds the number of rows too
+    lengths = np.maximum(lengths[order], max_length)
+    batches = held_out_batches(lengths, batch_size=batch_size, max_tokens=batch_size * max_length)
+    for batch in reversed(batches):
         yield indices[batch].tolist()

@@ -1,4 +1,4 @@
-"""A file of predictions that grows chunk by chunk: what was written stays when the process is killed, and is gone on with."""
+"""A file of predictions that grows chunk by chunk; after a kill, the next process continues it."""
 
 import json
 import os
@@ -8,37 +8,38 @@ from typing import Any, BinaryIO
 from filelock import FileLock, Timeout
 
 from lightune.common.errors import UserError
+from lightune.common.files import atomic_file
 
 
 class ResumableOutput:
-    """``OUT.part`` and ``OUT.rejected.jsonl.part``, and in ``OUT.part.json`` how much of them is sure.
+    """``OUT.part`` and ``OUT.rejected.jsonl.part``, with ``OUT.part.json``, which says how much of them is complete.
 
-    A chunk counts once both files are on the disk and the state says so; what lies behind, such as a torn line, is cut
-    off when a later process goes on.
+    A chunk counts once both files are on the disk and the state says so. What follows it, such as a torn line, is cut
+    off by the next process.
 
     Args:
-        out: what the file is called when it is whole.
-        made_of: what the predictions depend on; a part that was made of something else is not gone on with.
+        path: the name of the finished file.
+        made_from: what the predictions depend on; parts that were made from something else are not continued.
 
     Raises:
-        UserError: there is such a part, it is damaged, another process writes it, or the folder cannot be written.
+        UserError: the parts cannot be continued, another process writes them, or the folder cannot be written.
     """
 
-    def __init__(self, out: Path, *, made_of: dict[str, Any]) -> None:
-        self.out = out
-        self.rejected = out.with_name(f"{out.name}.rejected.jsonl")
-        self.parts = [file.with_name(f"{file.name}.part") for file in (out, self.rejected)]
-        self.state_file = out.with_name(f"{out.name}.part.json")
+    def __init__(self, path: Path, *, made_from: dict[str, Any]) -> None:
+        self.path = path
+        self.rejected_path = path.with_name(f"{path.name}.rejected.jsonl")
+        self._parts = [file.with_name(f"{file.name}.part") for file in (path, self.rejected_path)]
+        self._state_file = path.with_name(f"{path.name}.part.json")
         self._files: list[BinaryIO] = []
-        self._lock = FileLock(out.with_name(f"{out.name}.part.lock"), timeout=0)
+        self._lock = FileLock(path.with_name(f"{path.name}.part.lock"), timeout=0)
         try:
             self._lock.acquire()
-            self.state = self._read_state(made_of)
-            for part, size in zip(self.parts, self.state["bytes"], strict=True):
+            self.state = self._read_state(made_from)
+            for part, size in zip(self._parts, self.state["bytes"], strict=True):
                 self._files.append(part.open("ab"))
                 self._files[-1].truncate(size)
         except Timeout as error:
-            raise UserError(f"{out}: another process is writing it.") from error
+            raise UserError(f"{path}: another process is writing it.") from error
         except OSError as error:
             self.close()
             raise self._cannot_write(error) from error
@@ -48,14 +49,14 @@ class ResumableOutput:
 
     @property
     def rows(self) -> int:
-        """Rows of the input that are done, the rejected ones too."""
+        """The number of input rows that are complete, including rejected ones."""
         return int(self.state["labelled"]) + int(self.state["rejected"])
 
     def append(self, labelled: list[str], rejected: list[str]) -> None:
         """Add a chunk's lines.
 
         Raises:
-            UserError: the disk is full, or the like.
+            UserError: they cannot be written; the disk may be full.
         """
         try:
             for file, lines in zip(self._files, (labelled, rejected), strict=True):
@@ -67,58 +68,56 @@ class ResumableOutput:
                 "rejected": self.state["rejected"] + len(rejected),
                 "bytes": [file.tell() for file in self._files],
             }
-            temporary = self.state_file.with_name(f"{self.state_file.name}.tmp")
-            with temporary.open("w", encoding="utf-8") as state:
-                json.dump(self.state, state)
-                state.flush()
-                os.fsync(state.fileno())
-            temporary.replace(self.state_file)
+            with atomic_file(self._state_file) as state_file:
+                json.dump(self.state, state_file)
+                state_file.flush()
+                os.fsync(state_file.fileno())
         except OSError as error:
             raise self._cannot_write(error) from error
 
     def finish(self) -> None:
-        """Give the files their names; one without lines is removed, and so are an older prediction's rejected rows."""
+        """Rename the files; remove one without lines, and rejected rows of an older prediction."""
         self.close()
-        part, rejected_part = self.parts
+        part, rejected_part = self._parts
         if self.state["rejected"]:
-            rejected_part.replace(self.rejected)
+            rejected_part.replace(self.rejected_path)
         else:
             rejected_part.unlink()
-            self.rejected.unlink(missing_ok=True)
+            self.rejected_path.unlink(missing_ok=True)
         if self.state["labelled"]:
-            part.replace(self.out)
+            part.replace(self.path)
         else:
             part.unlink()
-        self.state_file.unlink(missing_ok=True)
+        self._state_file.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let another process go on."""
+        """Let another process continue."""
         for file in self._files:
             file.close()
         if self._lock.is_locked:
             Path(self._lock.lock_file).unlink(missing_ok=True)
             self._lock.release()
 
-    def _read_state(self, made_of: dict[str, Any]) -> dict[str, Any]:
-        if not (self.state_file.is_file() and self.parts[0].is_file()):
-            return {"made_of": made_of, "labelled": 0, "rejected": 0, "bytes": [0, 0]}
+    def _read_state(self, made_from: dict[str, Any]) -> dict[str, Any]:
+        if not (self._state_file.is_file() and self._parts[0].is_file()):
+            return {"made_of": made_from, "labelled": 0, "rejected": 0, "bytes": [0, 0]}
         try:
-            state: dict[str, Any] = json.loads(self.state_file.read_text(encoding="utf-8"))
-            other = [
-                f"{name} was {was}" for name, was in state["made_of"].items() if was != made_of.get(name)
-            ]
-            whole = all(
-                part.stat().st_size >= size for part, size in zip(self.parts, state["bytes"], strict=True)
+            state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
+            made_of = state["made_of"].items()
+            problem = "; ".join(
+                f"its {name} was {old}" for name, old in made_of if old != made_from.get(name)
             )
+            sizes = [part.stat().st_size for part in self._parts]
+            if not problem and any(size < least for size, least in zip(sizes, state["bytes"], strict=True)):
+                problem = "it is damaged"
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            other, whole = [], False
-        if other or not whole:
-            why = f"made of something else: its {'; its '.join(other)}" if other else "damaged"
+            problem = "it is damaged"
+        if problem:
             raise UserError(
-                f"{self.parts[0]} is there, of a prediction that was stopped, and is {why}.\n"
-                f"To start anew: rm {self.state_file}\nTo keep it, name another --out."
+                f"{self._parts[0]} is left from a prediction that was stopped, and cannot be continued: {problem}.\n"
+                f"To start anew: rm {self._state_file}\nTo keep it, name another --out."
             )
         return state
 
     def _cannot_write(self, error: OSError) -> UserError:
-        return UserError(f"Cannot write {error.filename or self.out}: {error.strerror}.")
+        return UserError(f"Cannot write {error.filename or self.path}: {error.strerror}.")

@@ -1,6 +1,6 @@
 """What a person reads at the end: the scores, where the run lies, what to do next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -8,27 +8,35 @@ from rich.markup import escape
 from rich.table import Table
 
 OVERALL = (
-    *("loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall", "matthews_corrcoef"),
-    *("mse", "mae", "pearson", "spearman"),
-    *("bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "distinct1", "distinct2"),
-)
+    "loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall", "matthews_corrcoef",
+    "mse", "mae", "pearson", "spearman",
+    "bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "distinct1", "distinct2",
+)  # fmt: skip
+"""Figures over all rows, in the order in which they are printed; others follow."""
+
 MOST_LABELS = 20  # a longer table is read in metrics.json
+
+
+def overall(names: Iterable[str]) -> list[str]:
+    """Return the figures over all rows among names such as ``val/f1`` or ``test/f1/LABEL``, each once, in order."""
+    stages = [name.partition("/")[2] for name in names if name.startswith(("val/", "test/"))]
+    figures = {name for name in stages if "/" not in name}
+    return [*(name for name in OVERALL if name in figures), *sorted(figures - {*OVERALL})]
 
 
 def score_table(metrics: Mapping[str, float]) -> Table:
     """Tabulate the overall figures, one column each for validation and test."""
     stages = [stage for stage in ("val", "test") if f"{stage}/loss" in metrics]
     table = Table("", *stages)
-    for name in OVERALL:
-        if any(f"{stage}/{name}" in metrics for stage in stages):
-            table.add_row(name, *[f"{metrics[f'{stage}/{name}']:.4f}" for stage in stages])
+    for name in overall(metrics):
+        table.add_row(name, *[f"{metrics[f'{stage}/{name}']:.4f}" for stage in stages])
     return table
 
 
 def label_table(
     metrics: Mapping[str, float], stage: str, label_names: Sequence[str], matrix: list[list[int]] | None
 ) -> Table | None:
-    """Tabulate precision and recall of each label, its F1 where there is one, and what it was taken for."""
+    """Tabulate precision and recall of each label, its F1 where there is one, and its row of the confusion matrix."""
     if not label_names or len(label_names) > MOST_LABELS:
         return None
     if f"{stage}/precision/{label_names[0]}" not in metrics:
@@ -51,7 +59,7 @@ def print_results(
     matrix: list[list[int]] | None,
     predict_arguments: str,
 ) -> None:
-    """Print a run's scores and what can be done with it."""
+    """Print a run's scores, and the commands that use it."""
     console = Console()
     console.print(score_table(metrics))
     by_label = label_table(metrics, "test", label_names, matrix)

@@ -1,9 +1,9 @@
 """What every task shares: the loop from a batch to a loss and to held-out metrics."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -13,21 +13,22 @@ from lightune.common.errors import UserError, nearest
 from lightune.models import cpu, unpadded
 from lightune.models.pretrained import PretrainedModel
 from lightune.models.sharding import shard
+from lightune.tasks.analysis.base import RowAnalysis
+from lightune.tasks.batch import Batch, RowResult, inputs
+from lightune.tasks.explained import Target
 from lightune.tasks.held_out import HeldOut
+from lightune.tasks.target_mean import TargetMean
+from lightune.tasks.usage import Usage
 from lightune.tuning.base import check_trainable
 from lightune.tuning.optimizer import make_optimizer
 from lightune.tuning.recipe import Recipe
 from lightune.tuning.trained_only import TrainedOnly
 
-Row = dict[str, Any]
-"""What was predicted for a held-out row, and how good that was; numbers, strings and lists, as JSON has them."""
-
-Batch = dict[str, Any]
-"""The model's inputs as tensors, ``labels``, and ``rows``: for each row what metrics and predictions need of it."""
+Span = tuple[int, int]
 
 
 class Example(NamedTuple):
-    """A generated text beside what it was generated from and what was wanted."""
+    """A generated text beside its source and its reference."""
 
     source: str
     prediction: str
@@ -35,51 +36,69 @@ class Example(NamedTuple):
 
 
 class Task(LightningModule):
-    """A pretrained model under fine-tuning.
+    """A pretrained model under fine-tuning, and everything that other parts of the project need to know of it.
 
-    A task gives ``forward``, ``loss`` and ``update``, the metrics, and ``predict_step``;
-    the rest is here once. Held-out figures live in torchmetrics objects, so they are exact over
-    batches and devices; they stay readable until the next evaluation begins.
+    A subclass gives ``loss``, ``update``, ``predict_step`` and its metrics; the rest has defaults, which say
+    that a task does not do something. Held-out figures live in torchmetrics objects, so they are exact over batches
+    and devices; they stay readable until the next evaluation begins.
 
-    The loss of a step is the mean over all its targets, however they fall into micro-batches and on devices:
-    Lightning alone would give each micro-batch the same weight.
+    The constructor of a subclass takes ``pretrained`` (loads the weights), ``head`` (what the data says of the model's
+    head; empty where the model's own configuration holds it, as in a finished run), ``recipe``, and options of its own.
 
     Args:
         model: the pretrained model with its head (``transformers`` returns it in eval mode; it is put
             in training mode here, or dropout would be off for the whole run).
         metrics: computed on validation and on test, each under its own prefix.
-        recipe: which weights move, how fast, and after which teacher.
+        recipe: which weights are trained, how fast, and with which teacher.
     """
 
-    monitor: tuple[str, str]
+    monitor: tuple[str, str] = ("val/loss", "min")
     """The metric that chooses the best checkpoint, and ``min`` or ``max``."""
 
     language_model: bool = False
-    """Whether targets are tokens, whose loss is also told as perplexity."""
+    """Whether targets are tokens, so that perplexity is reported beside the loss."""
 
     encodes_rows: bool = False
-    """Whether the model is an encoder that reads the same tokens of a row in each epoch, so that what its frozen layers
-    make of a row can be kept."""
+    """Whether the model is an encoder that reads the same tokens of a row in each epoch, so that the output of its
+    frozen layers can be kept."""
+
+    streams: bool = False
+    """Whether predictions are texts that are generated token by token, as ``Generation`` does."""
+
+    is_explainable: bool = False
+    """Whether ``explained`` says what to attribute to words; the preprocessor then has ``locate_tokens``."""
+
+    pipeline_tag: str | None = None
+    """The Hub's name of the task, such as ``text-classification``."""
+
+    auto_class: Any = None
+    """How transformers loads the model, such as ``AutoModelForTokenClassification``; None: the model is one of its own."""
+
+    fitting_models: str = ""
+    """Models that can do the task, for the message that refuses another."""
+
+    bidirectional: bool = False
+    """Whether the model must see what comes after a token."""
+
+    onnx_outputs: tuple[str, ...] = ()
+    """The model's outputs in an ONNX graph, in the order of the logits' last dimension; empty: no graph of it is made."""
 
     predict_arguments: str = '--text "…"'
-    """What ``lightune predict RUN`` is given."""
+    """The arguments that ``lightune predict RUN`` needs."""
 
     label_names: tuple[str, ...] | list[str] = ()
-    """What precision and recall are given for, one by one."""
+    """The labels that have a precision and a recall of their own."""
 
-    test_rows: list[Row]
-    """What the last test found for each row that this device had, see ``row_results``."""
+    analysis: type[RowAnalysis] = RowAnalysis
+    """How a report reads ``row_results``."""
+
+    test_rows: list[RowResult]
+    """The results of the last test for each row that this device had, see ``row_results``."""
 
     examples: tuple[Example, ...] | list[Example] = ()
     """A few generated texts of the last evaluation, to look at."""
 
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        metrics: MetricCollection,
-        recipe: Recipe,
-    ) -> None:
+    def __init__(self, *, model: nn.Module, metrics: MetricCollection, recipe: Recipe) -> None:
         super().__init__()
         self.model: Any = model.train()
         unpadded.remove_padding(self.model)
@@ -89,7 +108,7 @@ class Task(LightningModule):
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
         self.test_rows = []
-        self._targets: Tensor | int = 0  # of the micro-batches since the last step
+        self._target_mean = TargetMean()
         self._freeze_schedule = tuned.freeze_schedule
         self.encodes_rows = self.encodes_rows and (
             tuned.freeze_schedule is None or tuned.freeze_schedule.probe_lr is not None
@@ -99,12 +118,13 @@ class Task(LightningModule):
 
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
-        """Look at a model's configuration, before its weights and the data are loaded.
+        """Check a model's configuration, before its weights and the data are loaded.
 
         Raises:
-            UserError: the model cannot do this task; says which can.
+            UserError: the model cannot do this task; names models that can.
         """
-        raise NotImplementedError
+        if cls.auto_class is not None:
+            pretrained.check(cls.auto_class, choose=cls.fitting_models, bidirectional=cls.bidirectional)
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
         """Return the mean loss of a batch and the number of targets that it is the mean of."""
@@ -118,13 +138,57 @@ class Task(LightningModule):
         """Add a held-out batch to the metrics."""
         raise NotImplementedError
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
-        """Return what a report says of each row of a held-out batch, which ``update`` has just been given.
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
+        """Return the result of each row of a held-out batch, for which ``update`` has just been called.
 
-        Each has ``loss``, its mean over the row's ``targets``, and what the task's figures are computed from; a task
-        without figures of rows returns an empty list.
+        A result has ``loss``, the mean over the row's ``targets``, and what the report's figures are computed from.
+        An empty list: the report has no rows to show.
         """
         return []
+
+    @classmethod
+    def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
+        """Return what a report says of the results of a test; rows are empty where there are none."""
+        return cls.analysis(rows, label_names)
+
+    def explained(self, logits: Tensor, batch: Batch, *, label: str | None) -> list[Target]:
+        """Return the outputs of a row that ``lightune explain`` explains.
+
+        Args:
+            logits: of all windows of the row.
+            batch: the row alone.
+            label: the one to explain; None: what is predicted.
+
+        Raises:
+            UserError: there is no such label.
+        """
+        raise NotImplementedError
+
+    def explained_scores(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the scores that targets are cells of, (windows, …, alternatives)."""
+        scores: Tensor = self(inputs).float()
+        return scores
+
+    def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:
+        """Return the texts of a row as the model reads them, with their words' first characters and ends.
+
+        Args:
+            texts: of the row's input columns.
+            batch: the row alone.
+
+        Returns:
+            None for the words of a text that is to be split.
+        """
+        return [(text, None) for text in texts]
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage | None:
+        """Return how the exported model is used, for its card; None: the card shows no code.
+
+        Args:
+            preprocessor: of the task.
+            tensors: ``pt``, or ``np`` for ONNX.
+        """
+        return None
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of a batch."""
@@ -132,12 +196,14 @@ class Task(LightningModule):
         return logits
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self._target_mean.start_batch(self.trainer)
+        optimizer = self.trainer.optimizers[0]
         if self._freeze_schedule is not None:
             self._freeze_schedule.go_to(self.global_step)
             if (rate := self._freeze_schedule.learning_rate()) is not None:
-                for group in self.trainer.optimizers[0].param_groups:
+                for group in optimizer.param_groups:
                     group["lr"] = rate  # the schedule sets its own after each step
-        rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
+        rate = max(group["lr"] for group in optimizer.param_groups)
         self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -146,21 +212,10 @@ class Task(LightningModule):
         if self.recipe.teacher is not None:
             loss = self.recipe.teacher.distillation_loss(loss, logits, student=self, batch=batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
-        if not self._several_micro_batches():
-            return loss
-        self._targets = self._targets + targets
-        return loss * targets * self.trainer.accumulate_grad_batches  # Lightning divides by that
+        return self._target_mean.sum(loss, targets)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Turn the gradient of a sum, averaged over devices, into that of the mean over all targets."""
-        if not self._several_micro_batches():
-            return
-        count = torch.as_tensor(self._targets, dtype=torch.float32, device=self.device)
-        scale = self.trainer.world_size / self.trainer.strategy.reduce(count, reduce_op="sum").clamp(min=1)
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(scale)
-        self._targets = 0
+        self._target_mean.scale_gradients(self)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and free the gradients: Lightning would keep them until after the next forward pass."""
@@ -194,7 +249,7 @@ class Task(LightningModule):
             return
         if self._trained_only is not None:
             raise UserError(
-                "tuning=lora and bitfit keep a part of the weights, trainer=fsdp shares out all of them.\n"
+                "tuning=lora and bitfit save a part of the weights, trainer=fsdp distributes all of them.\n"
                 "Their gradients and optimizer state are small: trainer=ddp"
             )
         shard(self.model, self.device_mesh["data_parallel"])
@@ -220,13 +275,13 @@ class Task(LightningModule):
         if self._trained_only is not None:
             self._trained_only.check(checkpoint)
 
-    def all_test_rows(self) -> list[Row]:
+    def all_test_rows(self) -> list[RowResult]:
         """Return ``test_rows`` of all devices, in the order of their split; every device must call this."""
         rows = [list(self.test_rows)]
         if self.trainer.world_size > 1:
             rows = [[]] * self.trainer.world_size
             torch.distributed.all_gather_object(rows, list(self.test_rows))
-        return sorted((row for some in rows for row in some), key=lambda row: row["row"])
+        return sorted((row for of_device in rows for row in of_device), key=lambda row: row["row"])
 
     def num_parameters(self) -> dict[str, int]:
         """Count the model's parameters, all and trainable."""
@@ -237,7 +292,7 @@ class Task(LightningModule):
         }
 
     def mean_frozen_share(self) -> float:
-        """Return how much of what is frozen at first stays so, on average over a run; see ``FreezeSchedule``."""
+        """Return the share of the frozen weights that stays frozen, on average over a run; see ``FreezeSchedule``."""
         return 1.0 if self._freeze_schedule is None else self._freeze_schedule.mean_frozen_share()
 
     def confusion_matrix(self) -> list[list[int]] | None:
@@ -245,11 +300,11 @@ class Task(LightningModule):
         return None
 
     def signatures(self) -> dict[str, str]:
-        """Return how metrics were computed, for those that have several ways."""
+        """Return how metrics were computed, for those that can be computed in several ways."""
         return {}
 
     def _check_monitored(self, figures: dict[str, Tensor]) -> None:
-        """Refuse to be watched by what is not measured, before the first epoch instead of after it."""
+        """Refuse to monitor a figure that is not measured, before the first epoch instead of after it."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             metric = getattr(callback, "monitor", None)
             if metric is not None and metric not in figures and not metric.startswith("train/"):
@@ -257,13 +312,9 @@ class Task(LightningModule):
                     f"monitor.metric={metric}: no such figure is measured.\n{nearest(metric, figures)}"
                 )
 
-    def _several_micro_batches(self) -> bool:
-        trainer = self._trainer
-        return trainer is not None and trainer.world_size * trainer.accumulate_grad_batches > 1
-
     def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
         logits = self(batch).float()
-        if "filler" in batch:  # this device has no row left, and only kept step with the others
+        if "filler" in batch:  # this device has no row left, and only keeps step with the others
             return
         loss, targets = self.loss(logits, batch)
         held_out.loss.update(loss, weight=targets)
@@ -272,43 +323,3 @@ class Task(LightningModule):
             results = self.row_results(logits, batch)
             numbered = zip(batch["row_numbers"], results, strict=True) if results else ()
             self.test_rows += [{"row": number} | row for number, row in numbered]
-
-
-def inputs(batch: Batch) -> dict[str, Tensor]:
-    """Return what of a batch the model reads."""
-    return {
-        name: tensor
-        for name, tensor in batch.items()
-        if name not in {"labels", "rows", "row_numbers", "filler"}
-    }
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean cross-entropy over the targets, and their number; without a target the mean is 0.
-
-    Args:
-        logits: (…, classes).
-        labels: (…) of class indices, -100 where there is no target.
-    """
-    count = (labels != -100).sum()
-    total = F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction="sum")
-    return total / count.clamp(min=1), count
-
-
-def row_losses(logits: Tensor, labels: Tensor, sizes: list[int] | None = None) -> list[Row]:
-    """Return ``loss`` and ``targets`` of each row: the mean cross-entropy over its targets, and their number.
-
-    Args:
-        logits: (samples, …, classes).
-        labels: (samples, …) of class indices, -100 where there is no target.
-        sizes: how many samples, such as windows of a long text, each row has; one where None.
-    """
-    losses = F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction="none")
-    totals = losses.view(len(labels), -1).sum(dim=1).tolist()
-    counts = (labels != -100).view(len(labels), -1).sum(dim=1).tolist()
-    found, sample = [], 0
-    for size in sizes or [1] * len(labels):
-        total, count = sum(totals[sample : sample + size]), sum(counts[sample : sample + size])
-        sample += size
-        found.append({"loss": total / max(count, 1), "targets": count})
-    return found

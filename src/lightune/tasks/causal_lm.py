@@ -10,21 +10,29 @@ from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id
 from lightune.models.parts import is_decoder_only
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, inputs
+from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.generation import Generation
+from lightune.tasks.usage import Usage
+
+PRINT_REPLY = """\
+print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
 
 class CausalLM(Generation):
     """Fine-tune a causal language model, or an encoder whose attention is made to look back only."""
 
+    pipeline_tag = "text-generation"
+    auto_class = AutoModelForCausalLM
+    fitting_models = "model=gpt2, distilgpt2, qwen, or minilm, bert, roberta made to look back only"
+
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
-        choose = "model=gpt2, distilgpt2, qwen, or minilm, bert, roberta made to look back only"
-        config = pretrained.check(AutoModelForCausalLM, choose=choose)
+        super().check(pretrained)
+        config = pretrained.load_config()
         if config.is_encoder_decoder:
             raise UserError(
                 f"{pretrained.name} ({config.model_type}) does not fit this task: it is an encoder-decoder.\n"
-                f"Choose one that goes on with a text: {choose}"
+                f"Choose one that continues a text: {cls.fitting_models}"
             )
 
     @staticmethod
@@ -69,6 +77,18 @@ class CausalLM(Generation):
             attended = prompt["attention_mask"]
             prompt["position_ids"] = attended.cumsum(dim=1) * attended + offset - 1
         return prompt
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
+        tokenizer, end = preprocessor.tokenizer, f'return_tensors="{tensors}")'
+        if tokenizer.chat_template is not None:
+            message = '[{"role": "user", "content": "How are you?"}]'
+            call = f"tokenizer.apply_chat_template({message}, add_generation_prompt=True, return_dict=True, {end}"
+        else:
+            ids = preprocessor.prompt([]), [end_token_id(tokenizer)]
+            first, after = (tokenizer.decode(tokens) for tokens in ids)
+            text, no_types = f"{first}How are you?{after}", "return_token_type_ids=False"
+            call = f"tokenizer([{text!r}], add_special_tokens=False, {no_types}, padding=True, {end}"
+        return Usage(call, PRINT_REPLY)
 
 
 def _after_the_first(batch: Batch) -> Batch:

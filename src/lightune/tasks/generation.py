@@ -11,7 +11,10 @@ from transformers.generation import BaseStreamer
 
 from lightune.common.errors import UserError, nearest
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Example, Row, Task, cross_entropy, row_losses
+from lightune.tasks.analysis.texts import Texts
+from lightune.tasks.base import Example, Task
+from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
 from lightune.tuning.recipe import Recipe
 
@@ -39,6 +42,8 @@ class Generation(Task):
     """
 
     language_model = True
+    streams = True
+    analysis = Texts
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class Generation(Task):
         monitor: list[str],
         generation: dict[str, Any],
         recipe: Recipe,
+        pipeline_tag: str | None = None,
     ) -> None:
         _check_names(metrics, monitor)
         tokenizer = pretrained.load_tokenizer()
@@ -66,6 +72,7 @@ class Generation(Task):
         # predictions and references of the last held-out batch
         self._judged: tuple[list[str], list[list[str]]] = [], []
         self.monitor = (monitor[0], monitor[1])
+        self.pipeline_tag = pipeline_tag or self.pipeline_tag
         unknown = [name for name in generation if not hasattr(model.generation_config, name)]
         if unknown:
             known = [name for name in vars(model.generation_config) if not name.startswith("_")]
@@ -108,7 +115,7 @@ class Generation(Task):
         metrics.update(predictions, references)
         self._judged = predictions, references
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return the ``predicted`` text of each row, as it was judged, and its ``counts`` for each metric.
 
         ``counts`` are sacrebleu's statistics for BLEU and chrF, which add up to a corpus's, and ROUGE's F-measures.

@@ -7,10 +7,17 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForMaskedLM
 
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Task, cross_entropy
+from lightune.tasks.base import Task
+from lightune.tasks.batch import Batch
+from lightune.tasks.losses import cross_entropy
+from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
 
 BEST = 5  # tokens offered for a mask
+
+PRINT_TOKENS = """\
+best = logits[inputs["input_ids"] == tokenizer.mask_token_id].argmax(-1)
+print(tokenizer.decode(best))"""
 
 
 class MaskedLM(Task):
@@ -25,7 +32,9 @@ class MaskedLM(Task):
     """
 
     language_model = True
-    monitor = ("val/loss", "min")
+    pipeline_tag = "fill-mask"
+    auto_class = AutoModelForMaskedLM
+    fitting_models = "model=minilm, bert, roberta, modernbert, …"
     predict_arguments = '--text "… [MASK] …"'
 
     def __init__(
@@ -36,15 +45,11 @@ class MaskedLM(Task):
         recipe: Recipe,
     ) -> None:
         super().__init__(
-            model=pretrained.load_model(AutoModelForMaskedLM, **head),
+            model=pretrained.load_model(self.auto_class, **head),
             metrics=MetricCollection({}),
             recipe=recipe,
         )
         self.tokenizer = pretrained.load_tokenizer()
-
-    @classmethod
-    def check(cls, pretrained: PretrainedModel) -> None:
-        pretrained.check(AutoModelForMaskedLM, choose="model=minilm, bert, roberta, modernbert, …")
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean loss over hidden tokens and their number.
@@ -76,3 +81,7 @@ class MaskedLM(Task):
                 }
             )
         return rows
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
+        call = tokenizer_call(preprocessor, '[f"A {tokenizer.mask_token} text."]', tensors=tensors)
+        return Usage(call, PRINT_TOKENS)

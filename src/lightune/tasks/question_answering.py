@@ -1,5 +1,6 @@
 """Extractive question answering: which part of a text answers a question, if any."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,22 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForQuestionAnswering
 
 from lightune.common.bounds import Count
+from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Row, Task, cross_entropy, inputs, row_losses
+from lightune.tasks.analysis.answers import Answers
+from lightune.tasks.base import Span, Task
+from lightune.tasks.batch import Batch, RowResult, inputs
+from lightune.tasks.explained import Target
+from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.squad import SquadScore, kind_of_error
+from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
 
 Candidate = dict[str, Any]
+
+PRINT_ANSWER = """\
+first, last = int(start_logits.argmax()), int(end_logits.argmax())
+print(tokenizer.decode(inputs["input_ids"][0][first : last + 1]))"""
 
 
 class QuestionAnswering(Task):
@@ -35,6 +46,13 @@ class QuestionAnswering(Task):
 
     monitor = ("val/f1", "max")
     encodes_rows = True
+    bidirectional = True
+    pipeline_tag = "question-answering"
+    auto_class = AutoModelForQuestionAnswering
+    fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
+    onnx_outputs = ("start_logits", "end_logits")
+    is_explainable = True
+    analysis = Answers
     predict_arguments = '--question "…" --context "…"'
 
     def __init__(
@@ -49,7 +67,7 @@ class QuestionAnswering(Task):
         recipe: Recipe,
     ) -> None:
         super().__init__(
-            model=pretrained.load_model(AutoModelForQuestionAnswering, num_labels=2, **head),
+            model=pretrained.load_model(self.auto_class, num_labels=2, **head),
             metrics=MetricCollection({"squad": SquadScore(version_2_with_negative=version_2_with_negative)}),
             recipe=recipe,
         )
@@ -58,14 +76,6 @@ class QuestionAnswering(Task):
         self.max_answer_length = max_answer_length
         self.null_score_diff_threshold = null_score_diff_threshold
         self._found: list[list[Candidate]] = []  # in the last held-out batch
-
-    @classmethod
-    def check(cls, pretrained: PretrainedModel) -> None:
-        pretrained.check(
-            AutoModelForQuestionAnswering,
-            choose="model=minilm, bert, roberta, deberta, modernbert, …",
-            bidirectional=True,
-        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (windows, length, 2) of being the first and the last token of the answer."""
@@ -89,7 +99,7 @@ class QuestionAnswering(Task):
         answers = [self._answer(candidates)["text"] for candidates in self._found]
         metrics.update(answers, [row["answers"] for row in batch["rows"]])
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return the ``predicted`` answer of each row, its ``start``, ``score``, ``exact_match``, ``f1``, kind of ``error``."""
         sizes = [len(row["offsets"]) for row in batch["rows"]]
         losses = row_losses(_by_place(logits, batch), batch["labels"], sizes)
@@ -123,6 +133,37 @@ class QuestionAnswering(Task):
             chosen = next(n for n, c in zip(n_best, candidates, strict=True) if c is best)
             predictions.append(chosen | {"n_best": n_best})
         return predictions
+
+    def explained(self, logits: Tensor, batch: Batch, *, label: str | None) -> list[Target]:
+        if label is not None:
+            raise UserError("--target is for runs with labels; of a question, the answer is explained.")
+        row, prediction = batch["rows"][0], self.predict_step(batch, 0)[0]
+        start, end, score = prediction["start"], prediction["end"], prediction["score"]
+        if start is None:  # no answer starts and ends at the first token
+            window = int(logits[: len(row["offsets"]), 0].sum(dim=-1).argmin())
+            return [Target("no answer", score, [(0, 0), (1, 0)], window)]
+        places = []
+        for window, offsets in enumerate(row["offsets"]):
+            first = np.flatnonzero((offsets[:, 0] <= start) & (start < offsets[:, 1]))
+            last = np.flatnonzero((offsets[:, 0] < end) & (end <= offsets[:, 1]))
+            if len(first) and len(last):
+                logit = float(logits[window, first[0], 0] + logits[window, last[-1], 1])
+                places.append((logit, window, int(first[0]), int(last[-1])))
+        _, window, first_token, last_token = max(places)
+        cells = [(0, first_token), (1, last_token)]
+        return [Target(prediction["answer"], score, cells, window, (1, start, end))]
+
+    def explained_scores(self, inputs: dict[str, Tensor]) -> Tensor:
+        return super().explained_scores(inputs).transpose(1, 2)  # the alternatives are the tokens
+
+    def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:
+        question, context = texts
+        return [(question.strip(), None), (context, None)]  # a question is read without spaces around it
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
+        texts = '"Who came?", "Ann came home."'
+        call = tokenizer_call(preprocessor, texts, tensors=tensors, truncation='"only_second"')
+        return Usage(call, PRINT_ANSWER)
 
     def _answer(self, candidates: list[Candidate]) -> Candidate:
         """Choose among candidates, the best first: no answer must be better by the threshold."""

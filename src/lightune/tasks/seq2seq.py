@@ -18,9 +18,9 @@ from transformers import (
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id, start_token_id
 from lightune.models.pretrained import PretrainedModel
-from lightune.models.transformers_internals import has_model_class
-from lightune.tasks.base import Batch, inputs
+from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.generation import Generation
+from lightune.tasks.usage import Usage, tokenizer_call
 
 
 class Seq2Seq(Generation):
@@ -29,20 +29,24 @@ class Seq2Seq(Generation):
     Source: Rothe et al. (2020), Leveraging Pre-trained Checkpoints for Sequence Generation Tasks, for the latter.
     """
 
+    pipeline_tag = "text2text-generation"
+    auto_class = AutoModelForSeq2SeqLM
+    fitting_models = "model=t5_small, bart_base, marian_en_de, mbart50, or minilm, bert, roberta twice"
+
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
         config = pretrained.load_config()
-        if has_model_class(AutoModelForSeq2SeqLM, config) or _can_write(config):
+        if type(config) in AutoModelForSeq2SeqLM._model_mapping or _can_write(config):
             return
         raise UserError(
             f"{pretrained.name} ({config.model_type}) does not fit this task: it reads and writes no two texts.\n"
-            "Choose one that does: model=t5_small, bart_base, marian_en_de, mbart50, or minilm, bert, roberta twice"
+            f"Choose one that does: {cls.fitting_models}"
         )
 
     @staticmethod
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
         config = pretrained.load_config()
-        if has_model_class(AutoModelForSeq2SeqLM, config):
+        if type(config) in AutoModelForSeq2SeqLM._model_mapping:
             model = pretrained.load_model(AutoModelForSeq2SeqLM)
         else:
             encoder = pretrained.load_model(AutoModel)
@@ -81,8 +85,15 @@ class Seq2Seq(Generation):
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         return inputs(batch)
 
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
+        texts = f"[{preprocessor.source_prefix + 'A text.'!r}]"
+        options = "return_token_type_ids=False, "
+        call = tokenizer_call(preprocessor, texts, tensors=tensors, options=options)
+        return Usage(call, "print(tokenizer.batch_decode(written, skip_special_tokens=True))")
+
 
 def _can_write(config: PreTrainedConfig) -> bool:
     """Say whether an encoder's architecture has a decoder's form, with attention to another encoder."""
-    both = all(has_model_class(kind, config) for kind in (AutoModelForMaskedLM, AutoModelForCausalLM))
+    kind = type(config)
+    both = kind in AutoModelForMaskedLM._model_mapping and kind in AutoModelForCausalLM._model_mapping
     return both and hasattr(config, "add_cross_attention") and not config.is_encoder_decoder

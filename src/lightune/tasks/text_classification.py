@@ -1,5 +1,6 @@
 """Text classification: one label of many, several labels at once, or a number (regression)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812
@@ -26,10 +27,26 @@ from torchmetrics.classification import (
 from torchmetrics.wrappers import ClasswiseWrapper
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from lightune.common.errors import UserError, nearest
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Row, Task, row_losses
+from lightune.tasks.analysis.base import RowAnalysis
+from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
+from lightune.tasks.base import Task
+from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.explained import Target
+from lightune.tasks.losses import row_losses
+from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
+
+PRINTS = {
+    "single_label_classification": "print([config.id2label[best] for best in logits.argmax(-1).tolist()])",
+    "multi_label_classification": (
+        "for row in (logits >= 0).tolist():\n"
+        "    print([config.id2label[index] for index, has_it in enumerate(row) if has_it])"
+    ),
+    "regression": "print(logits.squeeze(-1).tolist())",
+}
 
 
 class Pearson(PearsonCorrCoef):
@@ -57,7 +74,13 @@ class TextClassification(Task):
         recipe: which weights move, how fast, and after which teacher.
     """
 
+    monitor = ("val/accuracy", "max")
     encodes_rows = True
+    is_explainable = True
+    pipeline_tag = "text-classification"
+    auto_class = AutoModelForSequenceClassification
+    fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
+    onnx_outputs = ("logits",)
 
     def __init__(
         self,
@@ -68,7 +91,7 @@ class TextClassification(Task):
     ) -> None:
         model: Any
         if pretrained.pooling is None:
-            model = pretrained.load_model(AutoModelForSequenceClassification, **head)
+            model = pretrained.load_model(self.auto_class, **head)
         else:
             model = PooledClassifier(pretrained.load_model(AutoModel, **head), pooling=pretrained.pooling)
         config = model.config
@@ -84,10 +107,8 @@ class TextClassification(Task):
 
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
-        pretrained.check(
-            AutoModelForSequenceClassification if pretrained.pooling is None else AutoModel,
-            choose="model=minilm, bert, roberta, deberta, modernbert, …",
-        )
+        auto_class = cls.auto_class if pretrained.pooling is None else AutoModel
+        pretrained.check(auto_class, choose=cls.fitting_models)
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
         """Return the mean loss over the rows of a batch, and how many rows there are.
@@ -110,7 +131,7 @@ class TextClassification(Task):
         else:
             metrics.update(logits, labels.long())
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return ``true`` and ``predicted`` of each row, and ``probabilities`` in the order of the labels.
 
         One of many labels is its index, several at once are lists of 0 and 1, a regression's are numbers.
@@ -134,6 +155,14 @@ class TextClassification(Task):
             for loss, true, chosen, row in rows
         ]
 
+    @classmethod
+    def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
+        if not rows:
+            return RowAnalysis(rows, label_names)
+        if "probabilities" not in rows[0]:
+            return Number(rows, label_names)
+        return (SeveralLabels if isinstance(rows[0]["true"], list) else OneLabel)(rows, label_names)
+
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return a dictionary a row: ``label``, ``score`` and ``probabilities`` by label name.
 
@@ -155,6 +184,27 @@ class TextClassification(Task):
             {"label": name, "score": row[name], "probabilities": row}
             for name, row in zip(best, rows, strict=True)
         ]
+
+    def explained(self, logits: Tensor, batch: Batch, *, label: str | None) -> list[Target]:
+        if self.problem_type == "regression":
+            if label is not None:
+                raise UserError(f"--target {label}: this run predicts a number, not one of several labels.")
+            return [Target("value", None, [(0,)], against_others=False)]
+        prediction = self.predict_step(batch, 0)[0]
+        probabilities = prediction["probabilities"]
+        if label is not None and label not in probabilities:
+            raise UserError(f"--target {label}: no such label. {nearest(label, self.label_names)}")
+        best = [max(probabilities, key=probabilities.__getitem__)]
+        names = [label] if label is not None else prediction.get("labels") or best
+        exclusive = self.problem_type == "single_label_classification"
+        return [
+            Target(name, probabilities[name], [(self.label_names.index(name),)], against_others=exclusive)
+            for name in names
+        ]
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
+        texts = ", ".join(['["A text."]', '["The text beside it."]'][: len(preprocessor.input_columns)])
+        return Usage(tokenizer_call(preprocessor, texts, tensors=tensors), PRINTS[self.problem_type])
 
     def confusion_matrix(self) -> list[list[int]] | None:
         """Return the counts of the last test, rows true and columns predicted, where rows have one label each."""

@@ -1,16 +1,29 @@
 """Token classification: which words are a person, a place, … (named-entity recognition)."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForTokenClassification
 
+from lightune.common.errors import UserError, nearest
 from lightune.common.tags import entity_types, spans
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.base import Batch, Row, Task, cross_entropy, row_losses
+from lightune.tasks.analysis.entities import Entities
+from lightune.tasks.base import Span, Task
+from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.explained import Target
+from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.entities import EntityScore
+from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
+
+PRINT_TAGS = """\
+tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
+tags = [config.id2label[best] for best in logits[0].argmax(-1).tolist()]
+print(list(zip(tokens, tags)))  # the first token of a word gives its tag"""
 
 
 class TokenClassification(Task):
@@ -28,6 +41,13 @@ class TokenClassification(Task):
 
     monitor = ("val/f1", "max")
     encodes_rows = True
+    bidirectional = True
+    pipeline_tag = "token-classification"
+    auto_class = AutoModelForTokenClassification
+    fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
+    onnx_outputs = ("logits",)
+    is_explainable = True
+    analysis = Entities
 
     def __init__(
         self,
@@ -36,21 +56,13 @@ class TokenClassification(Task):
         head: dict[str, Any],
         recipe: Recipe,
     ) -> None:
-        model = pretrained.load_model(AutoModelForTokenClassification, **head)
+        model = pretrained.load_model(self.auto_class, **head)
         self.tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.label_names = entity_types(self.tags)
         super().__init__(
             model=model,
             metrics=MetricCollection({"entities": EntityScore(self.label_names)}),
             recipe=recipe,
-        )
-
-    @classmethod
-    def check(cls, pretrained: PretrainedModel) -> None:
-        pretrained.check(
-            AutoModelForTokenClassification,
-            choose="model=minilm, bert, roberta, deberta, modernbert, …",
-            bidirectional=True,
         )
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -66,7 +78,7 @@ class TokenClassification(Task):
         predicted = [tags for tags, _ in self._by_word(logits, batch)]
         metrics.update(predicted, [row["tags"] for row in batch["rows"]])
 
-    def row_results(self, logits: Tensor, batch: Batch) -> list[Row]:
+    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return ``true`` and ``predicted`` entities of each row, ``[type, first word, word after the last]``.
 
         ``score`` is the lowest probability among the tags of its words.
@@ -100,6 +112,41 @@ class TokenClassification(Task):
                 )
             predictions.append(({"text": row["text"]} if row["joined"] else {}) | {"entities": entities})
         return predictions
+
+    def explained(self, logits: Tensor, batch: Batch, *, label: str | None) -> list[Target]:
+        """Return the predicted entities; where none has the label, the word that is likeliest to."""
+        if label is not None and label not in self.label_names:
+            raise UserError(f"--target {label}: no such type of entity. {nearest(label, self.label_names)}")
+        row, best = batch["rows"][0], logits.argmax(dim=-1)
+        first_tokens = np.argwhere(row["words"] >= 0)  # (words, 2) of window and token, in the order of words
+        targets = []
+        for entity in self.predict_step(batch, 0)[0]["entities"]:
+            if label not in (None, entity["type"]):
+                continue
+            places = [
+                (int(window), int(token))
+                for window, token in first_tokens
+                if entity["start"] <= row["offsets"][row["words"][window, token]][0] < entity["end"]
+            ]
+            window = places[0][0]
+            cells = [(token, int(best[w, token])) for w, token in places if w == window]
+            span = (0, entity["start"], entity["end"])
+            targets.append(Target(entity["type"], entity["score"], cells, window, span))
+        if targets or label is None or not len(first_tokens):
+            return targets
+        tags = [index for index, tag in enumerate(self.tags) if entity_types([tag]) == [label]]
+        probabilities = logits.softmax(dim=-1)[first_tokens[:, 0], first_tokens[:, 1]][:, tags]
+        number, tag = divmod(int(probabilities.argmax()), len(tags))
+        window, token = first_tokens[number].tolist()
+        span = (0, *row["offsets"][row["words"][window, token]])
+        return [Target(label, float(probabilities[number, tag]), [(token, tags[tag])], window, span)]
+
+    def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:
+        row = batch["rows"][0]
+        return [(row["text"], row["offsets"])]
+
+    def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
+        return Usage(tokenizer_call(preprocessor, '["A text."]', tensors=tensors), PRINT_TAGS)
 
     def _by_word(self, logits: Tensor, batch: Batch) -> list[tuple[list[str], list[float]]]:
         """Return for each row the tag of every word and its probability.

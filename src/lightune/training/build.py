@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from lightning import Trainer
 from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lightune.data import DataModule
 from lightune.models import precision
 from lightune.runs.checkpoints import CheckpointIO
-from lightune.runs.load import make_data, make_preprocessor, make_pretrained, make_task
+from lightune.runs.load import make_data, make_preprocessor, make_pretrained, make_task, task_class
 from lightune.tasks import Task
 from lightune.tuning.optimizer import num_training_steps
 
@@ -38,8 +38,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
         UserError: model, data and task do not match, or one of them cannot be read.
     """
     pretrained = make_pretrained(cfg)
-    task_class: Any = get_class(cfg.task._target_)
-    task_class.check(pretrained)
+    task_class(cfg).check(pretrained)
     pretrained.check_weights()
     tokenizer = pretrained.load_tokenizer()
     teacher = instantiate(

@@ -126,7 +126,7 @@ def test_tasks_without_one_answer_are_refused_at_once(finished_run: Path, tmp_pa
     run = tmp_path / "run"
     shutil.copytree(finished_run / ".hydra", run / ".hydra")
     cfg = OmegaConf.load(run / ".hydra" / "config.yaml")
-    cfg.task_name = "dialogue"
+    cfg.task_name, cfg.task = "dialogue", {"_target_": "lightune.tasks.CausalLM"}
     OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
     message = refused(capsys, "explain", run, "--text", "x")
     assert "run of dialogue" in message

@@ -6,11 +6,11 @@ from transformers import PreTrainedTokenizerFast
 
 from lightune.data.preprocessors.windows import Place, locate_tokens
 from lightune.data.preprocessors.words import split_words
-from lightune.runs.explain.words import units
+from lightune.runs.explain.words import merge_words
 
 
 def of(text: str, *tokens: tuple[int, int]) -> tuple[list[str], list[int]]:
-    words, owners = units(
+    words, owners = merge_words(
         [text], [split_words(text).offsets], [None, *(Place(0, *token) for token in tokens)]
     )
     return [text[word.start : word.end] for word in words], owners
@@ -43,7 +43,7 @@ def test_bytes_of_one_letter_are_one_word(trim_offsets: bool):
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer)
     text = "a naïve 😀 film"
     encoded = tokenizer([text], return_offsets_mapping=True)
-    words, owners = units([text], [split_words(text).offsets], locate_tokens(encoded)[0])
+    words, owners = merge_words([text], [split_words(text).offsets], locate_tokens(encoded)[0])
     assert [text[word.start : word.end] for word in words] == ["a", "naïve", "😀", "film"]
     assert sorted({owner for owner in owners if owner >= 0}) == [0, 1, 2, 3]
     assert owners.count(2) >= 4

@@ -4,15 +4,17 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from lightune.runs.export.card import model_card
+from lightune.runs.export.card import Source, model_card
+from lightune.tasks import TextClassification
 
 
 def card(**changes: object) -> ModelCard:
     settings = {
-        "task_name": "text_classification", "base": "a/base", "base_model": "a/base", "license_name": None,
-        "data": "reviews.csv", "dataset": None, "tags": [], "chosen_by": "val/accuracy", "command": "python train.py",
+        "task_name": "text_classification", "pipeline_tag": TextClassification.pipeline_tag,
+        "base": Source("a/base", "a/base"), "data": Source("reviews.csv"), "tags": [],
+        "chosen_by": "val/accuracy", "command": "python train.py",
         "metrics": {"val/accuracy": 0.5, "test/accuracy": 0.75, "test/f1": float("nan"), "train/seconds": 3.0},
-        "options": {"seed": 0}, "snippet": "print(1)", "holds": "All.", "limits": ["None."],
+        "options": {"seed": 0}, "snippet": "print(1)", "contents": "All.", "limits": ["None."],
     }  # fmt: skip
     return model_card(**(settings | changes))  # type: ignore[arg-type]
 

@@ -182,4 +182,4 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(
     run = str(tmp_path / "run")
     assert "it was not trained with tuning=lora" in refused(capsys, run, "--out", str(out), "--adapter")
     assert not out.exists() and not list(tmp_path.glob(".out-*"))
-    assert "is there already" in refused(capsys, run, "--out", str(tmp_path))
+    assert "exists already" in refused(capsys, run, "--out", str(tmp_path))

@@ -3,7 +3,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from lightune.runs.report.figures import right, summarize
+from lightune.runs.report.figures import summarize
 from lightune.runs.report.statistics import (
     Summary,
     interval,
@@ -12,6 +12,7 @@ from lightune.runs.report.statistics import (
     reliability,
     resampled,
 )
+from lightune.tasks import TextClassification, TokenClassification
 
 
 def mean(values: np.ndarray) -> Summary:
@@ -32,7 +33,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 def test_the_same_seed_gives_the_same_interval_however_rows_are_drawn(monkeypatch: pytest.MonkeyPatch):
     summary = mean(np.arange(50.0))
     once = resampled(summary, samples=40)["mean"]
-    monkeypatch.setattr("lightune.runs.report.statistics.AT_ONCE", 100)
+    monkeypatch.setattr("lightune.runs.report.statistics.DRAWN_ROWS", 100)
     assert np.array_equal(resampled(summary, samples=40)["mean"], once)
 
 
@@ -75,7 +76,7 @@ def test_macro_f1_of_classes_and_entities_are_computed_from_counts_and_not_means
         {"loss": 1.0, "targets": 1, "true": true, "predicted": predicted, "probabilities": [0.5, 0.5, 0]}
         for true, predicted in [(0, 0), (0, 0), (0, 1), (1, 1), (1, 0)]
     ]
-    figures = summarize(rows, perplexity=False).of()
+    figures = summarize(TextClassification.analyse(rows, ["a", "b", "c"]), perplexity=False).of()
     assert figures["accuracy"] == pytest.approx(3 / 5)
     assert figures["f1"] == pytest.approx(
         (4 / 6 + 2 / 4) / 2
@@ -85,5 +86,6 @@ def test_macro_f1_of_classes_and_entities_are_computed_from_counts_and_not_means
         {"loss": 1.0, "targets": 4, "score": 1.0, "true": true, "predicted": predicted}
         for true, predicted in [(found[0], found[0]), (found[1], []), ([], [])]
     ]
-    assert summarize(rows, perplexity=False).of()["f1"] == pytest.approx(2 / (1 + 3))
-    assert right(rows).tolist() == [True, False, True]
+    analysis = TokenClassification.analyse(rows, [])
+    assert summarize(analysis, perplexity=False).of()["f1"] == pytest.approx(2 / (1 + 3))
+    assert analysis.correct().tolist() == [True, False, True]

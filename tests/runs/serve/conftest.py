@@ -1,4 +1,4 @@
-"""A server of the shared run, in this process and as one of its own."""
+"""``lightune serve`` as a process of its own."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def serving() -> Callable[..., object]:
-    """Start ``lightune serve``; give its process and its address."""
+    """Start ``lightune serve``; yield its process and its address."""
 
     @contextmanager
     def start(run: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:

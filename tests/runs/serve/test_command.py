@@ -1,4 +1,4 @@
-"""``lightune serve`` as a process: what it refuses to start with, and how it stops."""
+"""``lightune serve`` as a process: the arguments that it refuses, and how it stops."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "why"),
+    ("arguments", "environment", "reason"),
     [
         (["--host", "0.0.0.0"], {}, "set a token that clients must send"),
         (["--host", "::"], {}, "set a token that clients must send"),
@@ -26,13 +26,13 @@ pytest.importorskip("uvicorn")
         (["--timeout", "nan"], {}, "--timeout nan"),
     ],
 )
-def test_what_it_refuses(
+def test_refused_arguments(
     finished_run: Path,
     capsys,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     environment: dict,
-    why: str,
+    reason: str,
 ):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -40,7 +40,7 @@ def test_what_it_refuses(
         cli.main(["serve", str(finished_run), *arguments])
     assert caught.value.code == 1
     message = capsys.readouterr().err
-    assert why in message
+    assert reason in message
     assert len(message.splitlines()) <= 5
 
 
@@ -51,7 +51,7 @@ def test_a_missing_extra_is_named(finished_run: Path, capsys, monkeypatch: pytes
     assert "pip install -e '.[serve]'" in capsys.readouterr().err
 
 
-def test_sigterm_finishes_what_is_asked(finished_run: Path, serving):
+def test_sigterm_finishes_accepted_requests(finished_run: Path, serving):
     replies: list[object] = []
     # a text waits three seconds for others, and the signal comes meanwhile
     with serving(finished_run, "--max-wait-ms", "3000") as (process, address):
@@ -62,7 +62,7 @@ def test_sigterm_finishes_what_is_asked(finished_run: Path, serving):
             )
         )
         asking.start()
-        waiting = "lightune_waiting 1\n"
+        waiting = "lightune_waiting 1.0\n"
         while waiting not in httpx.get(f"{address}/metrics", timeout=30).text:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)

@@ -11,13 +11,13 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
 
 
-def test_a_text_is_typed_and_its_label_and_words_are_seen(finished_run: Path, serving):
+def test_a_typed_text_gets_its_label_and_words(finished_run: Path, serving):
     with serving(finished_run) as (_, address), playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 390, "height": 800})
-        trouble: list[str] = []
-        page.on("console", lambda message: trouble.append(message.text))
-        page.on("pageerror", lambda error: trouble.append(str(error)))
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(address)
         page.fill("#text", "the superb film <b>😀 with a dire plot")
         page.click("#go")
@@ -33,5 +33,5 @@ def test_a_text_is_typed_and_its_label_and_words_are_seen(finished_run: Path, se
             assert colour.startswith("rgba(") and not colour.endswith(" 0)")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.inner_text("#explanation .read") == "the superb film <b>😀 with a dire plot"
-        assert not trouble
+        assert not problems
         browser.close()

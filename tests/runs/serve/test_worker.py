@@ -1,21 +1,21 @@
-"""The thread that owns the model: batches of what is asked at the same time."""
+"""The thread that owns the model: batches of rows that arrive at the same time."""
 
 import threading
 from collections.abc import Callable
 
 import pytest
 
-from lightune.runs.serve.worker import CHARACTERS_AT_A_TIME, FullError, Row, Worker
+from lightune.runs.serve.worker import MAX_CHARACTERS, FullError, Row, Worker
 
 
 class Held:
-    """A worker whose first work waits until it is let go, so that what is asked meanwhile is waiting together."""
+    """A worker whose first function waits for ``go``, so that later rows wait together."""
 
     def __init__(self, predict: Callable[[list[Row]], list], **settings):
         self.batches: list[list[str]] = []
         self.go = threading.Event()
 
-        def noted(rows: list[Row]) -> list:
+        def recorded(rows: list[Row]) -> list:
             self.batches.append([row[0] for row in rows])
             return predict(rows)
 
@@ -23,11 +23,11 @@ class Held:
             "max_batch_size": 4,
             "max_wait": 0.0,
             "max_waiting": 100,
-            "computed": lambda rows: None,
+            "on_batch": lambda rows: None,
         } | settings
-        self.worker = Worker(noted, **settings)
+        self.worker = Worker(recorded, **settings)
         started = threading.Event()
-        self.first = self.worker.alone(lambda: (started.set(), self.go.wait(10)))
+        self.first = self.worker.submit(lambda: (started.set(), self.go.wait(10)))
         assert started.wait(10)
 
 
@@ -35,7 +35,7 @@ def upper(rows: list[Row]) -> list[str]:
     return [row[0].upper() for row in rows]
 
 
-def test_what_waits_together_is_computed_together_and_each_gets_its_own():
+def test_rows_that_wait_together_are_one_batch_and_each_gets_its_own_result():
     held = Held(upper)
     futures = held.worker.predict([(letter,) for letter in "abcdef"])
     held.go.set()
@@ -44,7 +44,7 @@ def test_what_waits_together_is_computed_together_and_each_gets_its_own():
     held.worker.close()
 
 
-def test_the_oldest_comes_first_with_those_of_like_length():
+def test_the_oldest_row_comes_first_with_those_of_similar_length():
     held = Held(upper, max_batch_size=2)
     futures = held.worker.predict([("a" * 9,), ("b",), ("c" * 8,), ("d" * 2,)])
     held.go.set()
@@ -55,7 +55,7 @@ def test_the_oldest_comes_first_with_those_of_like_length():
 
 def test_long_texts_make_small_batches():
     held = Held(upper)
-    long = "a" * (CHARACTERS_AT_A_TIME // 2)
+    long = "a" * (MAX_CHARACTERS // 2)
     futures = held.worker.predict([(long,)] * 3)
     held.go.set()
     assert all(future.result(10) for future in futures)
@@ -80,12 +80,12 @@ def test_a_row_that_fails_fails_alone():
 
 
 def test_a_lone_row_waits_only_so_long():
-    worker = Worker(upper, max_batch_size=4, max_wait=0.01, max_waiting=9, computed=lambda rows: None)
+    worker = Worker(upper, max_batch_size=4, max_wait=0.01, max_waiting=9, on_batch=lambda rows: None)
     assert worker.predict([("a",)])[0].result(10) == "A"
     worker.close()
 
 
-def test_what_nobody_waits_for_is_left_out():
+def test_cancelled_rows_are_left_out():
     held = Held(upper)
     gone, kept = held.worker.predict([("gone",), ("kept",)])
     assert gone.cancel()
@@ -95,7 +95,7 @@ def test_what_nobody_waits_for_is_left_out():
     held.worker.close()
 
 
-def test_too_much_is_refused_all_or_none_and_closing_finishes_what_waits():
+def test_rows_are_refused_all_or_none_and_closing_finishes_the_queue():
     held = Held(upper, max_waiting=2)
     with pytest.raises(FullError):
         held.worker.predict([("a",), ("b",), ("c",)])

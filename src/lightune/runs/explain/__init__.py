@@ -1,7 +1,16 @@
-"""Why this answer: what each word of a text did for a label, as numbers, coloured text and HTML."""
+"""Explanations: the effect of each word of a text on a label, as numbers, coloured text and HTML."""
 
-from lightune.runs.explain.explanation import Explanation, Word, explain
-from lightune.runs.explain.html import LEGEND, STYLE, fragment, page
+from lightune.runs.explain.explanation import Explanation, Word, check_explainable, explain
+from lightune.runs.explain.html import LEGEND, fragment, page
 from lightune.runs.explain.terminal import render
 
-__all__ = ["LEGEND", "STYLE", "Explanation", "Word", "explain", "fragment", "page", "render"]
+__all__ = [
+    "LEGEND",
+    "Explanation",
+    "Word",
+    "check_explainable",
+    "explain",
+    "fragment",
+    "page",
+    "render",
+]

@@ -1,4 +1,4 @@
-"""A prediction explained: which words spoke for it, and which against."""
+"""The explanation of a prediction: which words spoke for it, and which against."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,45 +7,41 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
-from lightune.data.preprocessors.base import Preprocessor, encode
+from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.lengths import check_offsets
-from lightune.data.preprocessors.question_answering import QuestionAnsweringPreprocessor
-from lightune.data.preprocessors.text_classification import TextClassificationPreprocessor
-from lightune.data.preprocessors.token_classification import TokenClassificationPreprocessor
 from lightune.data.preprocessors.windows import Place
 from lightune.data.preprocessors.words import split_words
-from lightune.runs.explain import targets
 from lightune.runs.explain.gradients import Attribution, integrated_gradients
-from lightune.runs.explain.targets import Target
-from lightune.runs.explain.words import units
-from lightune.tasks import Task
-from lightune.tasks.base import Batch, inputs
+from lightune.runs.explain.words import merge_words
+from lightune.runs.inference import encode_rows, make_batch
+from lightune.tasks import Task, tasks_that
+from lightune.tasks.batch import inputs
+from lightune.tasks.explained import Target, target_output
 
 
 class Word(NamedTuple):
-    """A word of a text and what it did for the label."""
+    """A word of a text and its effect on the label."""
 
     place: Place
     text: str
     score: float | None
-    """What it added to the output; None: the model did not read it, the text was cut or this is another window."""
+    """The word's share of the output; None: the model did not read it, as the text was cut or read in windows."""
 
     explained: bool
-    """Whether the label is this word's own."""
+    """Whether the label is of this word."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a label was given.
+    """Why a label was predicted.
 
     The scores of all words add up to ``output - baseline``, but for ``delta``.
     """
 
     label: str
-    """A label, a type of entity, an answer; ``value`` for a regression."""
+    """A label, a type of entity or an answer; ``value`` for a regression."""
 
     probability: float | None
     """As ``lightune predict`` gives it; None for a regression."""
@@ -59,7 +55,7 @@ class Explanation:
     """The same with padding in place of every word."""
 
     delta: float
-    """By how much the scores fail to add up."""
+    """The sum of the scores less ``output - baseline``."""
 
     steps: int
     converged: bool
@@ -67,7 +63,7 @@ class Explanation:
 
     @property
     def labelled(self) -> str:
-        """The words that have the label, as they stand in the text; empty where it is of the whole text."""
+        """The part of the text that has the label; empty where the label is of the whole text."""
         mine = [word.place for word in self.words if word.explained]
         return self.texts[mine[0].text][mine[0].start : mine[-1].end] if mine else ""
 
@@ -77,60 +73,72 @@ class Explanation:
         return sorted(read, key=lambda word: -abs(word.score or 0))[:count]
 
 
+def check_explainable(task: type[Task], *, name: str) -> None:
+    """Check that a task says which output to explain.
+
+    Args:
+        task: of the run.
+        name: begins the message.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not task.is_explainable:
+        reason = (
+            "whose predictions are many tokens long: there is no single number to explain"
+            if task.streams
+            else "whose class does not say which output to explain (Task.is_explainable)"
+        )
+        raise UserError(
+            f"{name}, {reason}.\nlightune explain works for {tasks_that(lambda other: other.is_explainable)}."
+        )
+
+
 def explain(
     task: Task, preprocessor: Preprocessor, texts: Sequence[Any], *, target: str | None = None
 ) -> list[Explanation]:
-    """Explain what a model says of one row, in float32 on the device where it is.
+    """Explain the prediction for one row, in float32 on the device where the model is.
 
     The baseline of integrated gradients is the text with padding in place of each of its tokens; [CLS], [SEP] and the like
     stay. It should say nothing (Sundararajan et al., 2017). On the quickstart's validation rows padding is judged neutral
     (log-odds of 0.1) while masks are taken for a bad review (-0.9), and the words that it finds matter more when they are
-    deleted; every tokenizer has it. Nothing else may use the model meanwhile, from another thread.
+    deleted; every tokenizer has it. No other thread may use the model meanwhile.
 
     Args:
         task: of a finished run, its weights in float32.
         preprocessor: of the same run.
-        texts: what ``preprocessor.input_columns`` names; for token classification also as a list of words.
-        target: the label to explain; None: what is predicted.
+        texts: the row's ``preprocessor.input_columns``; for token classification also as a list of words.
+        target: the label to explain; None: the prediction.
 
     Returns:
-        One explanation; with several labels at once one for each that is given, for token classification one for each
+        One explanation; with several labels at once one for each predicted label, for token classification one for each
         entity, which may be none.
 
     Raises:
         UserError: there is nothing to read, no such label, or this model or task cannot be explained.
     """
-    if not isinstance(
-        preprocessor,
-        TextClassificationPreprocessor | TokenClassificationPreprocessor | QuestionAnsweringPreprocessor,
-    ):
-        raise UserError("Labels, entities and answers are explained, not texts of many tokens.")
-    check_offsets(preprocessor.tokenizer)
+    check_explainable(type(task), name=f"This is a run of {type(task).__name__}")
+    reader: Any = preprocessor  # knows the places of its tokens, as those of explainable tasks do
+    check_offsets(reader.tokenizer)
     if getattr(task.model.config, "is_encoder_decoder", False):
         raise UserError("This model reads a text twice, as encoder and decoder: only encoders are explained.")
-    if isinstance(preprocessor, QuestionAnsweringPreprocessor):
-        texts = [texts[0].strip(), texts[1]]  # as it is read
-    features = encode(
-        preprocessor, dict(zip(preprocessor.input_columns, ([text] for text in texts), strict=True))
-    )
-    windows = preprocessor.locate_tokens(texts)
+    features = encode_rows(preprocessor, [texts])
+    places = reader.locate_tokens(texts)
     with _as_in_prediction(task):
-        batch: Batch = preprocessor.collate(features)
-        batch = {name: value if name == "rows" else value.to(task.device) for name, value in batch.items()}
-        if isinstance(preprocessor, TokenClassificationPreprocessor):
-            read, words = [batch["rows"][0]["text"]], [batch["rows"][0]["offsets"]]
-        else:
-            read, words = list(texts), [split_words(text).offsets for text in texts]
+        batch = make_batch(preprocessor, features, device=task.device)
+        texts, spans = zip(*task.explained_texts(texts, batch), strict=True)
+        words = [
+            split_words(t).offsets if span is None else span for t, span in zip(texts, spans, strict=True)
+        ]
         with torch.no_grad():
-            logits = task(batch).float().cpu()
-            found = targets.find(task, logits, batch, wanted=target)
+            targets = task.explained(task(batch).float().cpu(), batch, label=target)
         explanations = []
-        for one in found:
-            window = {name: tensor[one.window : one.window + 1] for name, tensor in inputs(batch).items()}
-            places = _padded(windows[one.window], window["attention_mask"][0])
-            units_of_row, owners = units(read, words, places)
-            attribution = _attribute(task, preprocessor.tokenizer, window, owners, one)
-            explanations.append(_explanation(read, units_of_row, owners, attribution, one))
+        for chosen in targets:
+            window = {name: tensor[chosen.window, None] for name, tensor in inputs(batch).items()}
+            tokens = _padded(places[chosen.window], window["attention_mask"][0])
+            whole_words, owners = merge_words(texts, words, tokens)
+            attribution = _attribute(task, reader.tokenizer.pad_token_id, window, owners, chosen)
+            explanations.append(_explanation(texts, whole_words, owners, attribution, chosen))
     return explanations
 
 
@@ -140,24 +148,20 @@ def _padded(places: list[Place | None], attention_mask: Tensor) -> list[Place | 
 
 
 def _attribute(
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    window: dict[str, Tensor],
-    owners: list[int],
-    target: Target,
+    task: Task, pad_token_id: int, window: dict[str, Tensor], owners: list[int], target: Target
 ) -> Attribution:
     baseline = window["input_ids"].clone()
-    baseline[0, [index for index, owner in enumerate(owners) if owner >= 0]] = tokenizer.pad_token_id
+    baseline[0, [token for token, word in enumerate(owners) if word >= 0]] = pad_token_id
     return integrated_gradients(
         task.model,
-        output=lambda rows: targets.output(task, rows, target),
+        output=lambda rows: target_output(task.explained_scores(rows), target),
         inputs=window,
         baseline_ids=baseline,
     )
 
 
 def _explanation(
-    texts: list[str], words: list[Place], owners: list[int], attribution: Attribution, target: Target
+    texts: Sequence[str], words: list[Place], owners: list[int], attribution: Attribution, target: Target
 ) -> Explanation:
     scores: list[float | None] = [None] * len(words)
     for owner, score in zip(owners, attribution.scores.tolist(), strict=True):
@@ -187,7 +191,7 @@ def _explanation(
 
 @contextmanager
 def _as_in_prediction(task: Task) -> Iterator[None]:
-    """Without dropout, and in float32: half precision rounds away what tells two steps apart."""
+    """Turn dropout off, and compute in float32: half precision rounds away the difference between two steps."""
     modes = [(module, module.training) for module in task.modules()]
     task.eval()
     try:

@@ -11,7 +11,7 @@ SPACELESS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 Span = tuple[int, int]
 
 
-def units(
+def merge_words(
     texts: Sequence[str], words: Sequence[Sequence[Span]], places: Sequence[Place | None]
 ) -> tuple[list[Place], list[int]]:
     """Return the words of a row so that no token lies in two of them, and for each token its word, or -1.

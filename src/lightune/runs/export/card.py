@@ -1,119 +1,171 @@
-"""The model card of what is exported: README.md, with what the Hub searches by in front and what people ask below."""
+"""The model card of an export: README.md, with the Hub's search terms in front and what people ask below."""
 
+import json
 import math
 import platform
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from lightune.runs.scores import OVERALL
+from lightune.common import package_index
+from lightune.config import overrides_of
+from lightune.config.credentials import redact
+from lightune.config.walk import flat
+from lightune.data.preprocessors.base import Preprocessor
+from lightune.runs.export.int8 import Comparison
+from lightune.runs.export.snippet import snippet
+from lightune.runs.scores import overall
+from lightune.tasks import Task
 
-if TYPE_CHECKING:
-    from lightune.runs.export.int8 import Comparison
-
-PIPELINES = {
-    "text_classification": "text-classification",
-    "token_classification": "token-classification",
-    "question_answering": "question-answering",
-    "translation": "translation",
-    "summarization": "summarization",
-    "dialogue": "text-generation",
-    "masked_lm": "fill-mask",
-}
-"""What the Hub calls each task."""
-
+OPTIONS = (
+    "model.pooling", "model.attention_dropout", "data.batch_size", "data.max_tokens_per_batch", "data.max_length",
+    "data.truncation", "data.max_train_samples", "trainer.max_epochs", "trainer.max_steps", "trainer.precision",
+    "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "layerwise_lr_decay", "seed",
+)  # fmt: skip
+GROUPS = ("tuning.", "optimizer.", "scheduler.")
+HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 HUB_METRICS = {
     "matthews_corrcoef": "matthews_correlation",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
     "bleu": "sacrebleu",
-    "rouge1": "rouge",
-    "rouge2": "rouge",
-    "rougeL": "rouge",
-    "rougeLsum": "rouge",
+    **dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), "rouge"),
 }
-"""What the Hub calls a metric, where that is another name."""
+"""The Hub's names of metrics, where they differ."""
 
 STAGES = {"val": "validation", "test": "test"}
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "peft")
 
 
+class Source(NamedTuple):
+    """A pretrained model or a data set: its name for people, and its name and license on the Hub, where known."""
+
+    name: str
+    hub_name: str | None = None
+    license_name: str | None = None
+
+
+def write_card(
+    folder: Path,
+    *,
+    run: Path,
+    config: Mapping[str, Any],
+    task: Task,
+    preprocessor: Preprocessor,
+    onnx: bool,
+    adapter: bool,
+    comparison: Comparison | None,
+) -> None:
+    """Write ``README.md`` into a folder that is exported.
+
+    Args:
+        folder: that holds the model.
+        run: the run's folder.
+        config: its settings, resolved.
+        task: with its model.
+        preprocessor: of the task.
+        onnx: whether the folder holds an ONNX graph.
+        adapter: whether it holds an adapter alone.
+        comparison: of float32 with int8, where weights are in int8.
+    """
+    model, metrics, overrides = config["model"], run / "metrics.json", overrides_of(run)
+    base = _base(model)
+    tags = {"lora": adapter, "onnx": onnx, "int8": comparison is not None}
+    card = model_card(
+        task_name=config["task_name"],
+        pipeline_tag=task.pipeline_tag,
+        base=base,
+        data=_data(config["data"]["path"]),
+        tags=[tag for tag, applies in tags.items() if applies],
+        metrics=json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
+        chosen_by=config["monitor"]["metric"] or task.monitor[0],
+        options={name: value for name, value in flat(config) if _is_shown(name) and value is not None},
+        command=None if overrides is None else redact(shlex.join(["python", "train.py", *overrides])),
+        snippet=snippet(
+            task,
+            preprocessor,
+            onnx=onnx,
+            adapter_of=(base.hub_name or model["pretrained_model_name_or_path"]) if adapter else None,
+        ),
+        contents=_contents(onnx=onnx, adapter=adapter, int8=comparison is not None),
+        limits=_limits(config["data"], task),
+        comparison=comparison,
+    )
+    (folder / "README.md").write_text(str(card), encoding="utf-8")
+
+
 def model_card(
     *,
     task_name: str,
-    base: str,
-    base_model: str | None,
-    license_name: str | None,
-    data: str,
-    dataset: str | None,
+    pipeline_tag: str | None,
+    base: Source,
+    data: Source,
     tags: Sequence[str],
     metrics: Mapping[str, float],
     chosen_by: str,
     options: Mapping[str, Any],
     command: str | None,
     snippet: str | None,
-    holds: str,
+    contents: str,
     limits: Sequence[str],
-    comparison: "Comparison | None" = None,
+    comparison: Comparison | None = None,
 ) -> ModelCard:
-    """Write the card of one export.
+    """Return the card of one export.
 
     Args:
         task_name: as the configuration calls it.
-        base: the pretrained model, as people call it.
-        base_model: its name on the Hub, if it has one.
-        license_name: the Hub's name of its license, if known.
-        data: what it was trained on, as people call it.
-        dataset: its name on the Hub, if it has one.
-        tags: what else the Hub may find it by.
+        pipeline_tag: the Hub's name of the task, if it has one.
+        base: the pretrained model.
+        data: the training data.
+        tags: further search terms.
         metrics: ``val/…`` and ``test/…`` of the run; empty where it was not measured.
         chosen_by: the figure that chose the best checkpoint.
         options: the run's settings by their names.
-        command: what repeats the run.
+        command: repeats the run.
         snippet: a script that loads the folder.
-        holds: what lies in the folder, a sentence.
-        limits: what it cannot do, a sentence each.
-        comparison: the model before and after quantization.
+        contents: of the folder, a sentence.
+        limits: of the model, a sentence each.
+        comparison: of float32 with int8.
     """
-    pipeline = PIPELINES.get(task_name)
     scores = [
         (stage, name, metrics[f"{stage}/{name}"])
         for stage in STAGES
-        for name in OVERALL
+        for name in overall(metrics)
         if math.isfinite(metrics.get(f"{stage}/{name}", math.nan))
     ]
-    name = f"{base.rpartition('/')[2]} on {data.rpartition('/')[2]}"
-    front = ModelCardData(
-        base_model=base_model,
-        datasets=[dataset] if dataset else None,
-        library_name="peft" if "lora" in tags else None if "onnx" in tags else "transformers",
-        license=license_name,
-        metrics=list(
-            dict.fromkeys(HUB_METRICS.get(metric, metric) for _, metric, _ in scores if metric != "loss")
+    name = f"{base.name.rpartition('/')[2]} on {data.name.rpartition('/')[2]}"
+    hub_metrics = [HUB_METRICS.get(metric, metric) for _, metric, _ in scores if metric != "loss"]
+    results = [
+        EvalResult(
+            task_type=pipeline_tag or task_name,
+            dataset_type=data.hub_name or data.name,
+            dataset_name=data.name,
+            dataset_split=STAGES[stage],
+            metric_type=HUB_METRICS.get(metric, metric),
+            metric_name=metric,
+            metric_value=round(value, 6),
         )
-        or None,
+        for stage, metric, value in scores
+    ]
+    front = ModelCardData(
+        base_model=base.hub_name,
+        datasets=[data.hub_name] if data.hub_name else None,
+        library_name="peft" if "lora" in tags else None if "onnx" in tags else "transformers",
+        license=base.license_name,
+        metrics=[*dict.fromkeys(hub_metrics)] or None,
         model_name=name if scores else None,
-        pipeline_tag=pipeline,
-        tags=list(tags) or None,
-        eval_results=[
-            EvalResult(
-                task_type=pipeline or task_name,
-                dataset_type=dataset or data,
-                dataset_name=data,
-                dataset_split=STAGES[stage],
-                metric_type=HUB_METRICS.get(metric, metric),
-                metric_name=metric,
-                metric_value=round(value, 6),
-            )
-            for stage, metric, value in scores
-        ]
-        or None,
+        pipeline_tag=pipeline_tag,
+        tags=[*tags] or None,
+        eval_results=results or None,
     )
     parts = [
         f"# {name}",
-        f"`{base}`, fine-tuned for {task_name.replace('_', ' ')} on {data}. {holds}",
+        f"`{base.name}`, fine-tuned for {task_name.replace('_', ' ')} on {data.name}. {contents}",
         *([f"## How to load it\n\n```python\n{snippet}\n```"] if snippet else []),
         *_scores(scores, chosen_by=chosen_by),
         *([_comparison(comparison)] if comparison is not None else []),
@@ -122,31 +174,70 @@ def model_card(
         _table(("option", "value"), [(f"`{option}`", f"`{value}`") for option, value in options.items()]),
         "## Limits",
         "\n".join(f"- {limit}" for limit in limits),
-        "## Versions\n\nExported with Python " + platform.python_version() + ", "
-        + ", ".join(f"{package} {version(package)}" for package in PACKAGES) + ".",
-    ]  # fmt: skip
+        f"## Versions\n\nExported with Python {platform.python_version()}, "
+        + ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+        + ".",
+    ]
     return ModelCard(f"---\n{front}\n---\n\n" + "\n\n".join(parts) + "\n")
 
 
-def compared(comparison: "Comparison") -> list[tuple[str, ...]]:
-    """Return the rows of the table that compares float32 with int8."""
-    before, after = comparison.float32, comparison.int8
-    return [
-        ("size", f"{before.size / 1e6:.1f} MB", f"{after.size / 1e6:.1f} MB"),
-        ("rows a second", *(f"{comparison.rows / one.seconds:.1f}" for one in (before, after))),
-        *(
-            (name, f"{before.figures[name]:.4f}", f"{after.figures[name]:.4f}")
-            for name in OVERALL
-            if name in before.figures
-        ),
-    ]  # fmt: skip
+def _is_shown(option: str) -> bool:
+    return option in OPTIONS or (option.startswith(GROUPS) and not option.endswith("_partial_"))
 
 
-def _comparison(comparison: "Comparison") -> str:
+def _contents(*, onnx: bool, adapter: bool, int8: bool) -> str:
+    if adapter:
+        return "This folder holds the LoRA adapter, the head and the tokenizer."
+    if onnx:
+        weights = "weights in int8" if int8 else "in float32"
+        return f"This folder holds the model as an ONNX graph ({weights}, any number of rows and tokens) and the tokenizer."
+    return "This folder holds the whole model and the tokenizer."
+
+
+def _base(model: Mapping[str, Any]) -> Source:
+    name = model["pretrained_model_name_or_path"]
+    if model["from_run"] is not None:
+        return Source(f"the run {Path(model['from_run']).name}")
+    if name.startswith(package_index.PREFIX):
+        artifact = package_index.ARTIFACTS[name.removeprefix(package_index.PREFIX)]
+        return Source(artifact.hub_name or name, artifact.hub_name, artifact.license_name)
+    return Source(name, name) if _is_on_hub(name) else Source(Path(name).name)
+
+
+def _data(path: str | Mapping[str, str]) -> Source:
+    """Return the data set; of local files their names alone."""
+    if not isinstance(path, str):
+        return Source(", ".join(Path(file).name for file in path.values() if file))
+    if path.startswith(package_index.PREFIX):
+        return Source(path.removeprefix(package_index.PREFIX))
+    return Source(path, path) if _is_on_hub(path) else Source(Path(path).name)
+
+
+def _is_on_hub(name: str) -> bool:
+    return HUB_NAME.fullmatch(name) is not None and not Path(name).exists() and not Path(name).suffix
+
+
+def _limits(data: Mapping[str, Any], task: Task) -> list[str]:
+    limits = [
+        "Its data decides which languages and subjects it serves: it was measured on rows like those it was trained on, on nothing else.",
+        "The scores are of one run; another seed gives others.",
+    ]
+    if (length := data.get("max_length")) is not None:
+        cut = data.get("truncation")
+        part = f" (in training data.truncation={cut} chose what stays; the lines above keep the head)"
+        limits.append(
+            f"It was trained and measured on at most {length} tokens at a time{'' if cut in (None, 'head') else part}."
+        )
+    if task.label_names:
+        names = ", ".join(f"`{name}`" for name in task.label_names)
+        limits.append(f"It knows these labels and no others: {names}.")
+    return [*limits, "It may repeat prejudice and errors of its pretrained model; that was not measured."]
+
+
+def _comparison(comparison: Comparison) -> str:
     return (
-        "## What int8 costs\n\n"
-        + _table(("", "float32", "int8"), compared(comparison))
-        + f"\n\nOn {comparison.rows:,} rows of test, by onnxruntime on {platform.machine()}, batches computed in turn: "
+        f"## What int8 costs\n\n{_table(('', 'float32', 'int8'), comparison.table())}\n\n"
+        f"On {comparison.rows:,} rows of test, by onnxruntime on {platform.machine()}, batches computed in turn: "
         f"{comparison.times_as_fast:.2f} times as fast, a file of {1 / comparison.times_as_small:.0%} of the size."
     )
 
@@ -154,12 +245,10 @@ def _comparison(comparison: "Comparison") -> str:
 def _scores(scores: Sequence[tuple[str, str, float]], *, chosen_by: str) -> list[str]:
     if not scores:
         return []
-    values = {(stage, name): value for stage, name, value in scores}
-    stages = [stage for stage in STAGES if any(stage == one for one, _, _ in scores)]
-    rows = [
-        (name, *(f"{values[stage, name]:.4f}" if (stage, name) in values else "" for stage in stages))
-        for name in dict.fromkeys(name for _, name, _ in scores)
-    ]
+    values = {(stage, name): f"{value:.4f}" for stage, name, value in scores}
+    stages = [*dict.fromkeys(stage for stage, _, _ in scores)]
+    names = dict.fromkeys(name for _, name, _ in scores)
+    rows = [(name, *(values.get((stage, name), "") for stage in stages)) for name in names]
     return [
         "## Scores",
         _table(("", *(STAGES[stage] for stage in stages)), rows),

@@ -1,4 +1,4 @@
-"""An ONNX model in int8, measured beside the one in float32: size, speed, and what is lost on held-out rows."""
+"""An ONNX model in int8, measured beside the one in float32: size, speed, and scores on held-out rows."""
 
 import copy
 import time
@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from lightune.runs.export.onnx import open_session, run, without_warnings
+from lightune.runs.scores import overall
 from lightune.tasks import Task
-from lightune.tasks.base import Batch
+from lightune.tasks.batch import Batch
 
 ORDER = ("float32", "int8", "int8", "float32")
-"""In which a batch is computed: the quicker of two times counts, as the first of a width meets it anew."""
+"""In which a batch is computed: the quicker of two times counts, as the first at a width is slower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +28,12 @@ class Measured:
     """Of all batches together."""
 
     figures: dict[str, float]
-    """The loss and the task's metrics, by their names alone."""
+    """The loss and the task's metrics, named as ``test/f1``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The model before and after, on the same rows of test, batches computed in turn in one process."""
+    """Both models on the same rows of test, batches computed in turn in one process."""
 
     rows: int
     float32: Measured
@@ -46,32 +47,45 @@ class Comparison:
     def times_as_small(self) -> float:
         return self.float32.size / self.int8.size
 
+    def table(self) -> list[tuple[str, ...]]:
+        """Return rows of name, float32 and int8: size, speed, scores."""
+        both = (self.float32, self.int8)
+        return [
+            ("size", *(f"{model.size / 1e6:.1f} MB" for model in both)),
+            ("rows a second", *(f"{self.rows / model.seconds:.1f}" for model in both)),
+            *(
+                (name, *(f"{model.figures[f'test/{name}']:.4f}" for model in both))
+                for name in overall(self.float32.figures)
+            ),
+        ]
 
-def quantize_int8(source: Path, target: Path) -> None:
-    """Write an ONNX model with weights in int8, a scale for each output; activations are rounded as they come.
 
-    Source: onnxruntime's dynamic quantization. Matrices and embeddings become a quarter; layer norms, softmax and what
-    attention multiplies stay in float32.
+def quantize(model: Path, task: Task, batches: Iterable[Batch]) -> Comparison:
+    """Replace an ONNX model by one with weights in int8, and compare both.
+
+    Each output of a layer has its own scale; activations are rounded as they are computed. Matrices and embeddings shrink
+    to a quarter; layer norms, softmax and the products of attention stay in float32. Source: onnxruntime's dynamic
+    quantization.
 
     Args:
-        source: the model in float32.
-        target: where to.
+        model: the file in float32, which is replaced.
+        task: whose metrics are measured.
+        batches: of labelled held-out rows.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    float32 = model.with_name("float32.onnx")
+    model.rename(float32)
     with without_warnings():  # it advises a step that only models of other exporters need
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(float32, model, weight_type=QuantType.QInt8, per_channel=True)
+    comparison = compare(task, batches, float32=float32, int8=model)
+    for file in model.parent.glob("float32.onnx*"):
+        file.unlink()
+    return comparison
 
 
 def compare(task: Task, batches: Iterable[Batch], *, float32: Path, int8: Path) -> Comparison:
-    """Measure two files on the same batches.
-
-    Args:
-        task: whose metrics are taken.
-        batches: held-out rows, labelled.
-        float32: the model before.
-        int8: the model after.
-    """
+    """Measure two ONNX files on the same batches of labelled held-out rows, by the task's metrics."""
     files = {"float32": float32, "int8": int8}
     sessions = {name: open_session(file) for name, file in files.items()}
     held_out = {name: copy.deepcopy(task.test) for name in files}
@@ -95,9 +109,7 @@ def compare(task: Task, batches: Iterable[Batch], *, float32: Path, int8: Path) 
         name: Measured(
             size=file.stat().st_size,
             seconds=seconds[name],
-            figures={
-                figure.partition("/")[2]: float(value) for figure, value in held_out[name].scalars().items()
-            },
+            figures={figure: float(value) for figure, value in held_out[name].scalars().items()},
         )
         for name, file in files.items()
     }

@@ -14,36 +14,32 @@ from torch import Tensor, nn
 
 from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor, encode
-from lightune.tasks import QuestionAnswering, Task, TextClassification, TokenClassification
-from lightune.tasks.base import Batch, inputs
+from lightune.tasks import Task, tasks_that
+from lightune.tasks.batch import Batch, inputs
 from lightune.tuning.lora import merge
-
-OUTPUTS: dict[type[Task], list[str]] = {
-    TextClassification: ["logits"],
-    TokenClassification: ["logits"],
-    QuestionAnswering: ["start_logits", "end_logits"],
-}
-"""What the graph of a task gives."""
 
 TOLERANCE = 1e-4  # of logits, as a share of the largest where that is above 1
 WORDS = (3, 1, 7, 12, 20, 33, 60, 90)  # of the rows on which both are compared
 PROVIDERS = ["CPUExecutionProvider"]
+INSTEAD = "Export it for transformers: --format hf"
 
 
-def output_names(task: Task) -> list[str]:
-    """Return what the graph of a task gives.
+def check_exportable(task: Task) -> None:
+    """Check that a task's model is of use as a graph.
 
     Raises:
-        UserError: this is no task for a graph alone.
+        UserError: it is not; says why.
     """
-    for kind, names in OUTPUTS.items():
-        if isinstance(task, kind):
-            return names
-    raise UserError(
-        f"--format onnx is for text classification, token classification and question answering; this run is {type(task).__name__}:\n"
-        "a graph without the memory of the tokens before is of little use where text is written.\n"
-        "Export it for transformers: --format hf"
-    )
+    if not task.onnx_outputs:
+        reason = (
+            "a graph without the memory of the tokens before is of little use where text is generated"
+            if task.streams
+            else "its class names no outputs for a graph (Task.onnx_outputs)"
+        )
+        raise UserError(
+            f"--format onnx is for {tasks_that(lambda other: bool(other.onnx_outputs))}. "
+            f"This run is {type(task).__name__}:\n{reason}.\n{INSTEAD}"
+        )
 
 
 def export_onnx(task: Task, preprocessor: Preprocessor, *, file: Path) -> float:
@@ -54,7 +50,7 @@ def export_onnx(task: Task, preprocessor: Preprocessor, *, file: Path) -> float:
     Args:
         task: with its weights; its adapters are merged in place.
         preprocessor: of the task, makes the rows on which both are compared.
-        file: where to.
+        file: to write.
 
     Returns:
         The largest difference of a logit, as a share of the largest logit where that is above 1.
@@ -62,33 +58,29 @@ def export_onnx(task: Task, preprocessor: Preprocessor, *, file: Path) -> float:
     Raises:
         UserError: torch cannot export this architecture, or the graph computes something else.
     """
-    names = output_names(task)
     merge(task.model)
     task.to(device="cpu", dtype=torch.float32).eval()
-    examples = _batch(preprocessor, WORDS[:3])
-    given = list(inputs(examples))
-    graph = _Graph(task.model, given, names)
+    examples = inputs(_batch(preprocessor, WORDS[:3]))
+    graph = _Graph(task.model, list(examples), task.onnx_outputs)
     try:
         with torch.no_grad(), without_warnings():  # they are of torch to itself
             program = torch.onnx.export(
                 graph,
-                tuple(inputs(examples).values()),
+                tuple(examples.values()),
                 dynamo=True,
-                input_names=given,
-                output_names=names,
-                dynamic_shapes=(({0: "batch", 1: "length"},) * len(given),),
+                input_names=list(examples),
+                output_names=list(task.onnx_outputs),
+                dynamic_shapes=(({0: "batch", 1: "length"},) * len(examples),),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise UserError(
-            f"torch cannot export {type(task.model).__name__} to ONNX: {_cause(error)}\n"
-            "Export it for transformers: --format hf"
+            f"torch cannot export {type(task.model).__name__} to ONNX: {_cause(error)}\n{INSTEAD}"
         ) from error
     assert program is not None
     program.save(file)
-    return check_parity(
-        graph, file, [_batch(preprocessor, words) for words in (WORDS, WORDS[1:2], WORDS[3:])]
-    )
+    batches = [_batch(preprocessor, words) for words in (WORDS, WORDS[1:2], WORDS[3:])]
+    return check_parity(graph, file, batches)
 
 
 def check_parity(graph: nn.Module, file: Path, batches: list[Batch]) -> float:
@@ -101,15 +93,15 @@ def check_parity(graph: nn.Module, file: Path, batches: list[Batch]) -> float:
     worst = 0.0
     for batch in batches:
         with torch.no_grad():
-            wanted = graph(*inputs(batch).values())
-        for ours, theirs in zip(wanted, run(session, batch), strict=True):
+            expected = graph(*inputs(batch).values())
+        for ours, theirs in zip(expected, run(session, batch), strict=True):
             largest = max(1.0, float(ours.abs().max()))
             difference = float((ours - theirs).abs().max()) / largest
             worst = max(worst, difference if np.isfinite(difference) else float("inf"))
     if worst > TOLERANCE:
         raise UserError(
-            f"The ONNX model's logits are not PyTorch's: they differ by {worst:.1e}, more than {TOLERANCE:.0e}. Nothing was written.\n"
-            "Export it for transformers: --format hf"
+            f"The ONNX model's logits are not PyTorch's: they differ by {worst:.1e}, more than {TOLERANCE:.0e}. "
+            f"Nothing was written.\n{INSTEAD}"
         )
     return worst
 
@@ -122,14 +114,14 @@ def open_session(file: Path) -> Any:
 
 
 def run(session: Any, batch: Batch) -> list[Tensor]:
-    """Return what a session gives for a batch, in the order of its outputs."""
-    given = {one.name: batch[one.name].numpy() for one in session.get_inputs()}
-    return [torch.from_numpy(output) for output in session.run(None, given)]
+    """Return a session's outputs for a batch, in their order."""
+    feeds = {node.name: batch[node.name].numpy() for node in session.get_inputs()}
+    return [torch.from_numpy(output) for output in session.run(None, feeds)]
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Silence a library that warns of what nobody can act on."""
+    """Silence a library's warnings that nobody can act on."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -141,21 +133,21 @@ def without_warnings() -> Iterator[None]:
 
 
 class _Graph(nn.Module):
-    """The model with nothing but tensors: in the order of their names in, in that of theirs out."""
+    """The model as a function of tensors alone, inputs and outputs in the order of their names."""
 
-    def __init__(self, model: nn.Module, given: list[str], names: list[str]) -> None:
+    def __init__(self, model: nn.Module, inputs: list[str], outputs: tuple[str, ...]) -> None:
         super().__init__()
         self.model = model
-        self.given = given
-        self.names = names
+        self.inputs = inputs
+        self.outputs = outputs
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.model(**dict(zip(self.given, tensors, strict=True)))
-        return tuple(outputs[name] for name in self.names)
+        outputs = self.model(**dict(zip(self.inputs, tensors, strict=True)))
+        return tuple(outputs[name] for name in self.outputs)
 
 
 def _batch(preprocessor: Any, words: tuple[int, ...]) -> Batch:
-    """Return rows of so many words of the vocabulary each, as the run's own preprocessor makes them."""
+    """Return rows of that many words of the vocabulary each, as the run's own preprocessor reads them."""
     rng = random.Random(0)
     known = sorted(word for word in preprocessor.tokenizer.get_vocab() if word.isalpha()) or ["a"]
     rows = {

@@ -1,4 +1,4 @@
-"""``report.html``: what a run found, for a person to look at; one file that asks the network for nothing."""
+"""``report.html``: a run's results for a person to read, in one file that needs no network."""
 
 import logging
 from collections.abc import Callable
@@ -13,43 +13,43 @@ from lightune.tasks import Task
 log = logging.getLogger(__name__)
 
 Config = tuple[dict[str, Any], str]
-"""A run's settings by their whole names, and the command that repeats it."""
+"""A run's settings by their full names, and the command that repeats the run."""
 
 
 def report_finished(
     run: Run, rows: list[Row], *, data: DataModule, task: Task, config: Callable[[Path], Config], page: bool
 ) -> None:
-    """Write ``predictions.jsonl`` and ``report.html`` at the end of training; where that fails, warn and go on.
+    """Write ``predictions.jsonl`` and ``report.html`` after training; on an error, warn and continue.
 
     Args:
-        run: that has written its figures.
+        run: has its ``metrics.json``.
         rows: as the task's ``all_test_rows`` returns them.
-        data: of the run.
-        task: that was measured.
+        data: the run's data.
+        task: the tested task.
         config: reads the settings from a run's folder.
-        page: whether ``report.html`` is wanted.
+        page: whether to write ``report.html``.
     """
     try:
         write_rows(run.predictions, rows, rows=data.rows["test"], lengths=data.lengths("test"))
         if page:
-            alone = task.trainer.world_size == 1  # the others would wait, or hold a share of the weights
-            write_report(run, data=data, task=task if alone else None, config=config(run.folder))
-    except Exception as error:  # a finished run is worth more than its report
+            # importing matplotlib takes a second
+            from lightune.runs.report.page import write_page
+            from lightune.runs.report.run_results import read_run_results
+
+            # other processes would wait, or hold a share of the weights
+            is_single = task.trainer.world_size == 1
+            settings, command = config(run.folder)
+            results = read_run_results(
+                run.folder,
+                config=settings,
+                command=command,
+                task_class=type(task),
+                data=data,
+                task=task if is_single else None,
+            )
+            write_page(run.report, [results])
+    except Exception as error:
+        # a finished run is worth more than its report
         log.warning(
             f"No report was written ({type(error).__name__}: {error}). Try: lightune report {run.folder}"
         )
-
-
-def write_report(run: Run, *, data: DataModule | None, task: Task | None, config: Config) -> None:
-    """Write a run's ``report.html``.
-
-    Raises:
-        UserError: a file of the run cannot be read.
-    """
-    from lightune.runs.report.page import write_page
-    from lightune.runs.report.run_results import read_material  # matplotlib is worth a second only here
-
-    settings, command = config
-    write_page(
-        run.report, [read_material(run.folder, config=settings, command=command, data=data, task=task)]
-    )

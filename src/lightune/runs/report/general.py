@@ -1,169 +1,126 @@
-"""Sections that every task has."""
-
-from collections.abc import Sequence
+"""The sections that every task has."""
 
 import numpy as np
-from markupsafe import Markup
 
+from lightune.common.blocks import Block, Code, Plots, Section, Table, Text
 from lightune.runs.report import plots
-from lightune.runs.report.blocks import Block, Code, Plots, Section, Table, Text
-from lightune.runs.report.figures import kind_of
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, resampled
-from lightune.runs.scores import OVERALL
+from lightune.runs.scores import overall
 
-PRIMARY = {"classes": "accuracy", "labels": "f1", "number": "mse", "entities": "f1", "answers": "f1"}
-SHORT = (
-    *(
-        "seed",
-        "model.pretrained_model_name_or_path",
-        "model.pooling",
-        "tuning._target_",
-        "data.path",
-        "data.max_length",
-    ),
-    *(
-        "data.batch_size",
-        "data.max_tokens_per_batch",
-        "optimizer._target_",
-        "optimizer.lr",
-        "optimizer.weight_decay",
-    ),
-    *("scheduler._target_", "scheduler.warmup_ratio", "trainer.max_epochs", "trainer.precision"),
+MAIN_SETTINGS = (
+    *("seed", "model.pretrained_model_name_or_path", "model.pooling", "tuning._target_", "data.path"),
+    *("data.max_length", "data.batch_size", "data.max_tokens_per_batch", "optimizer._target_"),
+    *("optimizer.lr", "optimizer.weight_decay", "scheduler._target_", "scheduler.warmup_ratio"),
+    *("trainer.max_epochs", "trainer.precision"),
 )
 
 
-def primary(material: RunResults) -> str:
-    """Return the figure that a task is judged by."""
-    kind = kind_of(material.rows) if material.rows else ""
-    known = [PRIMARY.get(kind, ""), "rougeL", "bleu", "chrf", "loss"]
-    return next(name for name in known if f"test/{name}" in material.metrics)
+def primary(results: RunResults) -> str:
+    """Return the metric that a task is judged by."""
+    return next(name for name in (*results.analysis.judged_by, "loss") if f"test/{name}" in results.metrics)
 
 
-def scores(material: RunResults) -> Section:
-    """Every overall figure on validation and test, with how far test rows leave it open."""
+def scores(results: RunResults) -> Section:
+    """Return every overall metric on validation and test, with a confidence interval on test."""
     intervals = {}
     notes: list[Block] = []
-    if material.rows:
-        summary = material.summary()
+    if results.rows:
+        summary = results.summary()
         drawn, exact = resampled(summary), summary.of()
         for name, values in drawn.items():
-            value = material.metrics.get(f"test/{name}")
+            value = results.metrics.get(f"test/{name}")
             if value is not None and abs(value - exact[name]) <= 1e-3 * max(1.0, abs(value)):
                 intervals[name] = interval(values)
-        notes = [
+        notes.append(
             Text(
-                f"95 % intervals: percentile bootstrap, 1,000 draws of the {len(material.rows):,} test rows, seed 0; each figure is "
-                "computed anew on each draw. They tell how another draw of rows would move a figure, not another seed of training."
+                f"95 % intervals: percentile bootstrap, 1,000 draws of the {len(results.rows):,} test rows, seed 0; each "
+                "draw computes the figure anew. They show how much a figure would change on other rows, not with another "
+                "training seed."
             )
-        ]
-        if material.metrics.keys() & {"test/distinct1", "test/spearman"}:
-            notes.append(
-                Text(
-                    "Distinct n-grams and Spearman's correlation are no sums over rows: they have no interval here."
-                )
-            )
+        )
+        if results.metrics.keys() & {"test/distinct1", "test/spearman"}:
+            reason = "Distinct n-grams and Spearman's correlation are not sums over rows: they have no interval here."
+            notes.append(Text(reason))
     rows = []
-    for name in OVERALL:
-        cells = [material.metrics.get(f"{stage}/{name}") for stage in ("val", "test")]
-        if any(cell is not None for cell in cells):
-            between = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
-            rows.append([name, *["" if cell is None else f"{cell:.4f}" for cell in cells], between])
+    for name in overall(results.metrics):
+        figures = [results.metrics.get(f"{stage}/{name}") for stage in ("val", "test")]
+        between = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
+        rows.append([name, *("" if figure is None else f"{figure:.4f}" for figure in figures), between])
     return Section("Scores", [Table(["", "val", "test", "95 % of test"], rows), *notes])
 
 
-def learning_curves(material: RunResults) -> Section | None:
-    """How loss, learning rate, the judged figure and speed went."""
-    drawn: list[tuple[str, Markup]] = []
-    losses = _columns(material, ["train/loss", "val/loss"])
-    judged = f"val/{primary(material)}"
-    for title, names in (
-        (judged, [judged] if judged != "val/loss" else []),
-        ("learning rate", ["train/learning_rate"]),
-        ("samples a second", ["train/samples_per_second"]),
-    ):
-        if found := _columns(material, names):
-            drawn.append((title, plots.curves(found, x="step", y="")))
-    if losses:
-        drawn.insert(0, ("loss", plots.curves(losses, x="step", y="")))
+def learning_curves(results: RunResults) -> Section | None:
+    """Return curves of the losses, the primary metric, the learning rate and the speed."""
+    metric = f"val/{primary(results)}"
+    names_by_title = {
+        "loss": ["train/loss", "val/loss"],
+        metric: [metric] if metric != "val/loss" else [],
+        "learning rate": ["train/learning_rate"],
+        "samples a second": ["train/samples_per_second"],
+    }
+    drawn = [
+        (title, plots.curves(curves, x="step", y=""))
+        for title, names in names_by_title.items()
+        if (curves := results.curves(names))
+    ]
     return Section("Learning curves", [Plots(drawn)]) if drawn else None
 
 
-def by_length(material: RunResults) -> Section | None:
-    """The judged figure on rows of like length."""
-    name = primary(material)
-    lengths = np.array([row["length"] for row in material.rows])
+def by_length(results: RunResults) -> Section | None:
+    """Return the primary metric on test rows of similar length; None where there are too few."""
+    name = primary(results)
+    lengths = np.array([row["length"] for row in results.rows])
     if len(lengths) < 20:
         return None
-    summary = material.summary()
+    summary = results.summary()
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, 6)).astype(int))
     which = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
     bins = [np.flatnonzero(which == number) for number in np.unique(which)]
     if len(bins) < 2:
         return None
-    names = [f"{lengths[rows].min()}–{lengths[rows].max()}" for rows in bins]
+    ranges = [f"{lengths[rows].min()}–{lengths[rows].max()}" for rows in bins]
     values = [summary.of(rows)[name] for rows in bins]
-    table = [[n, str(len(rows)), f"{value:.4f}"] for n, rows, value in zip(names, bins, values, strict=True)]
-    plot = plots.bars(names, values, x="tokens of a row", y=name)
-    return Section(
-        "By length", [Plots([(f"test {name} by length", plot)]), Table(["tokens", "rows", name], table)]
-    )
+    table = [[r, str(len(rows)), f"{value:.4f}"] for r, rows, value in zip(ranges, bins, values, strict=True)]
+    plot = plots.bars(ranges, values, x="tokens of a row", y=name)
+    blocks: list[Block] = [Plots([(f"test {name} by length", plot)]), Table(["tokens", "rows", name], table)]
+    return Section("By length", blocks)
 
 
-def health(material: RunResults) -> Section:
-    """What of the data makes figures too good or training worse."""
-    data = material.data
+def health(results: RunResults) -> Section:
+    """Return the lengths of the data, and the problems that were found in it."""
+    data = results.data
     if data is None:
-        return Section(
-            "Data", [Text("The data is not at hand, so texts are not shown and it was not looked at again.")]
-        )
+        text = "The data is not available, so its texts are not shown and its problems are not reported."
+        return Section("Data", [Text(text)])
     lengths = {split: data.lengths(split) for split in data.datasets}
     rows = [
-        [split, f"{len(found):,}", *(f"{np.quantile(found, q):,.0f}" for q in (0, 0.5, 0.95, 1))]
-        for split, found in lengths.items()
+        [split, f"{len(tokens):,}", *(f"{np.quantile(tokens, q):,.0f}" for q in (0, 0.5, 0.95, 1))]
+        for split, tokens in lengths.items()
     ]
-    told: Sequence[str] = data.warnings or ["No row repeats another or is shared by two splits; none is cut."]
-    return Section(
-        "Data",
-        [
-            Table(
-                ["", "rows", "shortest", "median", "95 %", "longest"],
-                rows,
-                caption="Tokens of each split, as the model reads them",
-            ),
-            *map(Text, told),
-            Plots([("tokens of a row", plots.histograms(lengths, x="tokens", y="share of rows"))]),
-        ],
-    )
+    header = ["", "rows", "shortest", "median", "95 %", "longest"]
+    table = Table(header, rows, caption="Tokens of each split, as the model reads them")
+    warnings = data.warnings or ["No row repeats another or is in two splits; none is cut."]
+    plot = plots.histograms(lengths, x="tokens", y="share of rows")
+    return Section("Data", [table, *map(Text, warnings), Plots([("tokens of a row", plot)])])
 
 
-def how(material: RunResults) -> Section:
-    """The settings in short and whole, the command and where it ran."""
-    config = material.config
-    short = [[name, str(config[name])] for name in SHORT if config.get(name) is not None]
+def how(results: RunResults) -> Section:
+    """Return the command, the settings and the environment."""
+    config, metrics, environment = results.config, results.metrics, results.environment
+    main = [[name, str(config[name])] for name in MAIN_SETTINGS if config.get(name) is not None]
     settings = [[name, str(value)] for name, value in sorted(config.items())]
-    where = [[name, str(value)] for name, value in material.environment.items()]
+    where = [[name, str(value)] for name, value in environment.items()]
     speed = [
-        [name, f"{material.metrics[name]:,.{0 if material.metrics[name] > 1000 else 1}f}"]
+        [name, f"{metrics[name]:,.{0 if metrics[name] > 1000 else 1}f}"]
         for name in ("train/seconds", "train/samples_per_second", "parameters/total", "parameters/trainable")
-        if name in material.metrics
+        if name in metrics
     ]
-    return Section(
-        "How it was made",
-        [
-            Code(material.command),
-            Table(["setting", "value"], short),
-            Table(["environment", ""], where) if where else Text("The run did not record its environment."),
-            Table(["", ""], speed),
-            Table(["setting", "value"], settings, caption="All settings", folded=True),
-        ],
-    )
-
-
-def _columns(material: RunResults, names: Sequence[str]) -> dict[str, plots.Curve]:
-    found: dict[str, plots.Curve] = {}
-    for name in names:
-        points = [(row["step"], row[name]) for row in material.history if name in row]
-        if points:
-            found[name] = [step for step, _ in points], [value for _, value in points]
-    return found
+    blocks: list[Block] = [
+        Code(results.command),
+        Table(["setting", "value"], main),
+        Table(["environment", ""], where) if where else Text("The run did not record its environment."),
+        Table(["", ""], speed),
+        Table(["setting", "value"], settings, caption="All settings", folded=True),
+    ]
+    return Section("How it was made", blocks)

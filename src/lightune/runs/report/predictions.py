@@ -1,7 +1,7 @@
-"""``predictions.jsonl``: what the best checkpoint predicted for each test row, without the rows' texts.
+"""``predictions.jsonl``: the best checkpoint's prediction for each test row, without the row's texts.
 
-A line a row, as the task's ``row_results`` has it, with ``row``, its number in the test split, and ``id``, a hash of what it
-holds, by which runs are compared on the same rows, and texts found again in the data.
+Each line is one of the task's ``row_results``, with ``row``, its number in the test split, and ``id``, a hash of its inputs:
+it shows that two runs were tested on the same rows, and finds a row's texts in the data again.
 """
 
 import json
@@ -17,24 +17,24 @@ from lightune.common.files import atomic_file
 from lightune.data.health import TARGET_COLUMNS
 
 Row = dict[str, Any]
-NEEDED = {"row", "id", "loss", "targets", "length"}
+REQUIRED = {"row", "id", "loss", "targets", "length"}
 
 
 def identify(rows: Dataset) -> list[str]:
-    """Return a hash of each row's inputs: the same in every process, and whatever its columns are called."""
+    """Return a hash of each row's inputs, the same in every process and whatever the columns are called."""
     names = [name for name in rows.column_names if name not in TARGET_COLUMNS]
-    found = []
+    hashes = []
     for batch in rows.select_columns(names).iter(batch_size=1000):
         for values in zip(*(batch[name] for name in names), strict=True):
-            found.append(blake2b(json.dumps(values, default=str).encode(), digest_size=8).hexdigest())
-    return found
+            hashes.append(blake2b(json.dumps(values, default=str).encode(), digest_size=8).hexdigest())
+    return hashes
 
 
 def write_rows(path: Path, results: list[Row], *, rows: Dataset, lengths: np.ndarray) -> None:
-    """Write the file, whole or not at all; nothing where the task has no results of rows.
+    """Write the file atomically; write none where the task has no results of rows.
 
     Args:
-        path: of the file.
+        path: the file.
         results: as the task's ``all_test_rows`` returns them.
         rows: the test split, with its texts.
         lengths: tokens of each row (rows,).
@@ -53,7 +53,7 @@ def read_rows(path: Path) -> list[Row]:
     """Read the file, in the order of the split; an empty list where there is none.
 
     Raises:
-        UserError: it is not what ``write_rows`` wrote.
+        UserError: it is not a file of ``write_rows``.
     """
     if not path.is_file():
         return []
@@ -63,9 +63,9 @@ def read_rows(path: Path) -> list[Row]:
             row = json.loads(line)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not row.keys() >= NEEDED:
+        if not isinstance(row, dict) or not row.keys() >= REQUIRED:
             raise UserError(
-                f"{path}, line {number}: expected an object with {', '.join(sorted(NEEDED))}.\n"
+                f"{path}, line {number}: expected an object with {', '.join(sorted(REQUIRED))}.\n"
                 f"The file is damaged: remove it, and lightune report {path.parent} writes it again."
             )
         rows.append(row)

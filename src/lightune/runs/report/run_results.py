@@ -1,4 +1,4 @@
-"""What a report is made of: a run's folder, and its data where that is at hand."""
+"""The results of a run, read from its folder, and its data where that is available."""
 
 import csv
 import json
@@ -15,9 +15,10 @@ from lightune.runs.run import Run
 if TYPE_CHECKING:
     from lightune.data import DataModule
     from lightune.tasks import Task
+    from lightune.tasks.analysis.base import RowAnalysis
 
-LONGEST = 600  # characters shown of a text
-ANSWERS = ("answers", "references", "target", "reply")
+# characters of a text in a report
+MAX_CHARACTERS = 600
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,15 @@ class RunResults:
     """A finished run.
 
     Args:
-        folder: of the run.
-        config: its settings by their whole names, what refers to another setting left out.
-        command: that repeats it.
-        environment: where it ran, by name.
+        folder: the run's.
+        config: its settings by their full names, without those that refer to another setting.
+        command: repeats the run.
+        environment: of ``environment.json``, by name.
         metrics: of ``metrics.json``.
         history: the lines of ``metrics.csv``, without empty cells.
-        rows: of ``predictions.jsonl``.
-        label_names: of the head, in the order of their indices.
+        analysis: of the rows in ``predictions.jsonl``.
         data: the run's data, or None.
-        task: its model with the best weights, or None.
+        task: the model with the best weights, or None.
     """
 
     folder: Path
@@ -43,29 +43,42 @@ class RunResults:
     environment: Mapping[str, str]
     metrics: Mapping[str, float]
     history: list[dict[str, float]]
-    rows: list[Row]
-    label_names: list[str]
+    analysis: "RowAnalysis"
     data: "DataModule | None"
     task: "Task | None"
 
     @property
     def name(self) -> str:
-        """What the run is called: the end of its folder's path."""
+        """The last two parts of the folder's path."""
         return "/".join(self.folder.resolve().parts[-2:])
 
+    @property
+    def rows(self) -> list[Row]:
+        """The results of the test rows."""
+        return self.analysis.rows
+
     def summary(self) -> Summary:
-        """Return the figures of its rows."""
-        return summarize(self.rows, perplexity="test/perplexity" in self.metrics)
+        """Return the figures of all test rows."""
+        return summarize(self.analysis, perplexity="test/perplexity" in self.metrics)
+
+    def curves(self, names: list[str]) -> dict[str, tuple[list[float], list[float]]]:
+        """Return the steps and values of those metrics that the run recorded."""
+        points = {name: [(row["step"], row[name]) for row in self.history if name in row] for name in names}
+        return {
+            name: ([step for step, _ in pairs], [value for _, value in pairs])
+            for name, pairs in points.items()
+            if pairs
+        }
 
     def prepared(self, row: Row) -> dict[str, Any] | None:
-        """Return a row as the preprocessor prepares it; None where the data is not at hand, or is another."""
+        """Return a row as the preprocessor prepares it; None where the data is missing or has changed."""
         if self.data is None or row["row"] >= len(self.data.rows["test"]):
             return None
-        found = self.data.rows["test"].select([row["row"]])
-        return dict(found[0]) if identify(found) == [row["id"]] else None
+        rows = self.data.rows["test"].select([row["row"]])
+        return dict(rows[0]) if identify(rows) == [row["id"]] else None
 
     def texts(self, row: Row) -> list[tuple[str, str]]:
-        """Return a row's texts by the names of their columns, the longest cut; none where the data is not at hand."""
+        """Return a row's texts with their column names, long ones cut; none where the data is missing."""
         return [
             (name, _readable(value))
             for name, value in (self.prepared(row) or {}).items()
@@ -73,10 +86,16 @@ class RunResults:
         ]
 
 
-def read_material(
-    folder: Path, *, config: Mapping[str, Any], command: str, data: "DataModule | None", task: "Task | None"
+def read_run_results(
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    command: str,
+    task_class: "type[Task]",
+    data: "DataModule | None" = None,
+    task: "Task | None" = None,
 ) -> RunResults:
-    """Read a run's folder.
+    """Read a run's folder; ``task_class`` analyses its rows, the rest is as in ``RunResults``.
 
     Raises:
         UserError: a file in it cannot be read.
@@ -90,8 +109,9 @@ def read_material(
         environment=json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
         metrics=json.loads(run.metrics.read_text(encoding="utf-8")),
         history=_read_history(folder / "metrics.csv"),
-        rows=read_rows(run.predictions),
-        label_names=list(run.head().get("id2label", {}).values()),
+        analysis=task_class.analyse(
+            read_rows(run.predictions), label_names=list(run.head().get("id2label", {}).values())
+        ),
         data=data,
         task=task,
     )
@@ -105,15 +125,12 @@ def _read_history(path: Path) -> list[dict[str, float]]:
 
 
 def _readable(value: Any) -> str:
-    if isinstance(value, list):
-        if value and isinstance(value[0], dict):  # turns of a dialogue
-            text = "\n".join(f"{turn.get('role', '')}: {turn.get('content', '')}" for turn in value)
-        else:
-            text = (
-                " ".join(map(str, value))
-                if all(len(str(one).split()) == 1 for one in value)
-                else " | ".join(map(str, value))
-            )
-    else:
+    if not isinstance(value, list):
         text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text):,} characters)"
+    elif value and isinstance(value[0], dict):
+        # turns of a dialogue
+        text = "\n".join(f"{turn.get('role', '')}: {turn.get('content', '')}" for turn in value)
+    else:
+        are_words = all(len(str(item).split()) == 1 for item in value)
+        text = (" " if are_words else " | ").join(map(str, value))
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} … ({len(text):,} characters)"

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap over rows, paired tests, calibration."""
+"""The uncertainty of figures: bootstrap over rows, paired tests, calibration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,16 @@ from scipy.stats import binomtest
 
 Figures = dict[str, np.ndarray]
 SAMPLES = 1000
-AT_ONCE = 2_000_000  # drawn rows held in memory
+# rows that are drawn, and held in memory, at a time
+DRAWN_ROWS = 2_000_000
 
 
 class Summary(NamedTuple):
-    """Figures that depend on sums over rows, as accuracy, F1 and BLEU do; those are resampled without predicting again.
+    """Figures computed from sums over rows, such as accuracy, F1 and BLEU; new draws of rows need no new predictions.
 
-    Attributes:
-        statistics: (rows, k), what of each row is summed.
-        figures: makes of sums (samples, k) each figure (samples,).
+    Args:
+        statistics: (rows, k), the terms of the sums.
+        figures: computes each figure (samples,) from the sums (samples, k).
     """
 
     statistics: np.ndarray
@@ -30,15 +31,15 @@ class Summary(NamedTuple):
 
 
 def resampled(summary: Summary, *, samples: int = SAMPLES, seed: int = 0) -> Figures:
-    """Return each figure on ``samples`` draws of as many rows with replacement: the same draws for the same seed.
+    """Return each figure on ``samples`` draws of all rows with replacement; the same seed gives the same draws.
 
-    Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap. The figure is computed anew on each draw, which
-    for macro F1, F1 of entities and BLEU is not the mean over rows.
+    Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap. Each draw computes the figure anew: macro F1,
+    entity F1 and BLEU are not means over rows.
     """
     rng = np.random.default_rng(seed)
     n = len(summary.statistics)
     sums = np.empty((samples, summary.statistics.shape[1]))
-    step = max(1, AT_ONCE // n)
+    step = max(1, DRAWN_ROWS // n)
     for start in range(0, samples, step):
         size = min(step, samples - start)
         drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
@@ -55,7 +56,7 @@ def interval(values: np.ndarray, *, confidence: float = 0.95) -> tuple[float, fl
 
 
 class Difference(NamedTuple):
-    """A figure of one run minus that of another, on the same rows."""
+    """A figure of the second run minus that of the first, its 95 % interval and its p-value."""
 
     value: float
     low: float
@@ -64,30 +65,30 @@ class Difference(NamedTuple):
 
 
 def paired_bootstrap(first: Summary, second: Summary, *, seed: int = 0) -> dict[str, Difference]:
-    """Compare two runs on the same rows in the same order: each draw is the same for both.
+    """Compare two runs on the same rows in the same order; both use the same draws.
 
     ``p`` is two-sided: twice the share of draws on the rarer side of no difference, at least 1 / (draws + 1).
     Source: Koehn (2004), Statistical Significance Tests for Machine Translation Evaluation.
     """
-    ours, theirs = resampled(first, seed=seed), resampled(second, seed=seed)
-    exact, other = first.of(), second.of()
-    found = {}
-    for name in ours.keys() & theirs.keys():
-        differences = theirs[name] - ours[name]
+    first_draws, second_draws = resampled(first, seed=seed), resampled(second, seed=seed)
+    first_exact, second_exact = first.of(), second.of()
+    result = {}
+    for name in first_draws.keys() & second_draws.keys():
+        differences = second_draws[name] - first_draws[name]
         rarer = min((differences <= 0).sum(), (differences >= 0).sum())
         p = min(1.0, 2 * (rarer + 1) / (len(differences) + 1))
-        found[name] = Difference(other[name] - exact[name], *interval(differences), p)
-    return found
+        result[name] = Difference(second_exact[name] - first_exact[name], *interval(differences), p)
+    return result
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
-    """Return how many rows only the first run has right, only the second, and the exact two-sided p-value.
+    """Return how many rows only the first run has right, how many only the second, and the exact two-sided p-value.
 
-    Source: McNemar (1947); rows on which both agree say nothing, the others are a fair coin's if the runs are equal.
+    Source: McNemar (1947). Rows on which both agree do not count; the others are fair coin flips if the runs are equal.
 
     Args:
         first: (rows,) of bool.
-        second: likewise, of the same rows.
+        second: the same rows, of bool.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     disagree = only_first + only_second
@@ -97,7 +98,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins of confidence that hold rows: mean confidence, accuracy and count of each (bins,)."""
+    """The mean confidence, accuracy and count of each bin of confidence that holds rows (bins,)."""
 
     confidence: np.ndarray
     accuracy: np.ndarray
@@ -110,15 +111,15 @@ class Reliability:
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15) -> Reliability:
-    """Bin rows by confidence, in ``bins`` of equal width (Guo et al., 2017, On Calibration of Modern Neural Networks).
+    """Bin rows by confidence (Guo et al., 2017, On Calibration of Modern Neural Networks).
 
     Args:
         confidence: (rows,) of 0 to 1.
         correct: (rows,) of bool.
-        bins: over 0 to 1.
+        bins: of equal width, over 0 to 1.
     """
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(which, minlength=bins)
-    held = count > 0
+    filled = count > 0
     sums = [np.bincount(which, weights=values, minlength=bins) for values in (confidence, correct)]
-    return Reliability(sums[0][held] / count[held], sums[1][held] / count[held], count[held])
+    return Reliability(sums[0][filled] / count[filled], sums[1][filled] / count[filled], count[filled])

@@ -7,14 +7,14 @@ and are summed, which is exact over batches and devices.
 
 import hashlib
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+
+from lightune.tasks.metrics.sacrebleu_counts import corpus_score, make_scorer, text_counts
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -33,7 +33,7 @@ class SacreBLEU(Metric):
 
     def __init__(self, *, score: Literal["bleu", "chrf"], lowercase: bool = False) -> None:
         super().__init__()
-        self.scorer: Any = (BLEU if score == "bleu" else CHRF)(lowercase=lowercase)
+        self.scorer = make_scorer(score, lowercase=lowercase)
         size = len(self.row_counts("", [""]))
         self.add_state("counts", torch.zeros(size, dtype=torch.long), dist_reduce_fx="sum")
         # the fewest and the most references that a text had, for the signature; min as max of the negative
@@ -47,8 +47,7 @@ class SacreBLEU(Metric):
             self.reference_counts = torch.maximum(self.reference_counts, seen)
 
     def compute(self) -> Tensor:
-        score = self.scorer._compute_score_from_stats(self.counts.tolist()).score
-        return torch.tensor(score, device=self.device)
+        return torch.tensor(corpus_score(self.scorer, self.counts.tolist()), device=self.device)
 
     def signature(self) -> str:
         """Return sacrebleu's signature, by which a score can be compared with others."""
@@ -57,10 +56,8 @@ class SacreBLEU(Metric):
         return str(self.scorer.get_signature().format())
 
     def row_counts(self, prediction: str, references: list[str]) -> list[int]:
-        """Return the statistics of a text, which add up to those of a corpus."""
-        streams = [[reference] for reference in references]
-        counts: list[int] = self.scorer._extract_corpus_statistics([prediction], streams)[0]
-        return counts
+        """Return the counts of a text, which add up to those of a corpus."""
+        return text_counts(self.scorer, prediction, references)
 
 
 class ROUGE(Metric):

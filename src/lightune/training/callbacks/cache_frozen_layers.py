@@ -17,7 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lightune.data.batches.frozen_states import FrozenStates
 from lightune.models.frozen_layers import FrozenLayers
-from lightune.tasks.base import inputs
+from lightune.tasks.batch import inputs
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from lightune.common.trainer_state import is_fitting
 from lightune.data import DataModule
 from lightune.data.batches.frozen_states import STATES_KEY
 from lightune.models.frozen_layers import FrozenLayers
-from lightune.tasks.base import inputs
+from lightune.tasks.batch import inputs
 from lightune.training.callbacks.cache_frozen_layers import SPLITS, states_file
 
 
