@@ -1,28 +1,16 @@
-"""What every task shares: the loop from a batch to a loss and to held-out metrics."""
+"""What a task is: its loss and metrics, and all that other parts of the project need to know of it."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
-from lightning import LightningModule
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torchmetrics import MetricCollection
+from torch import Tensor
 
-from lightune.common.errors import UserError, nearest
-from lightune.models import cpu, unpadded
 from lightune.models.pretrained import PretrainedModel
-from lightune.models.sharding import shard
 from lightune.tasks.analysis.base import RowAnalysis
-from lightune.tasks.batch import Batch, RowResult, inputs
+from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.explained import Target
-from lightune.tasks.held_out import HeldOut
-from lightune.tasks.target_mean import TargetMean
+from lightune.tasks.loop import TrainingLoop
 from lightune.tasks.usage import Usage
-from lightune.tuning.base import check_trainable
-from lightune.tuning.optimizer import make_optimizer
-from lightune.tuning.recipe import Recipe
-from lightune.tuning.trained_only import TrainedOnly
 
 Span = tuple[int, int]
 
@@ -35,32 +23,18 @@ class Example(NamedTuple):
     reference: str
 
 
-class Task(LightningModule):
-    """A pretrained model under fine-tuning, and everything that other parts of the project need to know of it.
+class Task(TrainingLoop):
+    """A pretrained model under fine-tuning.
 
-    A subclass gives ``loss``, ``update``, ``predict_step`` and its metrics; the rest has defaults, which say
-    that a task does not do something. Held-out figures live in torchmetrics objects, so they are exact over batches
-    and devices; they stay readable until the next evaluation begins.
+    A subclass gives ``loss``, ``update``, ``predict_step`` and its metrics. Everything else has a default, which means
+    that the task does not do it.
 
     The constructor of a subclass takes ``pretrained`` (loads the weights), ``head`` (what the data says of the model's
-    head; empty where the model's own configuration holds it, as in a finished run), ``recipe``, and options of its own.
-
-    Args:
-        model: the pretrained model with its head (``transformers`` returns it in eval mode; it is put
-            in training mode here, or dropout would be off for the whole run).
-        metrics: computed on validation and on test, each under its own prefix.
-        recipe: which weights are trained, how fast, and with which teacher.
+    head; empty if the model's own configuration holds it, as in a finished run), ``recipe``, and options of its own.
     """
 
     monitor: tuple[str, str] = ("val/loss", "min")
     """The metric that chooses the best checkpoint, and ``min`` or ``max``."""
-
-    language_model: bool = False
-    """Whether targets are tokens, so that perplexity is reported beside the loss."""
-
-    encodes_rows: bool = False
-    """Whether the model is an encoder that reads the same tokens of a row in each epoch, so that the output of its
-    frozen layers can be kept."""
 
     streams: bool = False
     """Whether predictions are texts that are generated token by token, as ``Generation`` does."""
@@ -92,29 +66,8 @@ class Task(LightningModule):
     analysis: type[RowAnalysis] = RowAnalysis
     """How a report reads ``row_results``."""
 
-    test_rows: list[RowResult]
-    """The results of the last test for each row that this device had, see ``row_results``."""
-
     examples: tuple[Example, ...] | list[Example] = ()
     """A few generated texts of the last evaluation, to look at."""
-
-    def __init__(self, *, model: nn.Module, metrics: MetricCollection, recipe: Recipe) -> None:
-        super().__init__()
-        self.model: Any = model.train()
-        unpadded.remove_padding(self.model)
-        tuned = recipe.tuning(self.model)
-        cpu.replace_dropout(self.model)
-        self.recipe = recipe
-        self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
-        self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
-        self.test_rows = []
-        self._target_mean = TargetMean()
-        self._freeze_schedule = tuned.freeze_schedule
-        self.encodes_rows = self.encodes_rows and (
-            tuned.freeze_schedule is None or tuned.freeze_schedule.probe_lr is not None
-        )
-        self._trained_only = TrainedOnly(self) if tuned.trained_only else None
-        self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
@@ -125,26 +78,6 @@ class Task(LightningModule):
         """
         if cls.auto_class is not None:
             pretrained.check(cls.auto_class, choose=cls.fitting_models, bidirectional=cls.bidirectional)
-
-    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
-        """Return the mean loss of a batch and the number of targets that it is the mean of."""
-        raise NotImplementedError
-
-    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the logits of each target that the loss is the mean over, (targets, classes)."""
-        return logits[batch["labels"] != -100]
-
-    def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
-        """Add a held-out batch to the metrics."""
-        raise NotImplementedError
-
-    def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
-        """Return the result of each row of a held-out batch, for which ``update`` has just been called.
-
-        A result has ``loss``, the mean over the row's ``targets``, and what the report's figures are computed from.
-        An empty list: the report has no rows to show.
-        """
-        return []
 
     @classmethod
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
@@ -190,111 +123,6 @@ class Task(LightningModule):
         """
         return None
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the logits of a batch."""
-        logits: Tensor = self.model(**inputs(batch)).logits
-        return logits
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        self._target_mean.start_batch(self.trainer)
-        optimizer = self.trainer.optimizers[0]
-        if self._freeze_schedule is not None:
-            self._freeze_schedule.go_to(self.global_step)
-            if (rate := self._freeze_schedule.learning_rate()) is not None:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate  # the schedule sets its own after each step
-        rate = max(group["lr"] for group in optimizer.param_groups)
-        self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self(batch)
-        loss, targets = self.loss(logits, batch)
-        if self.recipe.teacher is not None:
-            loss = self.recipe.teacher.distillation_loss(loss, logits, student=self, batch=batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
-        return self._target_mean.sum(loss, targets)
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        self._target_mean.scale_gradients(self)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, and free the gradients: Lightning would keep them until after the next forward pass."""
-        super().optimizer_step(*args, **kwargs)
-        self.trainer.optimizers[0].zero_grad()
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(self.val, batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(self.test, batch)
-
-    def on_validation_epoch_start(self) -> None:
-        self.val.reset()
-
-    def on_test_epoch_start(self) -> None:
-        self.test.reset()
-        self.test_rows = []
-
-    def on_validation_epoch_end(self) -> None:
-        figures = self.val.scalars()
-        if self.trainer.sanity_checking:
-            self._check_monitored(figures)
-        self.log_dict(figures)
-
-    def on_test_epoch_end(self) -> None:
-        self.log_dict(self.test.scalars())
-
-    def configure_model(self) -> None:
-        if self.device_mesh is None:
-            return
-        if self._trained_only is not None:
-            raise UserError(
-                "tuning=lora and bitfit save a part of the weights, trainer=fsdp distributes all of them.\n"
-                "Their gradients and optimizer state are small: trainer=ddp"
-            )
-        shard(self.model, self.device_mesh["data_parallel"])
-
-    def configure_optimizers(self) -> Any:
-        recipe, num_steps = self.recipe, self.recipe.num_training_steps(self.trainer)
-        optimizer = make_optimizer(recipe.optimizer, self.model, layerwise_lr_decay=recipe.layerwise_lr_decay)
-        if self._freeze_schedule is not None:
-            self._freeze_schedule.begin(num_steps=num_steps, world_size=self.trainer.world_size)
-        check_trainable(self.model)
-        scheduler = recipe.scheduler(optimizer, num_training_steps=num_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._freeze_schedule is not None:
-            self._freeze_schedule.save(checkpoint)
-        if self._trained_only is not None:
-            self._trained_only.drop_frozen(checkpoint)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._freeze_schedule is not None:
-            self._freeze_schedule.load(checkpoint)
-        if self._trained_only is not None:
-            self._trained_only.check(checkpoint)
-
-    def all_test_rows(self) -> list[RowResult]:
-        """Return ``test_rows`` of all devices, in the order of their split; every device must call this."""
-        rows = [list(self.test_rows)]
-        if self.trainer.world_size > 1:
-            rows = [[]] * self.trainer.world_size
-            torch.distributed.all_gather_object(rows, list(self.test_rows))
-        return sorted((row for of_device in rows for row in of_device), key=lambda row: row["row"])
-
-    def num_parameters(self) -> dict[str, int]:
-        """Count the model's parameters, all and trainable."""
-        parameters = list(self.model.parameters())
-        return {
-            "parameters/total": sum(parameter.numel() for parameter in parameters),
-            "parameters/trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        }
-
-    def mean_frozen_share(self) -> float:
-        """Return the share of the frozen weights that stays frozen, on average over a run; see ``FreezeSchedule``."""
-        return 1.0 if self._freeze_schedule is None else self._freeze_schedule.mean_frozen_share()
-
     def confusion_matrix(self) -> list[list[int]] | None:
         """Return the counts of the last test, rows true and columns predicted, where rows have one label each."""
         return None
@@ -302,24 +130,3 @@ class Task(LightningModule):
     def signatures(self) -> dict[str, str]:
         """Return how metrics were computed, for those that can be computed in several ways."""
         return {}
-
-    def _check_monitored(self, figures: dict[str, Tensor]) -> None:
-        """Refuse to monitor a figure that is not measured, before the first epoch instead of after it."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            metric = getattr(callback, "monitor", None)
-            if metric is not None and metric not in figures and not metric.startswith("train/"):
-                raise UserError(
-                    f"monitor.metric={metric}: no such figure is measured.\n{nearest(metric, figures)}"
-                )
-
-    def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
-        logits = self(batch).float()
-        if "filler" in batch:  # this device has no row left, and only keeps step with the others
-            return
-        loss, targets = self.loss(logits, batch)
-        held_out.loss.update(loss, weight=targets)
-        self.update(held_out.metrics, logits, batch)
-        if held_out is self.test and "row_numbers" in batch:
-            results = self.row_results(logits, batch)
-            numbered = zip(batch["row_numbers"], results, strict=True) if results else ()
-            self.test_rows += [{"row": number} | row for number, row in numbered]
