@@ -52,9 +52,9 @@ def fine_tune(cfg: DictConfig) -> float:
 
     from lightune.common.quiet import quiet
     from lightune.models import cpu
-    from lightune.runs.run import Run
+    from lightune.runs.run_folder import Run
     from lightune.training import environment
-    from lightune.training.build import build, make_trainer
+    from lightune.training.build_run import build, make_trainer
     from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
     from lightune.training.results import keep_best_checkpoint, save_results
 

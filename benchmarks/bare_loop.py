@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from speed import print_figures
 
 from lightune.models import cpu, precision
-from lightune.training.build import build
-from lightune.tuning.optimizer import parameter_groups
+from lightune.training.build_run import build
+from lightune.tuning.optimizer_and_schedule import parameter_groups
 
 CONF = Path(__file__).parent.parent.resolve() / "conf"
 

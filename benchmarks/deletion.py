@@ -15,7 +15,7 @@ from rich.table import Table
 from lightune.commands.open_run import load
 from lightune.runs.explain import Explanation, Word, explain
 from lightune.runs.inference import Predictor
-from lightune.runs.load import make_data
+from lightune.runs.load_run import make_data
 
 SHARES = (0.1, 0.2)  # of a text's words
 DRAWS = 10  # at random, whose mean stands beside the words on top

@@ -117,7 +117,7 @@ def from_run(folder: Path) -> Any:
     """Return the pretrained model that ``model.from_run`` names."""
     from omegaconf import OmegaConf
 
-    from lightune.runs.load import make_pretrained
+    from lightune.runs.load_run import make_pretrained
 
     model = {
         "_target_": "lightune.models.pretrained.PretrainedModel",
@@ -196,10 +196,10 @@ def by_row(
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make the CPU a machine with the kernel; return how many tokens each of its calls was given."""
-    from lightune.models import unpadded
+    from lightune.models import padding_free
 
     calls: list[int] = []
-    attention = unpadded.attention
+    attention = padding_free.attention
 
     def unmasked(*arguments: Any, packed: Any = None, **settings: Any) -> Any:
         assert packed is None or arguments[4] is None, "a mask of (tokens, tokens) was made in vain"
@@ -209,9 +209,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(query))
         return by_row(query, *arguments, **settings)
 
-    monkeypatch.setattr(unpadded, "attention", unmasked)
-    monkeypatch.setattr(unpadded, "varlen_attn", counted)
-    monkeypatch.setattr(unpadded, "has_kernel", lambda base, device: True)
+    monkeypatch.setattr(padding_free, "attention", unmasked)
+    monkeypatch.setattr(padding_free, "varlen_attn", counted)
+    monkeypatch.setattr(padding_free, "has_kernel", lambda base, device: True)
     return calls
 
 

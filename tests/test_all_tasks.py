@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, SHARED, command, save_tokenizer, write_reviews
 
 from lightune.commands import cli
-from lightune.runs.checkpoints import read_checkpoint
+from lightune.runs.checkpoint_io import read_checkpoint
 
 OPPOSITE = {"good": "bad", "great": "awful", "fine": "poor", "lovely": "boring", "superb": "dire"}
 

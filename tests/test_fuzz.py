@@ -29,7 +29,7 @@ from lightune import data, tasks
 from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
 from lightune.tuning import freezing
-from lightune.tuning.optimizer import schedule
+from lightune.tuning.optimizer_and_schedule import schedule
 from lightune.tuning.recipe import Recipe
 
 # fmt: off

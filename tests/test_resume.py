@@ -203,8 +203,8 @@ def test_a_job_that_slurm_queues_again_goes_on(start: START, reference: Any, tmp
 OFTEN = """
 import os, random, runpy, signal, sys, time
 from pathlib import Path
-import lightning, transformers, lightune.training.callbacks, lightune.data, lightune.runs.scores, lightune.tasks  # once, for all children
-from lightune.runs.checkpoints import newest_loadable
+import lightning, transformers, lightune.training.callbacks, lightune.data, lightune.runs.score_table, lightune.tasks  # once, for all children
+from lightune.runs.checkpoint_io import newest_loadable
 
 script, folder, kills, *overrides = sys.argv[1:]
 last = Path(folder, "checkpoints", "last.ckpt")

@@ -203,7 +203,7 @@ def _mode(cfg: DictConfig) -> str:
     if cfg.task.get("monitor") is not None:
         return str(cfg.task.monitor[1])
 
-    from lightune.runs.load import task_class  # imports torch
+    from lightune.runs.load_run import task_class  # imports torch
 
     check_calls(cfg, nodes=["task"])
     return task_class(cfg).monitor[1]

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from lightune.data.preprocessors.windows import Place
 from lightune.runs.explain import Word, explain
-from lightune.runs.load import rebuild
+from lightune.runs.load_run import rebuild
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

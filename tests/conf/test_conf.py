@@ -14,7 +14,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.config import check_composed
-from lightune.config.guard import CheckedLoader
+from lightune.config.check_composed import CheckedLoader
 from lightune.models import precision
 
 CONF = ROOT / "conf"

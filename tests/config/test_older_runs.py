@@ -18,7 +18,7 @@ NOW_TO_OLD = {
     "lightune.training.callbacks.CacheFrozenLayers": "finetune.callbacks.FrozenOnce",
     "lightune.training.callbacks.": "finetune.callbacks.",
     "lightune.tuning.freezing.": "finetune.tuning.",
-    "lightune.tuning.optimizer.": "finetune.optim.",
+    "lightune.tuning.optimizer_and_schedule.": "finetune.optim.",
     "lightune.data.": "finetune.data.",
     "lightune.tasks.": "finetune.tasks.",
 }

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForCausalLM, EncoderDecoderModel
 from lightune.common.errors import UserError
 from lightune.models import fewer_layers
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.run import Run
+from lightune.runs.run_folder import Run
 
 
 def test_kept_layers_are_evenly_spaced_from_the_first_to_the_last():

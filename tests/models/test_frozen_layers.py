@@ -10,7 +10,7 @@ from transformers import (
 )
 
 from lightune.data.batches.frozen_states import STATES_KEY, restore_padding
-from lightune.models import unpadded
+from lightune.models import padding_free
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.models.pooling import PooledClassifier
 from lightune.tuning import freezing
@@ -53,7 +53,7 @@ def test_states_replace_the_frozen_layers(name: str, num_layers: int):
 @pytest.mark.parametrize("name", ["bert", "electra", "distilbert", "roberta"])
 def test_states_replace_the_frozen_layers_of_packed_batches(name: str, kernel: list[int]):
     model = model_of(CONFIGS[name]).eval()
-    for dropout in unpadded.ATTENTION_DROPOUT_NAMES:
+    for dropout in padding_free.ATTENTION_DROPOUT_NAMES:
         if hasattr(model.config, dropout):
             setattr(model.config, dropout, 0.0)
     freezing.frozen(model, num_layers=2)
@@ -62,7 +62,7 @@ def test_states_replace_the_frozen_layers_of_packed_batches(name: str, kernel: l
     mask = inputs["attention_mask"].bool()
     with torch.no_grad():
         padded, wanted = trunk.states(model, inputs), model(**inputs).logits
-        unpadded.remove_padding(model)
+        padding_free.remove_padding(model)
         packed = trunk.states(model, inputs)
         assert kernel, "the batch was packed"
         assert trunk.can_be_skipped(model, inputs)

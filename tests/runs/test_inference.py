@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightune.common.errors import UserError
 from lightune.runs.inference import Predictor, encode_rows, inference_trainer, make_batch
-from lightune.runs.load import rebuild
+from lightune.runs.load_run import rebuild
 
 ROWS = [("a superb film",), ("dull",), ("the dire plot and the awful music",)]
 

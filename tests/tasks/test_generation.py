@@ -27,10 +27,10 @@ from transformers import (
 
 from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.run import Run
+from lightune.runs.run_folder import Run
 from lightune.tasks import CausalLM, Seq2Seq
 from lightune.tuning import freezing
-from lightune.tuning.optimizer import schedule
+from lightune.tuning.optimizer_and_schedule import schedule
 from lightune.tuning.recipe import Recipe
 
 GREEDY = {"max_new_tokens": 6, "num_beams": 1, "do_sample": False}

@@ -8,10 +8,10 @@ from transformers import AutoModel, AutoModelForSequenceClassification, GPT2Conf
 
 from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.run import Run
+from lightune.runs.run_folder import Run
 from lightune.tasks import MaskedLM, TextClassification
 from lightune.tuning import freezing
-from lightune.tuning.optimizer import schedule
+from lightune.tuning.optimizer_and_schedule import schedule
 from lightune.tuning.recipe import Recipe
 
 RECIPE = Recipe(

@@ -11,7 +11,7 @@ from lightune.data import QuestionAnsweringPreprocessor
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks import QuestionAnswering
 from lightune.tuning import freezing
-from lightune.tuning.optimizer import schedule
+from lightune.tuning.optimizer_and_schedule import schedule
 from lightune.tuning.recipe import Recipe
 
 CONTEXT = " ".join(["the very story is a plot"] * 6 + ["superb"] + ["with a film and the plot"] * 6)

@@ -20,7 +20,7 @@ from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks import TextClassification
 from lightune.tuning import freezing
-from lightune.tuning.optimizer import schedule
+from lightune.tuning.optimizer_and_schedule import schedule
 from lightune.tuning.recipe import Recipe
 
 NAMES = ["bad", "fair", "good"]

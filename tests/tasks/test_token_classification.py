@@ -16,10 +16,10 @@ from lightune.commands import cli
 from lightune.common.errors import UserError
 from lightune.data import TokenClassificationPreprocessor
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.scores import label_table
+from lightune.runs.score_table import label_table
 from lightune.tasks import TokenClassification
 from lightune.tuning import freezing
-from lightune.tuning.optimizer import schedule
+from lightune.tuning.optimizer_and_schedule import schedule
 from lightune.tuning.recipe import Recipe
 
 LONG = ["good", "Anna", "film", "Lee", "story"] * 8

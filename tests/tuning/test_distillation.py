@@ -17,8 +17,8 @@ from transformers import AutoTokenizer
 
 from lightune.commands import cli
 from lightune.common.errors import UserError
-from lightune.runs.load import rebuild
-from lightune.runs.run import Run
+from lightune.runs.load_run import rebuild
+from lightune.runs.run_folder import Run
 from lightune.runs.teacher import load_teacher
 from lightune.tuning.distillation import Teacher, soft_loss
 

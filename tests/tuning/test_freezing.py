@@ -8,10 +8,10 @@ from architectures import CONFIGS, small, trainable
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
-from lightune.models import parts
+from lightune.models import model_parts
 from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.checkpoints import read_checkpoint
+from lightune.runs.checkpoint_io import read_checkpoint
 from lightune.tuning import freezing, lora
 from lightune.tuning.trained_only import TrainedOnly
 
@@ -113,7 +113,7 @@ def test_no_gradient_reaches_frozen_layers(name: str):
     freezing.frozen(model, num_layers=1)
     base = getattr(model, "base_model", model)
     read: list[torch.Tensor] = []
-    parts.transformer_layers(base)[1].register_forward_pre_hook(
+    model_parts.transformer_layers(base)[1].register_forward_pre_hook(
         lambda _, args, kwargs: read.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
     ids = torch.randint(5, 40, (2, 7))
@@ -122,9 +122,11 @@ def test_no_gradient_reaches_frozen_layers(name: str):
         inputs["decoder_input_ids"] = ids
     model(**inputs).logits.float().sum().backward()
     assert read[0].grad_fn is None and not read[0].requires_grad
-    for part in [*parts.embedding_modules(base), parts.transformer_layers(base)[0]]:
+    for part in [*model_parts.embedding_modules(base), model_parts.transformer_layers(base)[0]]:
         assert all(parameter.grad is None for parameter in part.parameters())
-    assert any(parameter.grad is not None for parameter in parts.transformer_layers(base)[1].parameters())
+    assert any(
+        parameter.grad is not None for parameter in model_parts.transformer_layers(base)[1].parameters()
+    )
 
 
 def test_no_gradient_goes_below_the_first_adapters(tiny_bert: Path):

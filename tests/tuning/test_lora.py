@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from lightune.commands import cli
 from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.checkpoints import read_checkpoint
+from lightune.runs.checkpoint_io import read_checkpoint
 from lightune.tuning import lora
 
 SETTINGS = {

@@ -6,7 +6,7 @@ from architectures import trainable
 from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
-from lightune.runs.checkpoints import read_checkpoint
+from lightune.runs.checkpoint_io import read_checkpoint
 from lightune.tuning import unfreezing
 
 

@@ -19,7 +19,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from lightune.runs.inference import inference_trainer
-    from lightune.runs.scores import score_table
+    from lightune.runs.score_table import score_table
 
     cfg, task, preprocessor = load(arguments.run)
     data = held_out(cfg, task, preprocessor)

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightune.commands import Commands
 from lightune.commands.open_run import load
 from lightune.commands.output import output
-from lightune.commands.texts import add_text, add_text_pair, text_rows
+from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
 from lightune.config import load_run_config
 
@@ -31,7 +31,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from lightune.runs.explain import check_explainable, explain, page, render
-    from lightune.runs.load import task_class
+    from lightune.runs.load_run import task_class
 
     check_explainable(task_class(cfg), name=f"{arguments.run} is a run of {cfg.task_name}")
     _, task, preprocessor = load(arguments.run)

@@ -19,20 +19,24 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from lightune.sweeps import render
+    from lightune.sweeps import leaderboard_formats
     from lightune.sweeps.leaderboard import read_leaderboard
 
-    written = {".csv": render.as_csv, ".md": render.as_markdown, ".html": render.as_html}
+    written = {
+        ".csv": leaderboard_formats.as_csv,
+        ".md": leaderboard_formats.as_markdown,
+        ".html": leaderboard_formats.as_html,
+    }
     if arguments.out is not None and arguments.out.suffix not in written:
         raise UserError(f"--out {arguments.out}: expected a name that ends with {listed(written)}.")
     board = read_leaderboard(arguments.sweep)
     if arguments.out is None:
         from rich.console import Console
 
-        Console(highlight=False).print(render.as_terminal(board))
+        Console(highlight=False).print(leaderboard_formats.as_terminal(board))
         if board.best is not None:  # not wrapped: to be copied
-            print(render.printable(f"best: {board.best.folder}"))
-            print(render.printable(f"again: {board.command}"))
+            print(leaderboard_formats.printable(f"best: {board.best.folder}"))
+            print(leaderboard_formats.printable(f"again: {board.command}"))
         return
     try:
         with atomic_file(arguments.out) as file:

@@ -20,7 +20,7 @@ def load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
 
     from lightune.common.quiet import quiet
     from lightune.models import cpu
-    from lightune.runs.load import rebuild
+    from lightune.runs.load_run import rebuild
 
     quiet()
     cpu.speed_up()
@@ -33,7 +33,7 @@ def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **ch
     Raises:
         UserError: it cannot be read, or its labels are not those that the run was trained on.
     """
-    from lightune.runs.load import make_data
+    from lightune.runs.load_run import make_data
 
     data = make_data(cfg, preprocessor, **changes)
     data.setup()

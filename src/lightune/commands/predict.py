@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lightune.commands import Commands
 from lightune.commands.open_run import load
 from lightune.commands.output import output, progress_bar
-from lightune.commands.texts import add_text, add_text_pair, text_rows
+from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _to_file(
 ) -> None:
     from lightune.data.sources.stream import InputRow
     from lightune.runs.resumable_output import ResumableOutput
-    from lightune.runs.run import Run
+    from lightune.runs.run_folder import Run
 
     made_from = {"input": _identity(arguments.file), "checkpoint": _identity(Run(arguments.run).best)}
     out = ResumableOutput(arguments.out, made_from=made_from)

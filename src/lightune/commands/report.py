@@ -57,7 +57,7 @@ def _read(folder: Path, *, is_compared: bool) -> "RunResults":
         UserError: the run is to be compared, and has no rows.
     """
     from lightune.runs.inference import inference_trainer
-    from lightune.runs.load import task_class
+    from lightune.runs.load_run import task_class
     from lightune.runs.report.run_results import read_run_results
 
     cfg, data, task = load_run_config(folder), _data(folder), None
@@ -82,7 +82,7 @@ def _read(folder: Path, *, is_compared: bool) -> "RunResults":
 
 def _data(folder: Path) -> "DataModule | None":
     """Read a run's data, for its texts; a report without them is better than none."""
-    from lightune.runs.load import rebuild_data
+    from lightune.runs.load_run import rebuild_data
 
     try:
         return rebuild_data(folder)
@@ -94,7 +94,7 @@ def _data(folder: Path) -> "DataModule | None":
 def _predict(folder: Path, data: "DataModule", task: "Task", trainer: "Trainer") -> None:
     """Measure the best checkpoint of a run that kept no rows."""
     from lightune.runs.report.predictions import write_rows
-    from lightune.runs.run import Run
+    from lightune.runs.run_folder import Run
 
     trainer.test(task, data, verbose=False)
     write_rows(

@@ -1,5 +1,6 @@
 """What may be said on the command line, checked before anything heavy."""
 
+from lightune.config.check_composed import check_composed, guarded_command_line
 from lightune.config.checks import (
     check_added,
     check_calls,
@@ -8,9 +9,8 @@ from lightune.config.checks import (
     check_pairing,
     check_resumed,
 )
-from lightune.config.folders import hydra_folder, run_folder
-from lightune.config.guard import check_composed, guarded_command_line
 from lightune.config.messages import friendly_errors
+from lightune.config.output_folder import hydra_folder, run_folder
 from lightune.config.rerun import (
     chosen_tuning,
     command,
@@ -19,7 +19,7 @@ from lightune.config.rerun import (
     resume_arguments,
     settings_and_command,
 )
-from lightune.config.saved import load_run_config
+from lightune.config.run_config import load_run_config
 
 __all__ = [
     "check_added",

@@ -10,13 +10,13 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError, listed
-from lightune.config import paths
+from lightune.config import safe_paths
+from lightune.config.allowed_targets import check_targets
+from lightune.config.nested import flat
 from lightune.config.older_runs import upgraded
 from lightune.config.options import check_options
 from lightune.config.rerun import option_of, overrides_of
-from lightune.config.targets import check_targets
-from lightune.config.unread import check_unread
-from lightune.config.walk import flat
+from lightune.config.unread_options import check_unread
 
 MAY_CHANGE = (
     "trainer.",
@@ -36,7 +36,7 @@ MAY_CHANGE = (
 def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
     """Refuse a configuration that calls what nobody allowed, writes outside its folders, or holds a wrong value.
 
-    See ``lightune.config.targets.check_targets``, ``lightune.config.paths.check_names`` and
+    See ``lightune.config.allowed_targets.check_targets``, ``lightune.config.safe_paths.check_names`` and
     ``lightune.config.options.check_options``.
 
     Args:
@@ -50,12 +50,12 @@ def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
         for name in names
     }
     check_targets(resolved)
-    paths.check_names({group: resolved.get(group) for group in ("logger", "callbacks")})
+    safe_paths.check_names({group: resolved.get(group) for group in ("logger", "callbacks")})
     check_options({name: raw[name] for name in names}, resolved)
 
 
 def check_added(cfg: DictConfig) -> None:
-    """Refuse options of the command line that nothing reads, see ``lightune.config.unread.check_unread``."""
+    """Refuse options of the command line that nothing reads, see ``lightune.config.unread_options.check_unread``."""
     hydra = HydraConfig.get()
     added = [option_of(override) for override in hydra.overrides.task if override.startswith("+")]
     raw: Any = OmegaConf.to_container(cfg)

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from lightune.common.errors import UserError
-from lightune.config.walk import leaves
+from lightune.config.nested import leaves
 
 WORDS = r"api_?key|access_?key|private_?key|secret(?:_?key)?|password|passwd|passphrase|credentials?"
 KEY = re.compile(

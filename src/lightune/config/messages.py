@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightune.common.errors import UserError, did_you_mean, listed, nearest
 from lightune.config import credentials
-from lightune.config.walk import flat
+from lightune.config.nested import flat
 
 # Hydra raises instead of printing: friendly_errors prints
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")

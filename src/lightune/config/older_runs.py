@@ -11,7 +11,7 @@ MOVED = {
     "finetune.callbacks.": "lightune.training.callbacks.",
     "finetune.data.": "lightune.data.",
     "finetune.distill.": "lightune.runs.teacher.",
-    "finetune.optim.": "lightune.tuning.optimizer.",
+    "finetune.optim.": "lightune.tuning.optimizer_and_schedule.",
     "finetune.phases.": "lightune.tuning.unfreezing.",
     "finetune.pretrained.": "lightune.models.pretrained.",
     "finetune.sharding.": "lightune.models.sharding.",

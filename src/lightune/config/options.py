@@ -13,7 +13,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from lightune.common.bounds import Between, Count, Seed, Share
 from lightune.common.errors import UserError, nearest
 from lightune.config.arguments import signature_of
-from lightune.config.walk import select, target_nodes
+from lightune.config.nested import select, target_nodes
 
 FRAME: dict[str, Any] = {
     "any_data": bool,

@@ -9,8 +9,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.config.nested import flat
 from lightune.config.older_runs import renamed
-from lightune.config.walk import flat
 
 
 def chosen_tuning() -> str:

@@ -13,15 +13,15 @@ from torch.utils.data import DataLoader
 
 from lightune.common.bounds import Count, Seed, Whole
 from lightune.common.errors import UserError, about
-from lightune.data import health, splits
+from lightune.data import quality, splits
 from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare import carve_split, prepare_splits, source_of
+from lightune.data.prepare_splits import carve_split, prepare_splits, source_of
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.sources.read import read
-from lightune.data.tokens import tokenize
+from lightune.data.tokenization import tokenize
 
 
 class DataModule(LightningDataModule):
@@ -114,7 +114,7 @@ class DataModule(LightningDataModule):
             return
         rows = prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
         if self.drop_duplicates:
-            rows["train"] = health.drop_duplicates(rows["train"], path=self.path)
+            rows["train"] = quality.drop_duplicates(rows["train"], path=self.path)
         for split in ("test", "validation"):
             if split not in rows:
                 rows["train"], rows[split] = carve_split(
@@ -125,11 +125,11 @@ class DataModule(LightningDataModule):
                     seed=self.split_seed,
                 )
         if self.drop_leaked:
-            rows["train"] = health.drop_leaked(rows, path=self.path)
+            rows["train"] = quality.drop_leaked(rows, path=self.path)
         strata_of = {split: self.preprocessor.strata(dataset) for split, dataset in rows.items()}
         names = list(self.head.get("id2label", {}).values())
         with about(source_of(self.path, "train")):
-            self.warnings = health.find_problems(rows, strata=strata_of, names=names)
+            self.warnings = quality.find_problems(rows, strata=strata_of, names=names)
         for split, dataset in rows.items():
             if (size := self.max_rows[split]) is not None:
                 chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)
@@ -139,7 +139,7 @@ class DataModule(LightningDataModule):
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
         max_length = getattr(self.preprocessor, "max_length", 0)
-        self.warnings += health.find_truncation(self.datasets, max_length=max_length)
+        self.warnings += quality.find_truncation(self.datasets, max_length=max_length)
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices gets in an epoch."""

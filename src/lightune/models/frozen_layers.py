@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from lightune.data.batches.frozen_states import STATES_KEY, restore_padding
-from lightune.models.parts import embedding_modules, transformer_layers
+from lightune.models.model_parts import embedding_modules, transformer_layers
 from lightune.models.weights import digest
 
 

@@ -20,8 +20,8 @@ from lightune.common import package_index
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
-from lightune.models.loading import first_line, load
-from lightune.models.parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
+from lightune.models.load_pretrained import first_line, load
+from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
 from lightune.models.transformers_internals import has_model_class
 from lightune.models.weights import check_weights
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.bounds import Between, Share
 from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor
-from lightune.runs.load import rebuild
+from lightune.runs.load_run import rebuild
 from lightune.tasks import Task
 from lightune.tuning.distillation import Teacher
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.explained import Target
-from lightune.tasks.loop import TrainingLoop
-from lightune.tasks.usage import Usage
+from lightune.tasks.explanation_target import Target
+from lightune.tasks.export_usage import Usage
+from lightune.tasks.training_loop import TrainingLoop
 
 Span = tuple[int, int]
 

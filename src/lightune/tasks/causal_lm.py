@@ -8,11 +8,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id
-from lightune.models.parts import is_decoder_only
+from lightune.models.model_parts import is_decoder_only
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.batch import Batch, inputs
+from lightune.tasks.export_usage import Usage
 from lightune.tasks.generation import Generation
-from lightune.tasks.usage import Usage
 
 PRINT_REPLY = """\
 print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""

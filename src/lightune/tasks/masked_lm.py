@@ -9,8 +9,8 @@ from transformers import AutoModelForMaskedLM
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch
+from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.losses import cross_entropy
-from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
 
 BEST = 5  # tokens offered for a mask

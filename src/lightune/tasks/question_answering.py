@@ -15,10 +15,10 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.answers import Answers
 from lightune.tasks.base import Span, Task
 from lightune.tasks.batch import Batch, RowResult, inputs
-from lightune.tasks.explained import Target
+from lightune.tasks.explanation_target import Target
+from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.squad import SquadScore, kind_of_error
-from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
 
 Candidate = dict[str, Any]

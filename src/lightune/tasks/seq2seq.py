@@ -19,8 +19,8 @@ from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id, start_token_id
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.batch import Batch, inputs
+from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.generation import Generation
-from lightune.tasks.usage import Usage, tokenizer_call
 
 
 class Seq2Seq(Generation):

@@ -34,9 +34,9 @@ from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.explained import Target
+from lightune.tasks.explanation_target import Target
+from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.losses import row_losses
-from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
 
 PRINTS = {

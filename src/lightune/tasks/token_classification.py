@@ -8,16 +8,16 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForTokenClassification
 
+from lightune.common.bio_tags import entity_types, spans
 from lightune.common.errors import UserError, nearest
-from lightune.common.tags import entity_types, spans
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.entities import Entities
 from lightune.tasks.base import Span, Task
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.explained import Target
+from lightune.tasks.explanation_target import Target
+from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.entities import EntityScore
-from lightune.tasks.usage import Usage, tokenizer_call
 from lightune.tuning.recipe import Recipe
 
 PRINT_TAGS = """\

@@ -9,8 +9,8 @@ from lightune.config import settings_and_command
 from lightune.data import DataModule
 from lightune.runs.report import report_finished
 from lightune.runs.report.predictions import Row
-from lightune.runs.run import Run
-from lightune.runs.scores import print_results
+from lightune.runs.run_folder import Run
+from lightune.runs.score_table import print_results
 from lightune.tasks import Task
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from lightune.common.errors import UserError
-from lightune.models.parts import trainable_parameters
+from lightune.models.model_parts import trainable_parameters
 
 
 @dataclass(frozen=True, kw_only=True)

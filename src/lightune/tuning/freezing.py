@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from lightune.common.errors import UserError
-from lightune.models import parts
+from lightune.models import model_parts
 from lightune.tuning.base import Tuning, freeze
 
 
@@ -29,16 +29,16 @@ def frozen(model: nn.Module, *, num_layers: int | Literal["all"], pattern: str |
     if pattern is not None:
         freeze(model, _named(model, pattern))
     elif num_layers == "all":
-        freeze(model, parts.body_parameters(model))
+        freeze(model, model_parts.body_parameters(model))
     else:
-        layers = parts.transformer_layers(model)
+        layers = model_parts.transformer_layers(model)
         if not isinstance(num_layers, int) or not 0 <= num_layers <= len(layers):
             raise UserError(
                 f"tuning.num_layers={num_layers}: this model has {len(layers)} transformer layers.\n"
                 f"Expected a number from 0 (embeddings only) to {len(layers)}, or all: everything but the head."
             )
         in_layers = [parameter for layer in layers[:num_layers] for parameter in layer.parameters()]
-        freeze(model, parts.embedding_parameters(model) + in_layers)
+        freeze(model, model_parts.embedding_parameters(model) + in_layers)
     return Tuning()
 
 
@@ -48,7 +48,7 @@ def bitfit(model: nn.Module) -> Tuning:
     Raises:
         UserError: the architecture has no biases, such as T5.
     """
-    head = set(parts.head_parameters(model))
+    head = set(model_parts.head_parameters(model))
     biases = {p for name, p in model.named_parameters() if name.endswith("bias") and p.requires_grad}
     if not biases - head:
         raise UserError(

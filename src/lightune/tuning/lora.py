@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, listed
-from lightune.models.parts import head_parameters
+from lightune.models.model_parts import head_parameters
 from lightune.tuning.base import Tuning
 
 ALL_LINEAR = "all-linear"

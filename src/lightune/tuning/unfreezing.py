@@ -4,7 +4,7 @@ from torch import nn
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.models import parts
+from lightune.models import model_parts
 from lightune.tuning.base import FreezeSchedule, Tuning
 
 
@@ -17,8 +17,8 @@ def gradual(model: nn.Module, *, share: Share) -> Tuning:
         UserError: a share out of bounds.
     """
     _check_share(share)
-    layers = map(parts.trainable_parameters, reversed(parts.transformer_layers(model)))
-    stages = [*layers, parts.embedding_parameters(model)]
+    layers = map(model_parts.trainable_parameters, reversed(model_parts.transformer_layers(model)))
+    stages = [*layers, model_parts.embedding_parameters(model)]
 
     def frozen_at(done: float) -> list[nn.Parameter]:
         thawed = min(int(done / share * len(stages)), len(stages))
@@ -41,7 +41,7 @@ def linear_probe_then_full(model: nn.Module, *, share: Share, probe_lr: float) -
     _check_share(share)
     if not probe_lr > 0:
         raise UserError(f"tuning.probe_lr={probe_lr}: expected a learning rate above 0, such as 1e-3.")
-    body = parts.body_parameters(model)
+    body = model_parts.body_parameters(model)
     schedule = FreezeSchedule(model, lambda done: body if done < share else [], probe_lr=probe_lr)
     return Tuning(freeze_schedule=schedule)
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from lightune.commands import cli
 from lightune.runs.explain import explain, fragment, page
-from lightune.runs.load import rebuild
+from lightune.runs.load_run import rebuild
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from test_all_tasks import write_chats, write_pairs
 from transformers import AutoTokenizer
 
 from lightune.commands import cli
-from lightune.runs.load import rebuild
+from lightune.runs.load_run import rebuild
 
 TOLERANCE = 1e-5  # of logits
 

@@ -13,7 +13,7 @@ from test_all_tasks import write_pairs
 
 from lightune.commands import cli
 from lightune.runs.export import onnx
-from lightune.runs.load import rebuild
+from lightune.runs.load_run import rebuild
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -11,7 +11,7 @@ from conftest import write_reviews
 
 from lightune.commands import cli
 from lightune.common.errors import UserError
-from lightune.runs.scores import OVERALL
+from lightune.runs.score_table import OVERALL
 
 LOADS = re.compile(
     r"""<(?:script|link|img|iframe|object|embed|source|audio|video)\b|\bsrc\s*=|url\(|@import""", re.I

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightune.commands import cli
-from lightune.runs.load import rebuild
+from lightune.runs.load_run import rebuild
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 
 from lightune.runs.inference import Predictor
 from lightune.runs.serve.api import make_app
-from lightune.runs.serve.guard import MAX_BODY
+from lightune.runs.serve.middleware import MAX_BODY
 from lightune.runs.serve.schema import MAX_CHARACTERS, MAX_TEXTS, RunDescription
 
 TOKEN = "a-token-of-this-test"

@@ -5,7 +5,7 @@ import seqeval.metrics
 import torch
 from torchmetrics import MetricCollection
 
-from lightune.tasks.held_out import HeldOut
+from lightune.tasks.held_out_metrics import HeldOut
 from lightune.tasks.metrics.entities import EntityScore
 
 TYPES = ["a", "b", "never"]

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.training.plan import batch_size, learning_rate, output
+from lightune.training.plan import find_batch_size, find_learning_rate, output
 
 GB = 10**9
 
@@ -85,7 +85,10 @@ def test_a_range_test_writes_a_plot_prints_a_command_and_trains_nothing(
     assert (folder / "lr_find.png").stat().st_size > 1000
     assert result["lr"] == sorted(result["lr"])
     assert (
-        learning_rate.MIN_RATE <= result["suggestion"] <= result["least_at"] <= learning_rate.MAX_RATE * 1.001
+        find_learning_rate.MIN_RATE
+        <= result["suggestion"]
+        <= result["least_at"]
+        <= find_learning_rate.MAX_RATE * 1.001
     )
     assert result["loss"][0] == pytest.approx(0.69, abs=0.3), "the loss is a mean, not a sum"
     assert f"optimizer.lr={result['suggestion']:.1e}" in printed and "find=" not in printed
@@ -117,7 +120,7 @@ def test_an_error_says_that_not_one_row_fits(reviews: Path, tiny_bert: Path):
         )
     config = OmegaConf.to_container(cfg, resolve=True)
     with pytest.raises(UserError, match=r"Not one row of \d+ tokens fits"):
-        batch_size.find(config, limit_bytes=1)
+        find_batch_size.find(config, limit_bytes=1)
 
 
 def tried(*, bytes_per_row: int, limit: int, max_rows: int = 8192, is_careful: bool) -> tuple[list[int], int]:
@@ -128,7 +131,7 @@ def tried(*, bytes_per_row: int, limit: int, max_rows: int = 8192, is_careful: b
         memory = GB + number * bytes_per_row
         return None if not is_careful and memory > limit else memory
 
-    attempts = batch_size.search(step, limit=limit, max_rows=max_rows, is_careful=is_careful)
+    attempts = find_batch_size.search(step, limit=limit, max_rows=max_rows, is_careful=is_careful)
     return rows, max(attempt.rows for attempt in attempts if attempt.fits)
 
 
@@ -162,15 +165,15 @@ def test_an_optimizer_step_keeps_its_rows(found: dict[str, object], options: lis
 
 
 def test_the_suggested_rate_lies_where_the_loss_falls_and_well_before_it_rises():
-    rates = [learning_rate.rate_at(step) for step in range(learning_rate.STEPS)]
+    rates = [find_learning_rate.rate_at(step) for step in range(find_learning_rate.STEPS)]
     rising = [0.6 + 0.1 * step for step in range(40)]
     evenly = [1.0] * 40 + [1.0 - 0.02 * step for step in range(20)] + rising
-    suggestion, least_at = learning_rate.suggested(rates, evenly)
+    suggestion, least_at = find_learning_rate.suggested(rates, evenly)
     assert rates[40] <= suggestion <= least_at / 3 and least_at in rates[59:61]
     early = [1.0] * 40 + [0.7, 0.65] + [0.65 - 0.001 * step for step in range(18)] + rising
-    assert learning_rate.suggested(rates, early)[0] in rates[39:41]
+    assert find_learning_rate.suggested(rates, early)[0] in rates[39:41]
     with pytest.raises(UserError, match="falls at no rate"):
-        learning_rate.suggested(rates, sorted(evenly))
+        find_learning_rate.suggested(rates, sorted(evenly))
 
 
 def test_plan_and_find_exclude_each_other(train_here: Callable[..., object], reviews: Path, tmp_path: Path):

@@ -5,8 +5,8 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, List
 
+from lightune.common.bio_tags import entity_types, label_names
 from lightune.common.errors import UserError, nearest
-from lightune.common.tags import entity_types, label_names
 from lightune.data.preprocessors.columns import check_columns, check_filled
 
 

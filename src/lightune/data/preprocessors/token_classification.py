@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset, List, Value
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from lightune.common.tags import entity_types, label_names, to_bio
+from lightune.common.bio_tags import entity_types, label_names, to_bio
 from lightune.data.batches.padding import pad, pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import head_of

@@ -14,10 +14,10 @@ from lightune.common import hub, package_index
 from lightune.common.errors import UserError, did_you_mean, listed
 from lightune.data.sources.class_folders import holds_text_files, read_class_folders
 from lightune.data.sources.conll import is_conll, read_conll
-from lightune.data.sources.content import check_content
 from lightune.data.sources.csv_files import check_csv, default_delimiter
+from lightune.data.sources.file_format import check_content
 from lightune.data.sources.json_files import find_malformed, json_start
-from lightune.data.sources.parallel import parallel_files, read_parallel
+from lightune.data.sources.parallel_text import parallel_files, read_parallel
 from lightune.data.sources.squad_json import is_squad, read_squad
 from lightune.data.sources.text_files import not_utf8
 from lightune.data.splits import SPLIT_NAMES

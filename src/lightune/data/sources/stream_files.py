@@ -9,8 +9,8 @@ import pyarrow.parquet
 from pyarrow.lib import ArrowException
 
 from lightune.common.errors import UserError
-from lightune.data.sources.content import check_content
 from lightune.data.sources.csv_files import stream_csv
+from lightune.data.sources.file_format import check_content
 from lightune.data.sources.json_files import PEEK_CHARACTERS, look_up, stream_jsonl
 from lightune.data.sources.read import read_table, table_format
 from lightune.data.sources.squad_json import is_squad

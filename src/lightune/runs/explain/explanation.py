@@ -18,7 +18,7 @@ from lightune.runs.explain.words import merge_words
 from lightune.runs.inference import encode_rows, make_batch
 from lightune.tasks import Task, tasks_that
 from lightune.tasks.batch import inputs
-from lightune.tasks.explained import Target, target_output
+from lightune.tasks.explanation_target import Target, target_output
 
 
 class Word(NamedTuple):

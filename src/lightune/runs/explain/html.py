@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from markupsafe import Markup
 
-from lightune.common.pages import render
+from lightune.common.html_pages import render
 from lightune.runs.explain.explanation import Explanation, Word
 from lightune.runs.explain.terminal import FAINTEST, beside_label, figures, strongest
 

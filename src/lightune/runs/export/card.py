@@ -15,11 +15,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from lightune.common import package_index
 from lightune.config import overrides_of
 from lightune.config.credentials import redact
-from lightune.config.walk import flat
+from lightune.config.nested import flat
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.runs.export.int8 import Comparison
 from lightune.runs.export.snippet import snippet
-from lightune.runs.scores import overall
+from lightune.runs.score_table import overall
 from lightune.tasks import Task
 
 OPTIONS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lightune.runs.export.onnx import open_session, run, without_warnings
-from lightune.runs.scores import overall
+from lightune.runs.score_table import overall
 from lightune.tasks import Task
 from lightune.tasks.batch import Batch
 

@@ -2,7 +2,7 @@
 
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.tasks import Task
-from lightune.tasks.usage import Usage
+from lightune.tasks.export_usage import Usage
 
 
 def snippet(

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightune.data import DataModule
 from lightune.runs.report.predictions import Row, write_rows
-from lightune.runs.run import Run
+from lightune.runs.run_folder import Run
 from lightune.tasks import Task
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from lightune.common.blocks import Block, Html, Plots, Rows, Scatter, Section, Text
+from lightune.common.html_blocks import Block, Html, Plots, Rows, Scatter, Section, Text
 from lightune.runs.explain import LEGEND, explain, fragment
 from lightune.runs.report import plots
 from lightune.runs.report.run_results import RunResults

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightune.common.blocks import Block, Plots, Rows, Section, Table, Text
 from lightune.common.errors import UserError
+from lightune.common.html_blocks import Block, Plots, Rows, Section, Table, Text
 from lightune.runs.report import plots
 from lightune.runs.report.general import primary
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import Difference, interval, mcnemar, paired_bootstrap, resampled
-from lightune.runs.scores import overall
+from lightune.runs.score_table import overall
 
 SIGNIFICANCE = 0.05
 # example rows of each kind

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from lightune.common.blocks import Block, Code, Plots, Section, Table, Text
+from lightune.common.html_blocks import Block, Code, Plots, Section, Table, Text
 from lightune.runs.report import plots
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, resampled
-from lightune.runs.scores import overall
+from lightune.runs.score_table import overall
 
 MAIN_SETTINGS = (
     *("seed", "model.pretrained_model_name_or_path", "model.pooling", "tuning._target_", "data.path"),

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lightune.common.blocks import Section
 from lightune.common.files import atomic_file
-from lightune.common.pages import render
+from lightune.common.html_blocks import Section
+from lightune.common.html_pages import render
 from lightune.runs.report import by_task, general
 from lightune.runs.report.compare import compare
 from lightune.runs.report.run_results import RunResults

@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
-from lightune.data.health import TARGET_COLUMNS
+from lightune.data.quality import TARGET_COLUMNS
 
 Row = dict[str, Any]
 REQUIRED = {"row", "id", "loss", "targets", "length"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lightune.runs.report.figures import summarize
 from lightune.runs.report.predictions import Row, identify, read_rows
 from lightune.runs.report.statistics import Summary
-from lightune.runs.run import Run
+from lightune.runs.run_folder import Run
 
 if TYPE_CHECKING:
     from lightune.data import DataModule

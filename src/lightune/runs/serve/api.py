@@ -13,8 +13,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from lightune.common.errors import UserError
 from lightune.runs.inference import Predictor
 from lightune.runs.serve import schema
-from lightune.runs.serve.guard import Guard
-from lightune.runs.serve.metrics import Metrics
+from lightune.runs.serve.middleware import Guard
+from lightune.runs.serve.prometheus import Metrics
 from lightune.runs.serve.routes import Routes, problem
 from lightune.runs.serve.worker import FullError, Worker
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse
 
-from lightune.common.pages import render
+from lightune.common.html_pages import render
 
 
 def with_policy(html: str) -> HTMLResponse:

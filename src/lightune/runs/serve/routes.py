@@ -16,7 +16,7 @@ from lightune.common.errors import UserError
 from lightune.runs.explain import explain
 from lightune.runs.inference import Predictor
 from lightune.runs.serve import pages, schema
-from lightune.runs.serve.metrics import Metrics
+from lightune.runs.serve.prometheus import Metrics
 from lightune.runs.serve.streaming import stream_text
 from lightune.runs.serve.worker import FullError, Row, Worker
 

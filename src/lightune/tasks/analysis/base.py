@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lightune.common.blocks import Block, Table
+from lightune.common.html_blocks import Block, Table
 from lightune.tasks.batch import RowResult
 
 SHOWN = 8  # rows under a heading

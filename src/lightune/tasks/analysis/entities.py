@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from lightune.common.blocks import Block, Table
+from lightune.common.html_blocks import Block, Table
 from lightune.tasks.analysis.base import RowAnalysis, precision_recall_f1, table_by_name
 from lightune.tasks.batch import RowResult
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lightune.common.blocks import Block, Matrix, Scatter, Table
+from lightune.common.html_blocks import Block, Matrix, Scatter, Table
 from lightune.tasks.analysis.base import RowAnalysis, precision_recall_f1, ratio, table_by_name
 from lightune.tasks.batch import RowResult
 

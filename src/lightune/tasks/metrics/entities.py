@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightune.common.tags import spans
+from lightune.common.bio_tags import spans
 
 
 class EntityScore(Metric):

@@ -11,12 +11,12 @@ import numpy as np
 import psutil
 
 from lightune.data import DataModule
-from lightune.training.build import Parts, make_trainer
+from lightune.training.build_run import Parts, make_trainer
 from lightune.training.callbacks import Throughput
 from lightune.training.callbacks.throughput import peak_memory_bytes
 from lightune.training.plan import dry_run, workload
 from lightune.training.plan.timing import FrozenLayersTimer, Timer, total
-from lightune.tuning.optimizer import num_training_steps
+from lightune.tuning.optimizer_and_schedule import num_training_steps
 
 # Numbers of batches that are timed, from the shortest to the longest.
 TRAIN_BATCHES, VALIDATION_BATCHES = 6, 4

@@ -18,7 +18,7 @@ from lightune.common.errors import UserError
 from lightune.common.quiet import quiet
 from lightune.config import check_made
 from lightune.models import cpu
-from lightune.training.build import Parts, build, make_trainer
+from lightune.training.build_run import Parts, build, make_trainer
 from lightune.training.callbacks import EpochLog, StepSeed
 
 OUTPUT_CALLBACKS = (Checkpoint, EarlyStopping, ProgressBar, EpochLog)

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from lightune.data import DataModule
 from lightune.models import precision
-from lightune.runs.checkpoints import CheckpointIO
-from lightune.runs.load import make_data, make_preprocessor, make_pretrained, make_task, task_class
+from lightune.runs.checkpoint_io import CheckpointIO
+from lightune.runs.load_run import make_data, make_preprocessor, make_pretrained, make_task, task_class
 from lightune.tasks import Task
-from lightune.tuning.optimizer import num_training_steps
+from lightune.tuning.optimizer_and_schedule import num_training_steps
 
 
 class Parts(NamedTuple):

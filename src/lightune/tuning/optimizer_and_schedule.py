@@ -13,7 +13,7 @@ from transformers import get_scheduler
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.models.parts import EMBEDDING_NAMES, base_model
+from lightune.models.model_parts import EMBEDDING_NAMES, base_model
 
 # the stack and the index of the layer in a weight's name
 LAYER = re.compile(r"(.*?)\.(\d+)\.")

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lightune.runs.serve.metrics import Metrics
+from lightune.runs.serve.prometheus import Metrics
 
 MAX_BODY = 2**20  # bytes
 # a longer body is read up to here and thrown away, so that the client receives the refusal

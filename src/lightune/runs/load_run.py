@@ -18,7 +18,7 @@ from lightune.config.arguments import named_by
 from lightune.data import DataModule
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.run import Run
+from lightune.runs.run_folder import Run
 from lightune.tasks import Task
 from lightune.tuning import trained_only
 from lightune.tuning.distillation import Teacher
@@ -146,7 +146,7 @@ def load_weights(task: Task, checkpoint: dict[str, Any], *, path: Path) -> None:
 
     Args:
         task: in place.
-        checkpoint: as ``lightune.runs.checkpoints.read_checkpoint`` returns it.
+        checkpoint: as ``lightune.runs.checkpoint_io.read_checkpoint`` returns it.
         path: where it lies, for the message.
 
     Raises:

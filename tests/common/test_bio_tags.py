@@ -3,7 +3,7 @@ import random
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from lightune.common.tags import entity_types, label_names, spans, to_bio
+from lightune.common.bio_tags import entity_types, label_names, spans, to_bio
 
 WANTED = [("PER", 0, 2), ("PER", 2, 3), ("creative-work", 4, 7), ("LOC", 7, 8)]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from lightune.common.errors import UserError, nearest
 from lightune.config.arguments import signature_of
+from lightune.config.nested import flat, leaves, select, target_nodes
 from lightune.config.options import FRAME, NOT_FROM_DATA, readers_of_data
-from lightune.config.walk import flat, leaves, select, target_nodes
 
 REFERENCES = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 

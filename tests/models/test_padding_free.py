@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from lightune.commands import cli
-from lightune.models import unpadded
+from lightune.models import padding_free
 from lightune.models.pooling import PooledClassifier
 from lightune.tasks import MaskedLM, QuestionAnswering, TokenClassification
 
-PACKED = sorted(unpadded.POSITIONS_FROM_ZERO | unpadded.POSITIONS_AFTER_PAD)
+PACKED = sorted(padding_free.POSITIONS_FROM_ZERO | padding_free.POSITIONS_AFTER_PAD)
 HEADS = [
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -77,7 +77,7 @@ def step(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str,
 def assert_same(model: nn.Module, inputs: dict[str, Tensor]) -> None:
     """Packing changes neither logits nor gradients."""
     logits, gradients = step(model, inputs)
-    unpadded.remove_padding(model)
+    padding_free.remove_padding(model)
     packed_logits, packed_gradients = step(model, inputs)
     torch.testing.assert_close(packed_logits, logits, rtol=1e-6, atol=1e-7)
     for name, gradient in gradients.items():
@@ -110,7 +110,7 @@ def test_pooled_classifiers_are_packed(kernel: list[int], pooling: str):
 
 def test_no_layer_sees_padding(kernel: list[int]):
     model, seen = tiny(AutoModelForTokenClassification, "bert"), []
-    unpadded.remove_padding(model)
+    padding_free.remove_padding(model)
     for module in [model.bert.embeddings, *model.bert.encoder.layer]:
         module.register_forward_hook(lambda module, args, output: seen.append(tuple(output.shape)))
     output = model(**batch(5, 12, 1))
@@ -134,7 +134,7 @@ def test_evaluation_is_packed_too(kernel: list[int]):
     model = tiny(AutoModelForSequenceClassification, "bert").eval()
     with torch.inference_mode():
         logits = model(**batch(5, 12)).logits
-        unpadded.remove_padding(model)
+        padding_free.remove_padding(model)
         torch.testing.assert_close(model(**batch(5, 12)).logits, logits)
     assert kernel == [17] * LAYERS
 
@@ -168,7 +168,7 @@ def test_unsupported_models_stay_padded(kernel: list[int], model_type: str, sett
 )
 def test_unsupported_calls_stay_padded(kernel: list[int], asked: str):
     model, inputs = tiny(AutoModel, "bert"), batch(5, 12)
-    unpadded.remove_padding(model)
+    padding_free.remove_padding(model)
     if asked == "inputs_embeds":
         ids = inputs.pop("input_ids")
         model(**inputs, inputs_embeds=torch.zeros(*ids.shape, 32).double())
@@ -182,7 +182,7 @@ def test_unsupported_calls_stay_padded(kernel: list[int], asked: str):
 
 
 def test_a_cpu_has_no_kernel(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(unpadded, "varlen_attn", None)
+    monkeypatch.setattr(padding_free, "varlen_attn", None)
     assert_same(tiny(AutoModelForSequenceClassification, "bert"), batch(5, 12))
 
 
@@ -204,7 +204,7 @@ def test_the_kernel_needs_half_precision_and_ampere(
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: autocast is not None)
     monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: autocast)
     model = tiny(AutoModel, "bert").to(dtype)
-    assert unpadded.has_kernel(model, torch.device("cuda")) is expected
+    assert padding_free.has_kernel(model, torch.device("cuda")) is expected
 
 
 @pytest.mark.parametrize("kind", [TokenClassification, QuestionAnswering, MaskedLM])
@@ -237,7 +237,7 @@ def test_a_run_scores_the_same_packed_and_padded(
     )
     assert kernel
     assert metrics["test/accuracy"] > 0.9
-    monkeypatch.setattr(unpadded, "has_kernel", lambda base, device: False)
+    monkeypatch.setattr(padding_free, "has_kernel", lambda base, device: False)
     cli.main(["evaluate", str(tmp_path / "run")])
     printed = capsys.readouterr().out
     for name in ("test/loss", "val/loss", "test/accuracy"):
@@ -255,9 +255,9 @@ def test_in_mixed_precision_the_kernel_gets_bfloat16(
         seen.extend(arguments[:3])
         return by_row(*arguments, **settings)
 
-    monkeypatch.setattr(unpadded, "varlen_attn", noted)
+    monkeypatch.setattr(padding_free, "varlen_attn", noted)
     model = tiny(AutoModelForTokenClassification, model_type).float()
-    unpadded.remove_padding(model)
+    padding_free.remove_padding(model)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model(**batch(5, 12)).logits.float().sum().backward()
     assert len(seen) == 3 * LAYERS
@@ -270,12 +270,12 @@ def test_the_call_of_torchs_kernel_fits_its_declaration(window: int | None):
     query, key, value = (
         torch.randn(1, 2, 17, 16, dtype=torch.bfloat16, device="meta", requires_grad=True) for _ in range(3)
     )
-    packed = unpadded.Packed(
+    packed = padding_free.Packed(
         indices=torch.arange(17, device="meta"),
         cu_seq_lens=torch.tensor([0, 5, 17], dtype=torch.int32, device="meta"),
         shape=torch.Size((2, 12)),
     )
-    output, _ = unpadded.attention(
+    output, _ = padding_free.attention(
         nn.Identity(), query, key, value, None, packed=packed, scaling=0.25, sliding_window=window
     )
     assert output.shape == (1, 17, 2, 16)
@@ -289,7 +289,7 @@ def test_the_call_of_torchs_kernel_fits_its_declaration(window: int | None):
 def test_on_a_gpu_packed_batches_equal_padded_ones(model_type: str, mixed: bool):
     dtype = torch.float32 if mixed else torch.bfloat16
     model = tiny(AutoModelForTokenClassification, model_type, initializer_range=0.05).to("cuda", dtype)
-    assert unpadded.has_kernel(model.base_model, torch.device("cuda")) == (not mixed)
+    assert padding_free.has_kernel(model.base_model, torch.device("cuda")) == (not mixed)
     inputs = {name: tensor.cuda() for name, tensor in batch(5, 37, 1, 20).items()}
     real = inputs["attention_mask"] == 1
 
@@ -303,7 +303,7 @@ def test_on_a_gpu_packed_batches_equal_padded_ones(model_type: str, mixed: bool)
         )
 
     logits, gradients = run()
-    unpadded.remove_padding(model)
+    padding_free.remove_padding(model)
     with torch.profiler.profile() as found:
         packed_logits, packed_gradients = run()
     assert {"torch_attn::_varlen_attn", "torch_attn::_varlen_attn_backward"} <= {

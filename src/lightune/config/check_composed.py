@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightune.common import processes
 from lightune.common.errors import UserError, cannot_write
-from lightune.config import credentials, paths
+from lightune.config import credentials, safe_paths
+from lightune.config.allowed_targets import check_hydra_targets
 from lightune.config.hydra_internals import ConfigLoaderImpl, composing_with
-from lightune.config.targets import check_hydra_targets
 
 REQUIRED_GROUPS = ("data", "model", "task", "trainer", "optimizer", "scheduler", "tuning")
 """Groups of which a run needs exactly one option."""
@@ -96,7 +96,7 @@ def check_composed(cfg: DictConfig) -> None:
     check_hydra_targets(plain["hydra"])
     credentials.check_credentials(plain)
     choices = plain["hydra"]["runtime"]["choices"]
-    paths.check_choices(choices)
+    safe_paths.check_choices(choices)
     for group in (*REQUIRED_GROUPS, "callbacks", "logger"):
         if group not in (choices if group in REQUIRED_GROUPS else plain):
             raise UserError(
@@ -109,13 +109,13 @@ def check_composed(cfg: DictConfig) -> None:
         probe.hydra.job.num, probe.hydra.job.id = 0, "0"
         probe.hydra.runtime.output_dir = "."
     with hydra_config(probe):
-        paths.check_inside(
+        safe_paths.check_inside(
             "hydra.sweep.subdir", str(probe.hydra.sweep.subdir), folder=str(probe.hydra.sweep.dir)
         )
         for option in ("output_subdir", "job.name"):
             name = OmegaConf.select(probe.hydra, option)
             if name is not None:
-                paths.check_inside(f"hydra.{option}", str(name), folder="")
+                safe_paths.check_inside(f"hydra.{option}", str(name), folder="")
 
 
 @contextmanager

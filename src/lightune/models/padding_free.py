@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lightune.models.parts import ATTENTION_DROPOUT_NAMES
+from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES
 from lightune.models.transformers_internals import attention_implementation
 
 # a name with "flash" in it would make transformers look for the package flash-attn

@@ -9,7 +9,12 @@ from lightning import Trainer
 from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
-from lightune.tuning.optimizer import make_optimizer, num_training_steps, parameter_groups, schedule
+from lightune.tuning.optimizer_and_schedule import (
+    make_optimizer,
+    num_training_steps,
+    parameter_groups,
+    schedule,
+)
 
 
 def test_biases_and_norms_are_not_decayed_and_no_parameter_is_missing(tiny_bert: Path):

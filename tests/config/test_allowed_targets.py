@@ -8,7 +8,7 @@ from conftest import ROOT, command
 
 from lightune.commands import cli
 from lightune.common.errors import UserError
-from lightune.config.targets import LIBRARIES, VARIABLE, check_hydra_targets, check_targets
+from lightune.config.allowed_targets import LIBRARIES, VARIABLE, check_hydra_targets, check_targets
 
 DANGEROUS = [
     "torch.load",
@@ -29,10 +29,10 @@ DANGEROUS = [
     "hydra.utils.instantiate",
     "hydra._internal.utils._locate",
     "functools.partial",
-    "lightune.runs.run.torch.load",
+    "lightune.runs.run_folder.torch.load",
     "lightune.data.sources.read.load_dataset",
     "lightune.data.DataModule.setup",
-    "lightune.runs.run.Run.write_metrics",
+    "lightune.runs.run_folder.Run.write_metrics",
     "lightune.commands.cli.main",
     "lightune.config.load_run_config",
     "lightune.common.package_index._unpack_minilm",

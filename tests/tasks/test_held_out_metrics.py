@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from lightune.tasks.held_out import HeldOut
+from lightune.tasks.held_out_metrics import HeldOut
 from lightune.tasks.metrics.squad import SquadScore
 
 

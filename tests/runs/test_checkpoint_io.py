@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightune.common.errors import UserError
-from lightune.runs.checkpoints import CheckpointIO, newest_loadable
+from lightune.runs.checkpoint_io import CheckpointIO, newest_loadable
 
 WHOLE = {"state_dict": {"w": torch.ones(3)}, "optimizer_states": [], "loops": {}}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightune.common.errors import UserError
 from lightune.config.hydra_internals import CORE_PLUGINS
-from lightune.config.walk import leaves
+from lightune.config.nested import leaves
 
 VARIABLE = "LIGHTUNE_ALLOWED_TARGETS"
 LIBRARIES = {

@@ -7,7 +7,7 @@ import torch
 
 from lightune.commands import cli
 from lightune.common.errors import UserError
-from lightune.runs.checkpoints import read_checkpoint
+from lightune.runs.checkpoint_io import read_checkpoint
 
 
 class Planted:

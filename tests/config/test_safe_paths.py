@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lightune.common.errors import UserError
-from lightune.config.paths import check_choices, check_inside, check_names
+from lightune.config.safe_paths import check_choices, check_inside, check_names
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a\0b", ".."])

@@ -8,7 +8,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from lightune.data import TextClassificationPreprocessor
-from lightune.data.tokens import tokenize
+from lightune.data.tokenization import tokenize
 
 ROWS = {"text": ["good film", "a bad story"] * 20, "labels": [0, 1] * 20}
 

@@ -9,13 +9,13 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from lightune.common.errors import UserError, nearest
-from lightune.models import cpu, unpadded
+from lightune.models import cpu, padding_free
 from lightune.models.sharding import shard
 from lightune.tasks.batch import Batch, RowResult, inputs
-from lightune.tasks.held_out import HeldOut
-from lightune.tasks.target_mean import TargetMean
+from lightune.tasks.held_out_metrics import HeldOut
+from lightune.tasks.micro_batches import TargetMean
 from lightune.tuning.base import check_trainable
-from lightune.tuning.optimizer import make_optimizer
+from lightune.tuning.optimizer_and_schedule import make_optimizer
 from lightune.tuning.recipe import Recipe
 from lightune.tuning.trained_only import TrainedOnly
 
@@ -46,7 +46,7 @@ class TrainingLoop(LightningModule):
     def __init__(self, *, model: nn.Module, metrics: MetricCollection, recipe: Recipe) -> None:
         super().__init__()
         self.model: Any = model.train()
-        unpadded.remove_padding(self.model)
+        padding_free.remove_padding(self.model)
         tuned = recipe.tuning(self.model)
         cpu.replace_dropout(self.model)
         self.recipe = recipe

@@ -1,4 +1,4 @@
-from lightune.runs.scores import label_table
+from lightune.runs.score_table import label_table
 
 
 def test_names_are_printed_as_they_are():

@@ -6,7 +6,7 @@ import pytest
 from jinja2 import UndefinedError
 
 import lightune
-from lightune.common.pages import render
+from lightune.common.html_pages import render
 
 
 def test_values_are_escaped_and_a_missing_one_is_an_error():

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
-from lightune.runs.checkpoints import newest_loadable, read_checkpoint
+from lightune.runs.checkpoint_io import newest_loadable, read_checkpoint
 from lightune.sweeps.trial import is_trial
 
 log = logging.getLogger(__name__)

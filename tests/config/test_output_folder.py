@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
 from lightune.config import check_checkpoints, check_resumed, hydra_folder, resume_arguments, run_folder
-from lightune.runs.run import Run
+from lightune.runs.run_folder import Run
 
 
 def checkpoint(folder: Path, name: str = "last", *, age: int = 0) -> Path:
