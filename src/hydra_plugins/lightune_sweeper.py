@@ -7,7 +7,6 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.plugins import Plugins
@@ -16,9 +15,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
+from lightune.config.guard import hydra_config
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.common.files import atomic_file
 from lightune.config import check_calls
 from lightune.config.hydra_internals import error_of
 from lightune.config.rerun import quoted
@@ -117,12 +118,8 @@ class TrialSweeper(Sweeper):
             return str(number)
         cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
-        before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(cfg)
-        try:
+        with hydra_config(cfg):
             return str(cfg.hydra.sweep.subdir)
-        finally:
-            HydraConfig.instance().cfg = before
 
     def _launch(self, trials: Sequence[Trial], sweep_dir: Path) -> None:
         size = self.max_batch_size or max(1, len(trials))
@@ -140,9 +137,8 @@ class TrialSweeper(Sweeper):
 
     def _save_command(self, sweep_dir: Path) -> None:
         """Save the configuration, which ``lightune resume`` reads."""
-        temporary = sweep_dir / "multirun.tmp"
-        OmegaConf.save(self.config, temporary)
-        temporary.replace(sweep_dir / "multirun.yaml")
+        with atomic_file(sweep_dir / "multirun.yaml") as file:
+            OmegaConf.save(self.config, file)
 
 
 def _grid_values(overrides: Sequence[Override]) -> dict[str, list[str]]:

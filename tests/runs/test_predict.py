@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import review
+from lightune.runs.load import rebuild
 
 from lightune.commands import cli
 from lightune.commands import predict as command
-from lightune.data.sources.stream import Rejected, Row
+from lightune.data.sources.stream import InputRow, RejectedRow
 from lightune.runs.inference import Predictor
-from lightune.runs.load_run import rebuild
 from lightune.runs.predict import predict
 from lightune.runs.resumable_output import ResumableOutput
 
@@ -130,11 +130,11 @@ def test_nothing_but_bad_rows_is_an_error(
 def test_rows_are_taken_chunk_by_chunk(finished_run: Path):
     taken = 0
 
-    def rows() -> Iterator[Row | Rejected]:
+    def rows() -> Iterator[InputRow | RejectedRow]:
         nonlocal taken
         for taken in range(1, 10**9):
             text = "good " * (taken % 7)
-            yield Row(
+            yield InputRow(
                 line=taken,
                 raw=text,
                 values={"text": text if taken % 5 else ["no", "text"]},
@@ -152,7 +152,7 @@ def test_rows_are_taken_chunk_by_chunk(finished_run: Path):
         chunk = next(chunks)
         assert taken == 10 * number
         assert [row.line for row in chunk] == list(range(10 * number - 9, 10 * number + 1))
-        assert [row.line for row in chunk if isinstance(row, Rejected)] == [10 * number - 5, 10 * number]
-        assert "is not a text" in next(row.reason for row in chunk if isinstance(row, Rejected))
+        assert [row.line for row in chunk if isinstance(row, RejectedRow)] == [10 * number - 5, 10 * number]
+        assert "is not a text" in next(row.reason for row in chunk if isinstance(row, RejectedRow))
     assert sum(rows for rows, _ in progress) == 16
     assert [share for _, share in progress] == pytest.approx([0.06, 0.1, 0.16, 0.2])

@@ -30,6 +30,11 @@ class BaseLauncher(Launcher):
         loader = self.hydra_context.config_loader
         return [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]
 
+    def set_up(self, launcher: Launcher, task_function: TaskFunction) -> Launcher:
+        """Return another launcher, ready to run this sweep's jobs by ``task_function``."""
+        launcher.setup(hydra_context=self.hydra_context, config=self.config, task_function=task_function)
+        return launcher
+
 
 def import_extra(module: str, *, launcher: str) -> Any:
     """Import a module of the optional dependencies.

@@ -45,27 +45,16 @@ class JoblibLauncher(BaseLauncher):
         n_jobs = min(capacity if self.n_jobs == -1 else self.n_jobs, len(job_overrides))
         if n_jobs == 1:
             # joblib too would run the jobs in this process
-            basic = basic_launcher()
-            basic.setup(
-                hydra_context=self.hydra_context, config=self.config, task_function=self.task_function
-            )
+            basic = self.set_up(basic_launcher(), self.task_function)
             return basic.launch(job_overrides, initial_job_idx)
         with tempfile.TemporaryDirectory() as slots, jobs.exit_on_signals(end_workers):
-            launcher = plugin.JoblibLauncher(**{**self.parallel, "n_jobs": n_jobs, "batch_size": 1})
-            launcher.setup(
-                hydra_context=self.hydra_context,
-                config=self.config,
-                task_function=functools.partial(
-                    jobs.run_job_on_share,
-                    self.task_function,
-                    parent=os.getpid(),
-                    slots=slots,
-                    n_jobs=n_jobs,
-                    gpus=gpus,
-                ),
+            shared = jobs.GPUs(gpus, n_jobs=n_jobs, slots=slots)
+            launcher = self.set_up(
+                plugin.JoblibLauncher(**{**self.parallel, "n_jobs": n_jobs, "batch_size": 1}),
+                functools.partial(jobs.run_job, self.task_function, parent=os.getpid(), gpus=shared),
             )
             try:
-                results: Sequence[JobReturn] = launcher.launch(job_overrides, initial_job_idx)
+                results = launcher.launch(job_overrides, initial_job_idx)
             except BrokenProcessPool as error:
                 raise UserError(
                     "A process of the sweep was killed, most likely because memory ran out; the others were ended.\n"

@@ -42,23 +42,20 @@ class SlurmLauncher(BaseLauncher):
                 "Start the sweep on the cluster's login node; here, hydra/launcher=joblib runs several jobs at once."
             )
         self.compose(job_overrides)
-        launcher = getattr(plugin, self.NAME)(**self.options)
         parent = os.getpid() if self.ENDS_WITH_PARENT else None
-        launcher.setup(
-            hydra_context=self.hydra_context,
-            config=self.config,
-            task_function=functools.partial(jobs.run_job, self.task_function, parent=parent),
+        launcher = self.set_up(
+            getattr(plugin, self.NAME)(**self.options),
+            functools.partial(jobs.run_job, self.task_function, parent=parent),
         )
         errors = (submitit.FailedJobError, submitit.UncompletedJobError, submitit.FailedSubmissionError)
         try:
             with jobs.exit_on_signals(lambda: None):
-                results: Sequence[JobReturn] = launcher.launch(job_overrides, initial_job_idx)
+                return launcher.launch(job_overrides, initial_job_idx)
         except errors as error:
             raise UserError(
                 f"A job of the sweep ended without a result: {str(error).strip().splitlines()[0]}\n"
                 f"Its output is in {self.config.hydra.sweep.dir}/.submitit"
             ) from error
-        return results
 
 
 class LocalLauncher(SlurmLauncher):

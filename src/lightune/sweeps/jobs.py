@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -22,7 +22,21 @@ from lightune.config import credentials
 SLOT_LOCKS: list[FileLock] = []
 
 
-def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None) -> float:
+class GPUs(NamedTuple):
+    """GPUs of this machine that simultaneous jobs share.
+
+    Attributes:
+        names: as in ``CUDA_VISIBLE_DEVICES``.
+        n_jobs: number of simultaneous jobs.
+        slots: folder of the locks by which the jobs' processes choose their shares.
+    """
+
+    names: list[str]
+    n_jobs: int
+    slots: str
+
+
+def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None, gpus: GPUs | None = None) -> float:
     """Run a job in a process that a launcher has started.
 
     A failure is printed here, and raised for the sweeping process as an error that can be pickled, so that the other jobs
@@ -32,6 +46,7 @@ def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None) -> flo
         job: Hydra's task function.
         cfg: its argument.
         parent: process on this machine whose end ends this process; None: a scheduler decides.
+        gpus: shared with simultaneous jobs on this machine; None: the job runs on its own.
 
     Returns:
         The job's result.
@@ -43,6 +58,14 @@ def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None) -> flo
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if parent is not None:
         os.environ[processes.PARENT_PROCESS] = str(parent)
+    if gpus is not None:
+        # several progress bars in one terminal overwrite each other
+        os.environ["TERM"] = "dumb"
+        if gpus.names:
+            slot = claim_slot(gpus.slots, gpus.n_jobs)
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(
+                gpu_share(gpus.names, slot=slot, n_jobs=gpus.n_jobs)
+            )
     try:
         return job(cfg)
     except (SystemExit, KeyboardInterrupt) as stopped:
@@ -61,33 +84,6 @@ def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None) -> flo
         raise UserError(
             f"{type(error).__name__}: {message}\nThe traceback is in the output of this job."
         ) from None
-
-
-def run_job_on_share(
-    job: Callable[[Any], float], cfg: Any, *, parent: int, slots: str, n_jobs: int, gpus: list[str]
-) -> float:
-    """Run one of several simultaneous jobs on this machine, on GPUs that no other job uses.
-
-    Args:
-        job: Hydra's task function.
-        cfg: its argument.
-        parent: the sweeping process.
-        slots: folder of the locks by which the processes choose their shares.
-        n_jobs: number of simultaneous jobs.
-        gpus: this machine's GPUs, as ``CUDA_VISIBLE_DEVICES`` names them.
-
-    Returns:
-        The job's result.
-
-    Raises:
-        UserError: the job failed.
-    """
-    if gpus:
-        slot = claim_slot(slots, n_jobs)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_share(gpus, slot=slot, n_jobs=n_jobs))
-    # several progress bars in one terminal overwrite each other
-    os.environ["TERM"] = "dumb"
-    return run_job(job, cfg, parent=parent)
 
 
 def gpu_share(gpus: list[str], *, slot: int, n_jobs: int) -> list[str]:

@@ -9,19 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lightune.common.pages import render
 from lightune.sweeps.leaderboard import Leaderboard, shortened, values_of
-from lightune.sweeps.plot import svg
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --faint: #767676; --line: #d8d8d8; --dot: #2563b8; --page: #fff }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --faint: #9a9a9a; --line: #444; --dot: #7db2f5; --page: #161616 }
-}
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); margin: 2rem auto; max-width: 60rem; padding: 0 1rem }
-table { border-collapse: collapse } th, td { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line) }
-td { font-variant-numeric: tabular-nums } pre { white-space: pre-wrap; overflow-wrap: anywhere }
-svg { width: 100%; height: auto } svg text { fill: var(--ink); font: 13px system-ui, sans-serif } svg .faint { fill: var(--faint) }
-"""
 Rows = list[list[str]]
 """The first row holds the names of the columns."""
 
@@ -83,16 +73,16 @@ def as_markdown(board: Leaderboard) -> str:
 
 def as_html(board: Leaderboard) -> str:
     """Render a self-contained page with a plot."""
-    parts = [f"<h1>{escape(board.sweep_dir.resolve().name)}</h1>", svg(board), _html(ranked_rows(board))]
-    if board.unranked:
-        parts.append("<h2>Not compared</h2>" + _html(unranked_rows(board)))
-    if board.command:
-        parts.append(f"<h2>The best run again</h2><pre>{escape(board.command)}</pre>")
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(board.sweep_dir.resolve().name)}</title><style>{STYLE}</style>\n"
-        + "\n".join(parts)
-        + "\n</html>\n"
+    # importing matplotlib takes a second
+    from lightune.sweeps.plot import plot
+
+    return render(
+        "sweeps/leaderboard.html",
+        title=board.sweep_dir.resolve().name,
+        board=board,
+        plot=plot(board) if board.groups else None,
+        ranked=ranked_rows(board),
+        unranked=unranked_rows(board),
     )
 
 
@@ -117,9 +107,3 @@ def _markdown_table(rows: Rows) -> str:
 
 def _markdown_cell(text: str) -> str:
     return re.sub(r"[\\`*_\[\]|]", r"\\\g<0>", escape(printable(text), quote=False))
-
-
-def _html(rows: Rows) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

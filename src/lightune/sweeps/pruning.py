@@ -76,9 +76,7 @@ class Pruning(Callback):
             should_prune = trainer.strategy.broadcast(self._should_prune(value, trainer.global_step))
             self._pruned_value = value if should_prune else None
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         if self._pruned_value is not None:
             raise PrunedError(self._pruned_value)
 

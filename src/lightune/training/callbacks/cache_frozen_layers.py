@@ -37,6 +37,8 @@ class CacheFrozenLayers(Callback):
     """
 
     def __init__(self) -> None:
+        # training reads the cache
+        self.is_active = False
         self._until_teardown = ExitStack()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -53,6 +55,7 @@ class CacheFrozenLayers(Callback):
         finally:
             for module, training in modes.items():
                 module.training = training
+        self.is_active = obstacle is None
         if trainer.is_global_zero:
             when = f"in every epoch: {obstacle}" if obstacle else "once for each row"
             log.info(f"The lowest {len(frozen_layers.layers)} layers are frozen and run {when}")

@@ -24,14 +24,10 @@ class FailFast(Callback):
         self._unchecked: tuple[Tensor, int, int, int] | None = None
         self._batch_shape = torch.Size((0, 0))
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         self._batch_shape = batch["input_ids"].shape
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         loss = outputs["loss"]
         self._check_loss(trainer)
         self._unchecked = (loss, trainer.global_step, trainer.current_epoch, batch_idx)

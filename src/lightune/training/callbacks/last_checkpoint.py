@@ -80,9 +80,7 @@ class LastCheckpoint(Checkpoint):
         if is_fitting(trainer):
             self._save_if_due(trainer, is_due=True)
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["should_stop"] = trainer.should_stop
         checkpoint["folder"] = str(self.path.parent)
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
@@ -93,9 +91,7 @@ class LastCheckpoint(Checkpoint):
             # Lightning keeps the mark after the validation was repeated, and would repeat it once more
             progress["total"] = dict.fromkeys(INTERRUPTED, progress["total"]["completed"])
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             trainer.should_stop = checkpoint.get("should_stop", False)
             # a run folder may have been moved: Lightning stores the paths of its checkpoints

@@ -41,9 +41,7 @@ class MetricsCSV(Callback):
             self._columns = list(rows[0]) if rows else []
             self._rewrite(rows)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if is_log_step(trainer):
             self._add(trainer, "train/")
 

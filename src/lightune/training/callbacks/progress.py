@@ -6,11 +6,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 
-UNITS = {
-    "train/loss": "",
-    "train/samples_per_second": " samples/s",
-    "train/tokens_per_second": " tok/s",
-}
+UNITS = {"train/loss": "", "train/samples_per_second": " samples/s", "train/tokens_per_second": " tok/s"}
 
 
 class ProgressBar(RichProgressBar):

@@ -29,14 +29,10 @@ class Throughput(Callback):
         # the counts at the last logged step
         self._window = [0.0] * 4
 
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["throughput"] = {"counts": self._counts(trainer), "window": self._window}
 
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, _: Any, checkpoint: dict[str, Any]) -> None:
         self.seconds, *counts = checkpoint["throughput"]["counts"]
         self._window = checkpoint["throughput"]["window"]
         # the sums include the other ranks' counts

@@ -3,19 +3,23 @@
 import tempfile
 import time
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import psutil
+from omegaconf import DictConfig
 
 from lightune.data import DataModule
+from lightune.models.frozen_layers import FrozenLayers
 from lightune.training.build_run import Parts, make_trainer
-from lightune.training.callbacks import Throughput
+from lightune.training.callbacks import CacheFrozenLayers, Throughput
+from lightune.training.callbacks.cache_frozen_layers import SPLITS, states_file
 from lightune.training.callbacks.throughput import peak_memory_bytes
 from lightune.training.plan import dry_run, workload
-from lightune.training.plan.timing import FrozenLayersTimer, Timer, total
+from lightune.training.plan.timing import Timer, time_frozen_layers, total
 from lightune.tuning.optimizer_and_schedule import num_training_steps
 
 # Numbers of batches that are timed, from the shortest to the longest.
@@ -60,15 +64,12 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
     all_rows.datasets = dict(data.datasets)
     known = _choose_batches(data, run)
     timer = Timer(num_batches=len(known["train"]), min_seconds=MIN_SECONDS)
-    frozen = FrozenLayersTimer(all_rows, num_batches=len(known["train"]))
     setup_seconds = time.time() - started_at
-    peak_bytes, saving_seconds = _time_steps(cfg, parts, timer=timer, frozen=frozen)
+    peak_bytes, saving_seconds, caching_times = _time_steps(cfg, parts, timer=timer, all_rows=all_rows)
 
     work, train, validation = run.work, known["train"], known["validation"]
     # the first timed validation batch is slow
-    validation_times = timer.validation[1:]
-    evaluation_times = timer.evaluation[1:] if frozen.is_used else validation_times
-    caching_times = frozen.batches if frozen.is_used and not frozen.is_cached else []
+    validation_times, evaluation_times = timer.validation[1:], timer.evaluation[1:]
     costs = {
         "setup/seconds": setup_seconds,
         "frozen_once/seconds": total(work["train"][: epoch_sizes[0]], known=train, values=caching_times)
@@ -91,8 +92,7 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
         "train/epochs": num_epochs,
         "train/tokens": float(tokens) * devices,
         "train/padding_efficiency": float(tokens / computed_tokens),
-        # cached states are mapped into memory row by row
-        "train/peak_memory_bytes": peak_bytes + frozen.num_bytes,
+        "train/peak_memory_bytes": peak_bytes,
         "train/flops": flops * devices,
         "epoch/seconds": costs["train/seconds"] / num_epochs,
         **costs,
@@ -115,27 +115,47 @@ def _choose_batches(data: DataModule, run: workload.Workload) -> dict[str, np.nd
     return {"train": run.work["train"][train], "validation": run.work["validation"][validation]}
 
 
-def _time_steps(cfg: Any, parts: Parts, *, timer: Timer, frozen: FrozenLayersTimer) -> tuple[int, float]:
-    """Run the chosen batches; return the peak memory of the whole run in bytes, and the seconds of saving a checkpoint."""
+def _time_steps(
+    cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataModule
+) -> tuple[int, float, list[float]]:
+    """Run the chosen batches.
+
+    Returns:
+        The peak memory of the whole run in bytes, the seconds of saving a checkpoint, and those of the frozen layers for
+        each timed batch where training is to cache their output.
+    """
     data, task = parts.data, parts.task
-    # the run's CacheFrozenLayers comes before FrozenLayersTimer; Throughput is a part of each step
+    # Throughput is a part of each step
+    callbacks = [*dry_run.callbacks(cfg), Throughput(), timer]
     trainer = dry_run.trainer(
         cfg,
-        callbacks=[*dry_run.callbacks(cfg), Throughput(), timer, frozen],
+        callbacks=callbacks,
         limit_val_batches=1.0 if "validation" in data.restricted else 0,
         log_every_n_steps=10,
     )
     bytes_before = psutil.Process().memory_info().rss
+    cache = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory() as folder:
-        frozen.cache_folder = datasets.config.HF_DATASETS_CACHE
         datasets.config.HF_DATASETS_CACHE = Path(folder)
         trainer.fit(task, data)
         peak_bytes = peak_memory_bytes()
         if trainer.strategy.root_device.type == "cpu":
             peak_bytes = int(bytes_before + HEAP_GROWTH * max(0, peak_bytes - bytes_before))
-        if frozen.is_used:
-            # the final evaluation uses the whole model
-            trainer.validate(task, data, verbose=False)
         start = time.perf_counter()
         trainer.save_checkpoint(Path(folder) / "one.ckpt")
-        return peak_bytes, time.perf_counter() - start
+        saving_seconds = time.perf_counter() - start
+    datasets.config.HF_DATASETS_CACHE = cache
+    is_caching = any(isinstance(one, CacheFrozenLayers) and one.is_active for one in callbacks)
+    frozen_layers = FrozenLayers.of(task.model) if is_caching else None
+    if frozen_layers is None:
+        timer.evaluation = timer.validation
+        return peak_bytes, saving_seconds, []
+    # the final evaluation uses the whole model
+    trainer.validate(task, data, verbose=False)
+    files = [states_file(trainer, task, all_rows, split, frozen_layers=frozen_layers)[0] for split in SPLITS]
+    # cached states are mapped into memory row by row
+    peak_bytes += sum(file.num_bytes for file in files)
+    if all(file.path.exists() for file in files):
+        return peak_bytes, saving_seconds, []
+    batches = islice(data.train_dataloader(), timer.num_batches)
+    return peak_bytes, saving_seconds, time_frozen_layers(trainer, task, batches, frozen_layers)

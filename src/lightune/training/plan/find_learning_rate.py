@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from matplotlib import pyplot as plt
 
 from lightune.common.errors import UserError
@@ -92,9 +92,7 @@ class RangeTest(Callback):
         self.losses: list[float] = []
         self._micro_batch_losses: list[float] = []
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         groups = trainer.optimizers[0].param_groups
         highest = max(group["initial_lr"] for group in groups)
         rate = rate_at(trainer.global_step)
@@ -103,9 +101,7 @@ class RangeTest(Callback):
         if len(self.rates) == trainer.global_step:
             self.rates.append(rate)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         self._micro_batch_losses.append(float(trainer.callback_metrics["train/loss"]))
         if trainer.global_step < len(self.rates):
             # the step is not complete

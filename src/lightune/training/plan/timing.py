@@ -1,21 +1,17 @@
 """Time the steps of a few batches, and infer the time of others."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightune.common.trainer_state import is_fitting
-from lightune.data import DataModule
-from lightune.data.batches.frozen_states import STATES_KEY
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.tasks.batch import inputs
-from lightune.training.callbacks.cache_frozen_layers import SPLITS, states_file
 
 
 class Timer(Callback):
@@ -64,9 +60,7 @@ class Timer(Callback):
         """The seconds by which the first pass was slower."""
         return max(0.0, sum(self.first_pass) - sum(self.batches))
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         self._end_batch()
         self._index = batch_idx
         pass_index, position = divmod(batch_idx, self.num_batches)
@@ -75,16 +69,14 @@ class Timer(Callback):
             self._counter.__enter__()  # type: ignore[no-untyped-call]
         if pass_index == 1 and self._deadline is None:
             self._deadline = time.perf_counter() + self.min_seconds
-        self._batch_start = _now()
+        self._batch_start = now()
 
     def on_before_optimizer_step(self, *_: Any) -> None:
-        self._optimizer_start = _now()
+        self._optimizer_start = now()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._optimizer_start is not None:
-            self._optimizer_seconds = _now() - self._optimizer_start
+            self._optimizer_seconds = now() - self._optimizer_start
             self._optimizer_start = None
         passes = (batch_idx + 1) // self.num_batches
         if passes >= 4 and self._deadline is not None and time.perf_counter() > self._deadline:
@@ -97,19 +89,19 @@ class Timer(Callback):
         self._end_batch()
 
     def on_validation_batch_start(self, *_: Any) -> None:
-        self._batch_start = _now()
+        self._batch_start = now()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         assert self._batch_start is not None
         times = self.validation if is_fitting(trainer) else self.evaluation
-        times.append(_now() - self._batch_start)
+        times.append(now() - self._batch_start)
         self._batch_start = None
 
     def _end_batch(self) -> None:
         """Record the step that has ended."""
         if self._batch_start is None:
             return
-        seconds = _now() - self._batch_start - self._optimizer_seconds
+        seconds = now() - self._batch_start - self._optimizer_seconds
         pass_index, position = divmod(self._index, self.num_batches)
         if pass_index == 0:
             self.first_pass.append(seconds)
@@ -124,55 +116,22 @@ class Timer(Callback):
         self._batch_start, self._optimizer_seconds = None, 0.0
 
 
-class FrozenLayersTimer(Callback):
-    """Time the frozen lowest layers alone, where ``lightune.training.callbacks.CacheFrozenLayers`` caches their output.
-
-    Args:
-        all_rows: the run's data with all its rows.
-        num_batches: batches in a pass of the timed fit.
-    """
-
-    def __init__(self, all_rows: DataModule, *, num_batches: int) -> None:
-        self.all_rows = all_rows
-        self.num_batches = num_batches
-        # the run's own cache, while the timed fit writes to a temporary one
-        self.cache_folder: Any = None
-        self.is_used = False
-        self.is_cached = False
-        self.num_bytes = 0
-        self._times: list[list[float]] = [[] for _ in range(num_batches)]
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        task: Any = pl_module
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        layers = FrozenLayers.of(task.model)
-        if layers is None or not data.frozen_states:
-            return
-        self.is_used = True
-        temporary, datasets.config.HF_DATASETS_CACHE = datasets.config.HF_DATASETS_CACHE, self.cache_folder
-        files = [
-            states_file(trainer, task, self.all_rows, split, frozen_layers=layers)[0] for split in SPLITS
-        ]
-        datasets.config.HF_DATASETS_CACHE = temporary
-        self.is_cached = all(file.path.exists() for file in files)
-        self.num_bytes = sum(file.num_bytes for file in files)
-        loaded = zip(range(self.num_batches), data.train_dataloader(), strict=False)
-        batches = [trainer.strategy.batch_to_device(batch) for _, batch in loaded]
-        for batch in batches:
-            batch.pop(STATES_KEY)
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            for repetition in range(4):
-                for position, batch in enumerate(batches):
-                    start = time.perf_counter()
-                    layers.states(task.model, inputs(batch))
-                    # the first pass is slow
-                    if repetition > 0:
-                        self._times[position].append(time.perf_counter() - start)
-
-    @property
-    def batches(self) -> list[float]:
-        """The seconds of the layers for each batch."""
-        return [undisturbed(times) for times in self._times]
+def time_frozen_layers(
+    trainer: Trainer, task: Any, batches: Iterable[dict[str, Any]], frozen_layers: FrozenLayers
+) -> list[float]:
+    """Return the seconds of the frozen lowest layers alone, for each batch."""
+    task.to(trainer.strategy.root_device)
+    model_inputs = [inputs(trainer.strategy.batch_to_device(batch)) for batch in batches]
+    times: list[list[float]] = [[] for _ in model_inputs]
+    with torch.no_grad(), trainer.precision_plugin.forward_context():
+        for repetition in range(4):
+            for batch, seconds in zip(model_inputs, times, strict=True):
+                start = now()
+                frozen_layers.states(task.model, batch)
+                # the first pass is slow
+                if repetition > 0:
+                    seconds.append(now() - start)
+    return [undisturbed(seconds) for seconds in times]
 
 
 def total(work: np.ndarray, *, known: np.ndarray, values: Sequence[float]) -> float:
@@ -194,7 +153,8 @@ def undisturbed(seconds: list[float]) -> float:
     return float(np.quantile(seconds, 0.25))
 
 
-def _now() -> float:
+def now() -> float:
+    """Return a time in seconds, once the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
