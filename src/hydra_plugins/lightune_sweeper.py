@@ -19,9 +19,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.config import check_calls
 from lightune.config.hydra_internals import error_of
 from lightune.config.rerun import quoted
+from lightune.config.targets import check_targets
 from lightune.sweeps.trial import FAILED_STATES, Trial, lock_sweep, read_trial, read_trials
 
 
@@ -205,7 +205,7 @@ def _mode(cfg: DictConfig) -> str:
 
     from lightune.runs.load import task_class  # imports torch
 
-    check_calls(cfg, nodes=["task"])
+    check_targets({"task": {"_target_": cfg.task._target_}})
     return task_class(cfg).monitor[1]
 
 
