@@ -15,12 +15,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from lightune.config.guard import hydra_config
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
-from lightune.config import check_calls
+from lightune.config.allowed_targets import check_targets
+from lightune.config.check_composed import hydra_config
 from lightune.config.hydra_internals import error_of
 from lightune.config.rerun import quoted
 from lightune.sweeps.trial import FAILED_STATES, Trial, lock_sweep, read_trial, read_trials
@@ -201,7 +201,7 @@ def _mode(cfg: DictConfig) -> str:
 
     from lightune.runs.load_run import task_class  # imports torch
 
-    check_calls(cfg, nodes=["task"])
+    check_targets({"task": {"_target_": cfg.task._target_}})
     return task_class(cfg).monitor[1]
 
 

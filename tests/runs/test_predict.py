@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import review
-from lightune.runs.load import rebuild
 
 from lightune.commands import cli
 from lightune.commands import predict as command
 from lightune.data.sources.stream import InputRow, RejectedRow
 from lightune.runs.inference import Predictor
+from lightune.runs.load_run import rebuild
 from lightune.runs.predict import predict
 from lightune.runs.resumable_output import ResumableOutput
 

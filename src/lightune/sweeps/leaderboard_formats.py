@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lightune.common.pages import render
+from lightune.common.html_pages import render
 from lightune.sweeps.leaderboard import Leaderboard, shortened, values_of
 
 Rows = list[list[str]]

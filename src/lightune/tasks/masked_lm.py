@@ -37,17 +37,9 @@ class MaskedLM(Task):
     fitting_models = "model=minilm, bert, roberta, modernbert, …"
     predict_arguments = '--text "… [MASK] …"'
 
-    def __init__(
-        self,
-        *,
-        pretrained: PretrainedModel,
-        head: dict[str, Any],
-        recipe: Recipe,
-    ) -> None:
+    def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
         super().__init__(
-            model=pretrained.load_model(self.auto_class, **head),
-            metrics=MetricCollection({}),
-            recipe=recipe,
+            model=pretrained.load_model(self.auto_class, **head), metrics=MetricCollection({}), recipe=recipe
         )
         self.tokenizer = pretrained.load_tokenizer()
 

@@ -49,20 +49,12 @@ class TokenClassification(Task):
     is_explainable = True
     analysis = Entities
 
-    def __init__(
-        self,
-        *,
-        pretrained: PretrainedModel,
-        head: dict[str, Any],
-        recipe: Recipe,
-    ) -> None:
+    def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
         model = pretrained.load_model(self.auto_class, **head)
         self.tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.label_names = entity_types(self.tags)
         super().__init__(
-            model=model,
-            metrics=MetricCollection({"entities": EntityScore(self.label_names)}),
-            recipe=recipe,
+            model=model, metrics=MetricCollection({"entities": EntityScore(self.label_names)}), recipe=recipe
         )
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
