@@ -24,7 +24,7 @@ class Pearson(PearsonCorrCoef):
 def classification_metrics(problem_type: str, label_names: list[str]) -> MetricCollection:
     """Return the metrics of held-out rows."""
     n = len(label_names)
-    metrics: dict[str, Metric | MetricCollection]
+    metrics: dict[str, Any]
     by_label: dict[str, Any]
     if problem_type == "regression":
         correlations = {"pearson": Pearson(), "spearman": SpearmanCorrCoef()}
