@@ -91,13 +91,9 @@ def main() -> None:
         more = [top - chance for top, chance in zip(by_top, by_chance, strict=True)]
         error = statistics.stdev(more) / len(more) ** 0.5
         drops = (statistics.fmean(by_top), statistics.fmean(by_chance))
-        table.add_row(
-            f"{share:.0%}", *(f"{drop:.3f}" for drop in drops), f"{statistics.fmean(more):.3f} ± {error:.3f}"
-        )
+        table.add_row(f"{share:.0%}", *(f"{drop:.3f}" for drop in drops), f"{statistics.fmean(more):.3f} ± {error:.3f}")
     console = Console()
-    console.print(
-        f"{len(texts)} test rows of {words:.0f} words; mean fall of the predicted label's probability:"
-    )
+    console.print(f"{len(texts)} test rows of {words:.0f} words; mean fall of the predicted label's probability:")
     console.print(table)
     failed = sum(not one.converged for one in explanations)
     steps = statistics.fmean(one.steps for one in explanations)

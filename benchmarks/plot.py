@@ -30,13 +30,9 @@ NAMES = {
 
 def draw(measured: list[dict[str, Any]], out: Path) -> None:
     """Write an SVG: a panel for each file of ``speed.py``, a bar for each arm."""
-    matplotlib.rcParams.update(
-        {"text.color": GREY, "svg.fonttype": "none", "svg.hashsalt": "", "font.size": 9}
-    )
+    matplotlib.rcParams.update({"text.color": GREY, "svg.fonttype": "none", "svg.hashsalt": "", "font.size": 9})
     arms = max(len(one["rounds"][0]) for one in measured)
-    figure, panels = pyplot.subplots(
-        1, len(measured), figsize=(4.9 * len(measured), 0.32 * arms + 0.5), squeeze=False
-    )
+    figure, panels = pyplot.subplots(1, len(measured), figsize=(4.9 * len(measured), 0.32 * arms + 0.5), squeeze=False)
     for panel, one in zip(panels[0], measured, strict=True):
         speeds = {
             arm: statistics.median(found[arm]["samples_per_second"] for found in one["rounds"])
@@ -45,9 +41,7 @@ def draw(measured: list[dict[str, Any]], out: Path) -> None:
         colours = [BLUE if arm == "ours" else GREY for arm in speeds]
         bars = panel.barh([NAMES[arm] for arm in speeds], list(speeds.values()), color=colours, height=0.7)
         panel.bar_label(bars, labels=[f"{speed:.1f}" for speed in speeds.values()], padding=3, color=GREY)
-        panel.set_title(
-            f"samples a second, {one['asked']['max_length']} tokens", color=GREY, fontsize=10, loc="left"
-        )
+        panel.set_title(f"samples a second, {one['asked']['max_length']} tokens", color=GREY, fontsize=10, loc="left")
         panel.invert_yaxis()
         panel.tick_params(colors=GREY, length=0)
         panel.set_xticks([])

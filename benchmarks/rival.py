@@ -89,9 +89,7 @@ def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, st
         )
         trainer = Trainer(model, arguments, data_collator=counter, train_dataset=rows)
         seconds = trainer.train().metrics["train_runtime"]
-    trained = (
-        batch_size * steps / counter.rows
-    )  # the Trainer collates a batch or two that it does not train on
+    trained = batch_size * steps / counter.rows  # the Trainer collates a batch or two that it does not train on
     print_figures(
         samples=batch_size * steps,
         tokens=round(counter.tokens * trained),

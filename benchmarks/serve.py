@@ -16,9 +16,7 @@ WORDS = "a film to treasure dull predictable and far too long yet oddly moving a
 WARM_UP = 3.0  # seconds that are not counted
 
 
-async def client(
-    port: int, number: int, *, ends: float, counted: float, took: list[float], wrong: list[str]
-) -> None:
+async def client(port: int, number: int, *, ends: float, counted: float, took: list[float], wrong: list[str]) -> None:
     """Ask for one text after the other over one connection; texts of 5 to 40 words."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     at = number
@@ -50,10 +48,7 @@ async def load(port: int, *, clients: int, seconds: float) -> tuple[list[float],
     counted = time.monotonic() + WARM_UP
     ends = counted + seconds
     await asyncio.gather(
-        *(
-            client(port, number * 13, ends=ends, counted=counted, took=took, wrong=wrong)
-            for number in range(clients)
-        )
+        *(client(port, number * 13, ends=ends, counted=counted, took=took, wrong=wrong) for number in range(clients))
     )
     return took, wrong
 

@@ -40,9 +40,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument(
-        "--steps", type=int, default=50, help="a pool of the Trainer's grouping (default: 50)"
-    )
+    parser.add_argument("--steps", type=int, default=50, help="a pool of the Trainer's grouping (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", choices=[*RIVALS, *OURS], default=[*RIVALS, *OURS])
     parser.add_argument("--out", type=Path, default=Path("speed.json"))
@@ -59,14 +57,10 @@ def main() -> None:
         for arm in asked.arms
     }
     asked.out.write_text(json.dumps({"asked": vars(asked), "rounds": rounds}, indent=2, default=str) + "\n")
-    print(
-        "\n| arm | samples/s | against ours | tokens/s | padding efficiency | share of GEMM peak | peak GB |"
-    )
+    print("\n| arm | samples/s | against ours | tokens/s | padding efficiency | share of GEMM peak | peak GB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for arm, one in medians.items():
-        ratios = [
-            r["ours"]["samples_per_second"] / r[arm]["samples_per_second"] for r in rounds if "ours" in r
-        ]
+        ratios = [r["ours"]["samples_per_second"] / r[arm]["samples_per_second"] for r in rounds if "ours" in r]
         print(
             f"| {arm} | {one['samples_per_second']:.2f} | {statistics.median(ratios) if ratios else 0:.2f} | "
             f"{one['tokens_per_second']:.0f} | {one['padding_efficiency']:.3f} | "

@@ -55,9 +55,7 @@ def main() -> None:
         cells = "not reached | " if reached is None else f"{reached['minutes']:.1f} | {reached['step']:.0f}"
         print(f"| {mark:.1%} | {cells} |")
     best = max(points, key=lambda point: point["accuracy"])
-    print(
-        f"\nbest {best['accuracy']:.4f} of {asked.eval_rows} test rows, after {best['minutes']:.1f} minutes"
-    )
+    print(f"\nbest {best['accuracy']:.4f} of {asked.eval_rows} test rows, after {best['minutes']:.1f} minutes")
     print(f"training took {seconds / 60:.1f} of the {(ended - started) / 60:.1f} minutes until its end")
 
 

@@ -78,9 +78,7 @@ def table(runs: list[dict[str, float | str]]) -> list[str]:
     for arm in ARMS:
         if not (found := [one for one in runs if one["arm"] == arm]):
             continue
-        mean = {
-            name: statistics.mean(float(one[name]) for one in found) for name in found[0] if name != "arm"
-        }
+        mean = {name: statistics.mean(float(one[name]) for one in found) for name in found[0] if name != "arm"}
         accuracies = [float(one["test/accuracy"]) for one in found]
         spread = f" ± {statistics.stdev(accuracies):.3f}" if len(found) > 1 else ""
         ratios = [

@@ -128,9 +128,7 @@ def from_run(folder: Path) -> Any:
 
 
 @pytest.fixture
-def train_here(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path
-) -> Callable[..., dict[str, float]]:
+def train_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path) -> Callable[..., dict[str, float]]:
     """Run ``train.py`` in this process with the tiny model; return its ``metrics.json``. The run is ``tmp_path/run``."""
     import json
 
@@ -289,9 +287,7 @@ class Note(Callback):
 
 
 @pytest.fixture(scope="session")
-def start(
-    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+def start(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``train.py`` in a folder, on 121 rows with dropout; ``kill`` are the arguments of ``Kill``, above."""
     folder = tmp_path_factory.mktemp("resume")
     (folder / "killer.py").write_text(KILLER)

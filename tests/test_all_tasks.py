@@ -138,9 +138,7 @@ def test_further_pretraining_and_fine_tuning_from_it(train_here, again, tmp_path
         "trainer.max_epochs=2",
     )  # fmt: skip
     assert metrics["test/perplexity"] < 60
-    rows = again(
-        metrics, "--text", "a very [MASK] film", "--text", "the [MASK] is [MASK]", "--text", "[MASK]"
-    )
+    rows = again(metrics, "--text", "a very [MASK] film", "--text", "the [MASK] is [MASK]", "--text", "[MASK]")
     assert [len(row["masks"]) for row in rows] == [1, 2, 1]
     first = tmp_path / "first"
     (tmp_path / "run").rename(first)

@@ -350,9 +350,7 @@ def test_two_runs_at_once_have_a_folder_each_and_tokenize_once(tmp_path: Path, t
     ]  # fmt: skip
     env = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL
-        )
+        subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
         for _ in range(2)
     ]
     assert [one.wait(timeout=200) for one in started] == [0, 0]

@@ -13,9 +13,7 @@ from packaging.version import Version
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINNED = {
     canonicalize_name(name): Version(number)
-    for name, number in re.findall(
-        r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE
-    )
+    for name, number in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 }
 FLOORS = {
     "torch": "2.10",  # weights_only loading that cannot be got around
@@ -33,9 +31,7 @@ def test_floors_hold_for_the_range_and_for_the_pin(name: str):
 
 
 def test_the_malicious_uploads_of_lightning_can_never_be_chosen():
-    lightning = next(
-        Requirement(line) for line in PROJECT["dependencies"] if Requirement(line).name == "lightning"
-    )
+    lightning = next(Requirement(line) for line in PROJECT["dependencies"] if Requirement(line).name == "lightning")
     for bad in ("2.6.2", "2.6.3"):
         assert not lightning.specifier.contains(bad)
         assert str(PINNED["lightning"]) != bad

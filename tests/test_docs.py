@@ -42,9 +42,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands() -> list[str]:
     scripts = [block.replace("\\\n", " ") for page in PAGES for block in blocks(page, "bash")]
     lines = [line.strip() for script in scripts for line in script.splitlines() if line.strip()]
-    inline = [
-        code for code in CODE if re.match(r"(python (train|benchmarks/\w+)\.py|lightune|make)( |$)", code)
-    ]
+    inline = [code for code in CODE if re.match(r"(python (train|benchmarks/\w+)\.py|lightune|make)( |$)", code)]
     variables = re.compile(r"^(?:[A-Z_]+=\S+ )+")  # before a command, left out
     return list(dict.fromkeys(variables.sub("", line) for line in [*lines, *inline] if line != "lightune"))
 
@@ -169,16 +167,12 @@ def test_every_command_line_option_is_described():
 def test_environment_variables_are_described():
     sources = [*(ROOT / "src").rglob("*.py"), ROOT / "train.py"]
     used = {name for file in sources for name in re.findall(r"\bLIGHTUNE_[A-Z_]*[A-Z]\b", file.read_text())}
-    described = set(
-        re.findall(r"^\| `(LIGHTUNE_\w*\w)", TEXTS[DOCS / "reference/environment.md"], re.MULTILINE)
-    )
+    described = set(re.findall(r"^\| `(LIGHTUNE_\w*\w)", TEXTS[DOCS / "reference/environment.md"], re.MULTILINE))
     assert {name.replace("LIGHTUNE_SECRET_OPTION", "LIGHTUNE_SECRET_") for name in used} == described
 
 
 def test_rooms_are_the_packages():
-    rooms = {
-        folder.name for folder in (ROOT / "src/lightune").iterdir() if (folder / "__init__.py").is_file()
-    }
+    rooms = {folder.name for folder in (ROOT / "src/lightune").iterdir() if (folder / "__init__.py").is_file()}
     for page in (README, CHINESE):
         assert set(re.findall(r"^\| `(\w+)` \|", TEXTS[page], re.MULTILINE)) == rooms
     api = {page.stem: TEXTS[page] for page in PAGES if page.parent.name == "api" and page.stem != "index"}
@@ -194,10 +188,7 @@ def test_files_they_name_exist():
 
 
 def anchors(page: Path) -> set[str]:
-    return {
-        slugify(heading.replace("`", ""), "-")
-        for heading in re.findall(r"^#+ (.+)", PROSE[page], re.MULTILINE)
-    }
+    return {slugify(heading.replace("`", ""), "-") for heading in re.findall(r"^#+ (.+)", PROSE[page], re.MULTILINE)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -79,9 +79,7 @@ def up_to_four(row: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
 class Way:
     """A task and its preprocessor, and the way of rows through them."""
 
-    def __init__(
-        self, name: str, folder: Path, *, fitted_to: list[dict[str, Any]] | None = None, **options: Any
-    ):
+    def __init__(self, name: str, folder: Path, *, fitted_to: list[dict[str, Any]] | None = None, **options: Any):
         torch.manual_seed(0)
         pretrained = PretrainedModel(pretrained_model_name_or_path=str(folder))
         of_task = options.pop("task", {})
@@ -130,9 +128,7 @@ class Way:
         return predictions
 
     def _batch(self, rows: list[dict[str, Any]], *, split: str) -> dict[str, Any]:
-        prepared = self.preprocessor.prepare(
-            Dataset.from_list(rows), split=split, labelled=split != "predict"
-        )
+        prepared = self.preprocessor.prepare(Dataset.from_list(rows), split=split, labelled=split != "predict")
         features = self.preprocessor(prepared.to_dict(), training=split == "train")
         return self.preprocessor.collate(pyarrow.table(features).to_pylist())
 
@@ -145,9 +141,7 @@ def refused(error: UserError) -> list[dict[str, Any]]:
 
 
 def lies_in(text: str, found: dict[str, Any], *, name: str) -> bool:
-    return (
-        0 <= found["start"] < found["end"] <= len(text) and text[found["start"] : found["end"]] == found[name]
-    )
+    return 0 <= found["start"] < found["end"] <= len(text) and text[found["start"] : found["end"]] == found[name]
 
 
 def of_bytes(folder: Path) -> Path:
@@ -243,9 +237,7 @@ def test_token_classification(folders: dict[str, Path], model: str):
     run()
 
 
-@pytest.mark.parametrize(
-    ("model", "doc_stride"), [("words", 4), ("bytes", 11)]
-)  # 11 is all that there is room for
+@pytest.mark.parametrize(("model", "doc_stride"), [("words", 4), ("bytes", 11)])  # 11 is all that there is room for
 def test_question_answering(folders: dict[str, Path], model: str, doc_stride: int):
     way = Way(
         "QuestionAnswering", folders[model], question_column="question", context_column="context",
@@ -256,9 +248,7 @@ def test_question_answering(folders: dict[str, Path], model: str, doc_stride: in
     @few
     @example([{"question": "", "context": "", "answers": NOTHING}])
     @example([{"question": LONG, "context": LONG[: 10_000 if model == "words" else 50], "answers": NOTHING}])
-    @example(
-        [{"question": "각" * 30, "context": "각" * 30, "answers": {"text": ["각"], "answer_start": [29]}}]
-    )
+    @example([{"question": "각" * 30, "context": "각" * 30, "answers": {"text": ["각"], "answer_start": [29]}}])
     @given(up_to_four(questions()))
     def run(rows):
         predictions = way.whole(rows)

@@ -125,9 +125,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
     (folder / "rating" / "task.py").write_text(TASK)
     (folder / "rating" / "preprocessor.py").write_text(PREPROCESSOR)
     texts = {1: "neither", 2: "negative", 3: "positive"}
-    rows = [
-        {"text": f"{WORDS[texts[stars]][i % 5]} film", "stars": stars} for i in range(40) for stars in texts
-    ]
+    rows = [{"text": f"{WORDS[texts[stars]][i % 5]} film", "stars": stars} for i in range(40) for stars in texts]
     (folder / "reviews.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = command(
         TRAIN, "--config-dir", str(folder / "conf"), "-m", "task=star_rating", "data=local",
@@ -148,9 +146,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def lightune(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def lightune(sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command on the sweep or one of its runs; return what it printed, errors too."""
     monkeypatch.syspath_prepend(str(sweep.parent))
     monkeypatch.setenv("LIGHTUNE_ALLOWED_TARGETS", "rating")
@@ -173,9 +169,7 @@ def lightune(
 def test_training_prints_the_tasks_own_metric_and_the_next_command(sweep: Path):
     printed = (sweep.parent / "printed.txt").read_text()
     metrics = json.loads((sweep / "0" / "metrics.json").read_text())
-    assert re.search(
-        rf"star_error\W+{metrics['val/star_error']:.4f}\W+{metrics['test/star_error']:.4f}", printed
-    )
+    assert re.search(rf"star_error\W+{metrics['val/star_error']:.4f}\W+{metrics['test/star_error']:.4f}", printed)
     assert "lightune predict" in printed
 
 

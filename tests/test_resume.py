@@ -154,10 +154,7 @@ def test_told_to_stop_it_saves_and_the_resume_command_goes_on(start: START, refe
     expected = reference()
     done = start(tmp_path / "run", kill={"epoch": 1, "batch": 5, "number": int(signal.SIGTERM)})
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
-    assert (
-        "SIGTERM: stopped at step 18, everything is saved. To resume: lightune resume"
-        in done.stdout + done.stderr
-    )
+    assert "SIGTERM: stopped at step 18, everything is saved. To resume: lightune resume" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     moved = (tmp_path / "run").rename(tmp_path / "moved here")
     done = resume(moved, "~callbacks.kill")
@@ -240,8 +237,6 @@ def test_twenty_kills_at_random_moments_lose_nothing(start: START, tmp_path: Pat
         "callbacks.last.every_minutes=0",
     ]
     assert start(tmp_path / "reference", *settings).returncode == 0
-    done = start(
-        tmp_path / "run", *settings, launcher=["-c", OFTEN, TRAIN, str(tmp_path / "run"), "20"], **env
-    )
+    done = start(tmp_path / "run", *settings, launcher=["-c", OFTEN, TRAIN, str(tmp_path / "run"), "20"], **env)
     assert done.returncode == 0, done.stderr
     assert_same(ended(tmp_path / "run"), ended(tmp_path / "reference"))

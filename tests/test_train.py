@@ -29,11 +29,7 @@ def test_metrics_json_is_flat_and_complete(finished_run: Path):
     metrics = json.loads((finished_run / "metrics.json").read_text())
     assert all(isinstance(value, (int, float)) for value in metrics.values())
     assert {
-        *(
-            f"{stage}/{name}"
-            for stage in ("val", "test")
-            for name in ("loss", "accuracy", "f1", "precision", "recall")
-        ),
+        *(f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "accuracy", "f1", "precision", "recall")),
         "test/recall/positive",
         "train/seconds",
         "train/samples_per_second",
@@ -90,9 +86,7 @@ def test_accumulation_clipping_and_another_schedule(train_here, reviews: Path, t
 
 
 def test_mixed_precision_with_clipped_gradients(train_here, reviews: Path):
-    metrics = train_here(
-        "data=local", f"data.path={reviews}", "trainer.max_epochs=1", "trainer.precision=bf16-mixed"
-    )
+    metrics = train_here("data=local", f"data.path={reviews}", "trainer.max_epochs=1", "trainer.precision=bf16-mixed")
     assert metrics["test/loss"] > 0
 
 
@@ -233,9 +227,7 @@ def test_two_processes_measure_what_one_does(tmp_path: Path, tiny_bert: Path):
         results.append(json.loads((folder / "metrics.json").read_text()))
     one, two = results
     measured = [name for name in one if name.startswith(("val/", "test/"))]
-    assert {name: two[name] for name in measured} == pytest.approx(
-        {name: one[name] for name in measured}, abs=1e-6
-    )
+    assert {name: two[name] for name in measured} == pytest.approx({name: one[name] for name in measured}, abs=1e-6)
     assert two["parameters/total"] == one["parameters/total"]
 
 

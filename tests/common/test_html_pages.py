@@ -18,7 +18,5 @@ def test_values_are_escaped_and_a_missing_one_is_an_error():
 
 
 def test_only_the_base_template_has_a_head():
-    templates = {
-        path: path.read_text(encoding="utf-8") for path in Path(lightune.__file__).parent.rglob("*.html")
-    }
+    templates = {path: path.read_text(encoding="utf-8") for path in Path(lightune.__file__).parent.rglob("*.html")}
     assert [path.name for path, text in templates.items() if "<head" in text] == ["base.html"]

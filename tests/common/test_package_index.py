@@ -65,9 +65,7 @@ def test_a_fetched_folder_is_used_again(cache: Path, monkeypatch: pytest.MonkeyP
     assert [entry.name for entry in cache.iterdir()] == [Path(first).name]
 
 
-def test_a_package_with_unexpected_content_leaves_nothing_behind(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_package_with_unexpected_content_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         package_index,
         "_download",

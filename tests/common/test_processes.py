@@ -71,9 +71,7 @@ def test_workers_do_not_outlive_a_killed_run(start: START, tmp_path: Path):
 
 @linux
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.matrix)])
-def test_an_exception_on_one_device_ends_all_processes_with_its_traceback(
-    start: START, tmp_path: Path, rank: int
-):
+def test_an_exception_on_one_device_ends_all_processes_with_its_traceback(start: START, tmp_path: Path, rank: int):
     done = start(tmp_path / "run", *TWO, kill={"epoch": 0, "batch": 3, "number": 0, "rank": rank})
     assert done.returncode == 1
     assert "RuntimeError: planned" in done.stderr

@@ -19,9 +19,7 @@ from lightune.models import precision
 
 CONF = ROOT / "conf"
 OPTIONS = [
-    f"{file.parent.name}={file.stem}"
-    for file in sorted(CONF.glob("*/*.yaml"))
-    if file.parent.name != "experiment"
+    f"{file.parent.name}={file.stem}" for file in sorted(CONF.glob("*/*.yaml")) if file.parent.name != "experiment"
 ]
 EXPERIMENTS = [f"experiment={file.stem}" for file in sorted((CONF / "experiment").glob("*.yaml"))]
 LOGGERS = {"tensorboard": ["tensorboard"], "wandb": ["wandb"], "mlflow": ["mlflow", "sqlalchemy"]}

@@ -101,9 +101,7 @@ def test_how_it_would_be_called_changes_nothing(arguments: dict):
 
 
 def test_the_command_line_refuses_before_anything_is_called(tmp_path: Path):
-    done = command(
-        str(ROOT / "train.py"), "callbacks.epoch_log._target_=torch.load", f"hydra.run.dir={tmp_path}/run"
-    )
+    done = command(str(ROOT / "train.py"), "callbacks.epoch_log._target_=torch.load", f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1
     assert "callbacks.epoch_log._target_=torch.load is refused" in done.stderr
     assert "Traceback" not in done.stderr
@@ -130,9 +128,7 @@ def test_a_value_that_comes_by_interpolation_is_seen(
     assert "callbacks.x._target_=os.getcwd is refused" in capsys.readouterr().err
 
 
-def test_a_run_folder_is_not_trusted_either(
-    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_run_folder_is_not_trusted_either(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "run"
     shutil.copytree(finished_run, folder)
     saved = folder / ".hydra" / "config.yaml"

@@ -38,17 +38,13 @@ def test_a_typo_in_a_sweep_is_answered_too():
 def test_a_data_set_under_another_task_is_refused_before_anything_is_loaded(tmp_path):
     task = tmp_path / "task"
     task.mkdir()
-    (task / "tagging.yaml").write_text(
-        "# @package _global_\ntask_name: tagging\ntask: {}\npreprocessor: {}\n"
-    )
+    (task / "tagging.yaml").write_text("# @package _global_\ntask_name: tagging\ntask: {}\npreprocessor: {}\n")
     message = complaint("--config-dir", str(tmp_path), "task=tagging", "data=imdb", "optimizer.lr=1e-4")
     assert "data=imdb is for task=text_classification" in message
 
 
 def test_local_data_without_a_path_says_how_to_name_it(tiny_bert):
-    message = complaint(
-        "data=local", f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.max_length=32"
-    )
+    message = complaint("data=local", f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.max_length=32")
     assert "data.path=FILE_OR_FOLDER" in message
 
 

@@ -91,9 +91,7 @@ def test_a_sweep_with_secrets_writes_none_of_them_and_can_be_read_again(
     assert done.returncode == 0, done.stderr
     run = tmp_path / "sweep" / "0"
     assert (run / "checkpoints" / "best.ckpt").is_file()
-    leaking = [
-        file for file in (tmp_path / "sweep").rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()
-    ]
+    leaking = [file for file in (tmp_path / "sweep").rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
     assert leaking == []
     assert "hunter2" not in done.stdout + done.stderr
     cli.main(["predict", str(run), "--text", "a good film"])

@@ -49,9 +49,7 @@ def test_the_configuration_of_a_run_with_checkpoints_is_not_written_over(tmp_pat
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path):
-    cfg = OmegaConf.create(
-        {"optimizer": {"lr": 1e-4}, "trainer": {"max_epochs": 3}, "data": {"num_workers": 0}}
-    )
+    cfg = OmegaConf.create({"optimizer": {"lr": 1e-4}, "trainer": {"max_epochs": 3}, "data": {"num_workers": 0}})
     (tmp_path / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / ".hydra" / "config.yaml")
     cfg.trainer.max_epochs, cfg.data.num_workers = 5, 2

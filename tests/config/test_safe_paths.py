@@ -25,6 +25,4 @@ def test_a_name_that_leads_out_is_refused(name: str, tmp_path: Path):
 def test_a_name_that_stays_inside_is_taken(name: str, tmp_path: Path):
     check_inside("hydra.sweep.subdir", name, folder=str(tmp_path))
     check_choices({"data": name, "experiment": None, "several": ["a", name]})
-    check_names(
-        {"logger": {"csv": {"save_dir": str(tmp_path), "name": name, "version": 3}}, "callbacks": None}
-    )
+    check_names({"logger": {"csv": {"save_dir": str(tmp_path), "name": name, "version": 3}}, "callbacks": None})

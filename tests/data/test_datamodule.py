@@ -166,15 +166,11 @@ def leaky(tmp_path: Path) -> Path:
     """Ten rows: two repeat another, one is in validation and one in test too."""
     train = rows_of("a b", "a c", "a d", "a b", "a e", "a c", "a f", "a g", "a h", "a i")
     folder = tmp_path / "leaky"
-    DatasetDict(train=train, validation=rows_of("a e", "b a"), test=rows_of("a f", "b c")).save_to_disk(
-        folder
-    )
+    DatasetDict(train=train, validation=rows_of("a e", "b a"), test=rows_of("a f", "b c")).save_to_disk(folder)
     return folder
 
 
-def test_repeated_rows_and_rows_of_two_splits_are_counted(
-    make_data, leaky: Path, caplog: pytest.LogCaptureFixture
-):
+def test_repeated_rows_and_rows_of_two_splits_are_counted(make_data, leaky: Path, caplog: pytest.LogCaptureFixture):
     data = make_data(leaky)
     assert sizes(data)["train"] == 10
     assert "train: 2 of 10 rows repeat another; data.drop_duplicates=true leaves them out" in caplog.text
@@ -213,9 +209,7 @@ def test_rows_of_one_class_are_refused(make_data, tmp_path: Path):
     from datasets import ClassLabel
 
     rows = numbered(0, 50).remove_columns("label").add_column("label", [1] * 50)
-    DatasetDict(train=rows.cast_column("label", ClassLabel(names=["bad", "good"]))).save_to_disk(
-        tmp_path / "s"
-    )
+    DatasetDict(train=rows.cast_column("label", ClassLabel(names=["bad", "good"]))).save_to_disk(tmp_path / "s")
     with pytest.raises(UserError, match="Every training row has the label 'good', of 2"):
         make_data(tmp_path / "s")
 

@@ -34,9 +34,7 @@ def tokenized(tiny_bert: Path):
     def run(rows: dict[str, list[Any]] = ROWS, *, training: bool = True, **settings: Any) -> Dataset:
         tokenizer = settings.pop("tokenizer", None) or AutoTokenizer.from_pretrained(tiny_bert)
         columns = {"text_columns": ["text"], "label_column": "label", "label_names": None}
-        preprocessor = Counting(
-            tokenizer=tokenizer, **{**columns, "max_length": 16, "truncation": "head", **settings}
-        )
+        preprocessor = Counting(tokenizer=tokenizer, **{**columns, "max_length": 16, "truncation": "head", **settings})
         return tokenize(Dataset.from_dict(rows), preprocessor, split="train" if training else "test")
 
     return run

@@ -75,9 +75,7 @@ def test_only_one_part_of_the_scores_exists_at_a_time(monkeypatch: pytest.Monkey
     monkeypatch.setattr(cpu, "PART_SCORES", 12 * 12)
     sizes: list[int] = []
     softmax = Tensor.softmax
-    monkeypatch.setattr(
-        Tensor, "softmax", lambda scores, dim: sizes.append(scores.numel()) or softmax(scores, dim)
-    )
+    monkeypatch.setattr(Tensor, "softmax", lambda scores, dim: sizes.append(scores.numel()) or softmax(scores, dim))
     query = torch.randn(4, 2, 12, 8).bfloat16().requires_grad_()
     cpu.attention(nn.Module(), query, query, query, None, is_causal=False)
     assert sizes == [12 * 12] * 8
@@ -103,9 +101,7 @@ def test_attention_equals_torchs(kind: str):
         assert all(tensor.isfinite().all() for tensor in (found, *gradients))
         return
     exact = [tensor.detach().float().requires_grad_() for tensor in (query, key, value)]
-    wanted = nn.functional.scaled_dot_product_attention(*exact, attn_mask=mask, is_causal=causal).transpose(
-        1, 2
-    )
+    wanted = nn.functional.scaled_dot_product_attention(*exact, attn_mask=mask, is_causal=causal).transpose(1, 2)
     wanted.square().sum().backward()
     torch.testing.assert_close(found.float(), wanted, atol=2e-2, rtol=2e-2)
     for mine, theirs in zip(gradients, exact, strict=True):

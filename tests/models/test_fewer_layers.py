@@ -90,9 +90,7 @@ def test_a_run_starts_from_another_run_with_fewer_layers(
         "optimizer.lr=0", "trainer.max_steps=1",
     )  # fmt: skip
     assert metrics["parameters/total"] < whole["parameters/total"]
-    weights, before = (
-        Run(folder).best_checkpoint()["state_dict"] for folder in (tmp_path / "run", finished_run)
-    )
+    weights, before = (Run(folder).best_checkpoint()["state_dict"] for folder in (tmp_path / "run", finished_run))
     assert not any(".layer.1." in name for name in weights)
     layers = {name: tensor for name, tensor in weights.items() if ".layer.0." in name}
     assert layers

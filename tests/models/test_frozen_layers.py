@@ -42,9 +42,7 @@ def test_states_replace_the_frozen_layers(name: str, num_layers: int):
             if isinstance(module, torch.nn.Linear):
                 module.register_forward_hook(lambda module, *_: computed.append(module))
         with trunk.skipped(model):
-            replaced = model(
-                **inputs, **{STATES_KEY: restore_padding(states, inputs["attention_mask"].bool())}
-            ).logits
+            replaced = model(**inputs, **{STATES_KEY: restore_padding(states, inputs["attention_mask"].bool())}).logits
         assert not computed, "a frozen layer was computed"
         assert trunk.can_be_skipped(model, inputs)
     torch.testing.assert_close(replaced, whole)

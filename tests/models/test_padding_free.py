@@ -163,9 +163,7 @@ def test_unsupported_models_stay_padded(kernel: list[int], model_type: str, sett
     assert not kernel
 
 
-@pytest.mark.parametrize(
-    "asked", ["inputs_embeds", "output_hidden_states", "position_ids", "pairs_of_tokens"]
-)
+@pytest.mark.parametrize("asked", ["inputs_embeds", "output_hidden_states", "position_ids", "pairs_of_tokens"])
 def test_unsupported_calls_stay_padded(kernel: list[int], asked: str):
     model, inputs = tiny(AutoModel, "bert"), batch(5, 12)
     padding_free.remove_padding(model)
@@ -298,9 +296,7 @@ def test_on_a_gpu_packed_batches_equal_padded_ones(model_type: str, mixed: bool)
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=mixed):
             logits = model(**inputs).logits[real]
         logits.float().square().sum().backward()
-        return logits.float(), torch.cat(
-            [p.grad.float().flatten() for p in model.parameters() if p.grad is not None]
-        )
+        return logits.float(), torch.cat([p.grad.float().flatten() for p in model.parameters() if p.grad is not None])
 
     logits, gradients = run()
     padding_free.remove_padding(model)

@@ -8,9 +8,7 @@ from lightune.models import cpu, precision
 
 @pytest.fixture
 def hardware(monkeypatch: pytest.MonkeyPatch):
-    def pretend(
-        *, cpu_bf16: bool = False, cuda: bool = False, cuda_bf16: bool = False, mps: bool = False
-    ) -> None:
+    def pretend(*, cpu_bf16: bool = False, cuda: bool = False, cuda_bf16: bool = False, mps: bool = False) -> None:
         monkeypatch.setattr(cpu, "has_bf16", lambda: cpu_bf16)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: cuda_bf16)

@@ -21,9 +21,7 @@ def test_the_pretrained_weights_are_kept_under_a_new_head(tiny_bert: Path):
     pretrained = PretrainedModel(pretrained_model_name_or_path=str(tiny_bert))
     model = pretrained.load_model(AutoModelForSequenceClassification, num_labels=3)
     encoder = AutoModel.from_pretrained(tiny_bert)
-    assert torch.equal(
-        model.bert.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight
-    )
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight)
     assert model.classifier.out_features == 3
 
 
@@ -49,9 +47,7 @@ def test_a_head_of_another_size_is_initialized_on_the_same_body(tiny_bert: Path,
     pretrained = PretrainedModel(pretrained_model_name_or_path=str(tmp_path))
     three = pretrained.load_model(AutoModelForSequenceClassification, num_labels=3)
     assert three.classifier.out_features == 3
-    assert torch.equal(
-        three.bert.encoder.layer[1].output.dense.weight, two.bert.encoder.layer[1].output.dense.weight
-    )
+    assert torch.equal(three.bert.encoder.layer[1].output.dense.weight, two.bert.encoder.layer[1].output.dense.weight)
 
 
 def test_weights_that_leave_the_body_random_are_refused(tiny_bert: Path, tmp_path: Path):
@@ -65,9 +61,7 @@ def test_weights_that_leave_the_body_random_are_refused(tiny_bert: Path, tmp_pat
 
 
 def test_attention_dropout_is_set_and_hidden_dropout_kept(tiny_bert: Path):
-    config = PretrainedModel(
-        pretrained_model_name_or_path=str(tiny_bert), attention_dropout=0.0
-    ).load_config()
+    config = PretrainedModel(pretrained_model_name_or_path=str(tiny_bert), attention_dropout=0.0).load_config()
     assert config.attention_probs_dropout_prob == 0.0
     assert config.hidden_dropout_prob == 0.1
 
@@ -92,16 +86,12 @@ def test_the_error_of_a_folder_without_a_model_names_the_missing_file(tmp_path: 
         PretrainedModel(pretrained_model_name_or_path=str(tmp_path)).load_tokenizer()
 
 
-def test_an_architecture_without_the_head_is_refused_before_its_weights_are_read(
-    tiny_bert: Path, tmp_path: Path
-):
+def test_an_architecture_without_the_head_is_refused_before_its_weights_are_read(tiny_bert: Path, tmp_path: Path):
     folder = tmp_path / "no weights"
     shutil.copytree(tiny_bert, folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="no AutoModelForSeq2SeqLM for it"):
-        PretrainedModel(pretrained_model_name_or_path=str(folder)).check(
-            AutoModelForSeq2SeqLM, choose="model=t5_small"
-        )
+        PretrainedModel(pretrained_model_name_or_path=str(folder)).check(AutoModelForSeq2SeqLM, choose="model=t5_small")
 
 
 def test_truncated_weights_are_refused(tiny_bert: Path, tmp_path: Path):
@@ -145,9 +135,7 @@ def test_code_that_comes_with_a_model_does_not_run(with_code: Path, tmp_path: Pa
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "a" * 39, "A" * 40, "a" * 41])
 def test_code_is_trusted_only_with_a_commit(revision: str | None, with_code: Path, tmp_path: Path):
     with pytest.raises(UserError, match="needs a commit"):
-        PretrainedModel(
-            pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision=revision
-        )
+        PretrainedModel(pretrained_model_name_or_path=str(with_code), trust_remote_code=True, revision=revision)
     assert not (tmp_path / "ran").exists()
 
 
@@ -198,9 +186,7 @@ def test_a_bin_file_that_would_run_code_is_refused(whole: bool, tiny_bert: Path,
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]
-)
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"])
 def test_a_pickle_under_another_name_is_refused(name: str, tiny_bert: Path, tmp_path: Path):
     folder = tmp_path / "planted"
     shutil.copytree(tiny_bert, folder)

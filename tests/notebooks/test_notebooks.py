@@ -18,11 +18,7 @@ def read(path: Path) -> Any:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_output_is_kept(path: Path):
     notebook = read(path)
-    assert all(
-        not cell.outputs and cell.execution_count is None
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    )
+    assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -44,9 +40,7 @@ def test_it_runs_from_a_clone(
     [cell] = [cell for cell in notebook.cells if "options = []" in cell.source]
     cell.source = cell.source.replace("options = []", f"options = {small!r}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
-    nbclient.NotebookClient(
-        notebook, timeout=240, resources={"metadata": {"path": str(clone / "notebooks")}}
-    ).execute()
+    nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(clone / "notebooks")}}).execute()
     shown = [
         str(output.get("data", {}).get("text/html", ""))
         for cell in notebook.cells

@@ -20,9 +20,7 @@ def checkpoints(tmp_path: Path) -> Path:
 
 def test_nothing_but_the_checkpoint_is_left(checkpoints: Path):
     assert [path.name for path in checkpoints.iterdir()] == ["last.ckpt"]
-    assert torch.equal(
-        CheckpointIO().load_checkpoint(checkpoints / "last.ckpt")["state_dict"]["w"], torch.ones(3)
-    )
+    assert torch.equal(CheckpointIO().load_checkpoint(checkpoints / "last.ckpt")["state_dict"]["w"], torch.ones(3))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' device that is always full")

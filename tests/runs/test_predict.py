@@ -26,8 +26,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(command, "CHUNK", 4)
     rng = random.Random(0)
     lines = [
-        json.dumps({"text": f"{review('positive', rng)} {'and ' * rng.randint(0, 9)}"}).encode()
-        for _ in range(ROWS)
+        json.dumps({"text": f"{review('positive', rng)} {'and ' * rng.randint(0, 9)}"}).encode() for _ in range(ROWS)
     ]
     for line, bad in BAD.items():
         lines[line - 1] = bad
@@ -43,9 +42,7 @@ def left_beside(out: Path) -> list[str]:
     return sorted(one.name for one in out.parent.glob(f"{out.name}*"))
 
 
-def test_order_and_rejected_rows(
-    finished_run: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_order_and_rejected_rows(finished_run: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "out.jsonl"
     run(finished_run, file, "--out", out)
     lines = file.read_bytes().split(b"\n")
@@ -114,9 +111,7 @@ def test_parts_of_another_input_or_run_are_not_continued(tmp_path: Path, capsys:
     anew.close()
 
 
-def test_nothing_but_bad_rows_is_an_error(
-    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_nothing_but_bad_rows_is_an_error(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "out.jsonl"
     (tmp_path / "rows.jsonl").write_text('{"texts": "a"}\n[]\n')
     with pytest.raises(SystemExit) as ended:

@@ -23,9 +23,7 @@ def test_gpus_are_shared_evenly(n_jobs: int, shares: list[list[str]]):
     assert [jobs.gpu_share(gpus, slot=slot, n_jobs=n_jobs) for slot in range(n_jobs)] == shares
 
 
-@pytest.mark.parametrize(
-    ("named", "gpus"), [("2, 5", ["2", "5"]), ("", []), ("-1", []), ("GPU-a1", ["GPU-a1"])]
-)
+@pytest.mark.parametrize(("named", "gpus"), [("2, 5", ["2", "5"]), ("", []), ("-1", []), ("GPU-a1", ["GPU-a1"])])
 def test_only_visible_gpus_are_shared(named: str, gpus: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert jobs.visible_gpus() == gpus
@@ -33,9 +31,7 @@ def test_only_visible_gpus_are_shared(named: str, gpus: list[str], monkeypatch: 
 
 def claiming(folder: str) -> subprocess.Popen[str]:
     script = f"from lightune.sweeps import jobs; print(jobs.claim_slot({folder!r}, 2), flush=True); input()"
-    return subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_simultaneous_processes_have_different_slots(tmp_path):

@@ -99,9 +99,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().err
 
 
-def test_a_folder_that_is_not_a_sweep_is_refused(
-    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_folder_that_is_not_a_sweep_is_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "empty").mkdir()
     assert "is not the folder of a sweep" in refused(capsys, str(tmp_path / "empty"))
     assert "ends with .csv, .md, .html" in refused(capsys, str(sweep), "--out", "board.xlsx")

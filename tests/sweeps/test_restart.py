@@ -12,9 +12,7 @@ from lightune.sweeps.restart import restart_arguments
 def saved(folder: Path, *, task: list[str], hydra: list[str]) -> Path:
     folder.mkdir(exist_ok=True)
     overrides = {"task": task, "hydra": ["hydra.mode=MULTIRUN", "hydra.sweep.dir=somewhere", *hydra]}
-    OmegaConf.save(
-        {"hydra": {"overrides": overrides, "runtime": {"cwd": "/started"}}}, folder / "multirun.yaml"
-    )
+    OmegaConf.save({"hydra": {"overrides": overrides, "runtime": {"cwd": "/started"}}}, folder / "multirun.yaml")
     return folder
 
 

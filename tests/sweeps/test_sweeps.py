@@ -78,9 +78,7 @@ def ended(sweep: Path) -> list[str]:
 
 
 def times(sweep: Path, *numbers: int) -> list[tuple[str, int]]:
-    files = [
-        file for number in numbers for file in sorted((sweep / str(number)).rglob("*")) if file.is_file()
-    ]
+    files = [file for number in numbers for file in sorted((sweep / str(number)).rglob("*")) if file.is_file()]
     return [(str(file), file.stat().st_mtime_ns) for file in files if file.name != "trial.lock"]
 
 
@@ -101,10 +99,7 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
 
     refused = run([one.replace("max_steps=4", "max_steps=5") for one in given])
     assert refused.returncode == 1
-    assert (
-        "Only that trial has trainer.max_steps=4; only this command has trainer.max_steps=5."
-        in refused.stderr
-    )
+    assert "Only that trial has trainer.max_steps=4; only this command has trainer.max_steps=5." in refused.stderr
 
     again = command("-m", "lightune.commands", "resume", str(sweep), **environment())
     assert again.returncode == 1, again.stdout + again.stderr

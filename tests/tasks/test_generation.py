@@ -74,9 +74,7 @@ def sources(rows: int, seed: int = 0) -> dict:
 def dialogues(prompts: list[list[int]]) -> dict:
     batch = sources(len(prompts))
     batch["labels"] = torch.cat([torch.full((len(prompts), 3), -100), batch["input_ids"][:, 3:]], dim=1)
-    batch["rows"] = [
-        {"prompt_ids": prompt, "source": "good", "references": ["a fine film"]} for prompt in prompts
-    ]
+    batch["rows"] = [{"prompt_ids": prompt, "source": "good", "references": ["a fine film"]} for prompt in prompts]
     return batch
 
 
@@ -95,9 +93,7 @@ HEADS = {
 }
 TOKENS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
 SEQ2SEQ = {
-    "nllb": lambda: M2M100ForConditionalGeneration(
-        M2M100Config(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)
-    ),
+    "nllb": lambda: M2M100ForConditionalGeneration(M2M100Config(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)),
     "t5": lambda: T5ForConditionalGeneration(
         T5Config(
             vocab_size=80,
@@ -110,13 +106,9 @@ SEQ2SEQ = {
             eos_token_id=3,
         )
     ),
-    "bart": lambda: BartForConditionalGeneration(
-        BartConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)
-    ),
+    "bart": lambda: BartForConditionalGeneration(BartConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)),
     "marian": lambda: MarianMTModel(MarianConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=0)),
-    "mbart": lambda: MBartForConditionalGeneration(
-        MBartConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)
-    ),
+    "mbart": lambda: MBartForConditionalGeneration(MBartConfig(**SMALL, **HEADS, **TOKENS, decoder_start_token_id=3)),
 }
 CAUSAL = {
     "roberta": lambda: RobertaForCausalLM(
@@ -132,9 +124,7 @@ CAUSAL = {
         )
     ),
     "gpt2": lambda: GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=80, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=3, eos_token_id=3
-        )
+        GPT2Config(vocab_size=80, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=3, eos_token_id=3)
     ),
     "qwen": lambda: Qwen2ForCausalLM(
         Qwen2Config(
@@ -163,9 +153,7 @@ def saved(folder: Path, build) -> Path:
 @pytest.fixture(params=["encoder", *SEQ2SEQ])
 def reader(request: pytest.FixtureRequest, tiny_bert: Path, tmp_path: Path) -> Path:
     """A folder of each kind of model that reads one text and writes another."""
-    return (
-        tiny_bert if request.param == "encoder" else saved(tmp_path / request.param, SEQ2SEQ[request.param])
-    )
+    return tiny_bert if request.param == "encoder" else saved(tmp_path / request.param, SEQ2SEQ[request.param])
 
 
 @pytest.fixture(params=["encoder", *CAUSAL])

@@ -61,12 +61,8 @@ def test_the_best_tokens_for_each_mask_are_offered(tiny_bert: Path):
     assert isinstance(rows[0]["masks"][0][0]["token"], str)
 
 
-@pytest.mark.parametrize(
-    ("auto_class", "head"), [(AutoModel, {}), (AutoModelForSequenceClassification, HEAD)]
-)
-def test_fine_tuning_goes_on_from_a_runs_best_weights(
-    tiny_bert: Path, tmp_path: Path, auto_class, head: dict
-):
+@pytest.mark.parametrize(("auto_class", "head"), [(AutoModel, {}), (AutoModelForSequenceClassification, HEAD)])
+def test_fine_tuning_goes_on_from_a_runs_best_weights(tiny_bert: Path, tmp_path: Path, auto_class, head: dict):
     made = task(PretrainedModel(pretrained_model_name_or_path=str(tiny_bert)))
     with torch.no_grad():
         for parameter in made.parameters():
@@ -79,9 +75,7 @@ def test_fine_tuning_goes_on_from_a_runs_best_weights(
 
 
 def test_a_run_with_a_pooled_head_is_gone_on_from_too(tiny_bert: Path, tmp_path: Path):
-    made = task(
-        PretrainedModel(pretrained_model_name_or_path=str(tiny_bert), pooling="mean"), TextClassification
-    )
+    made = task(PretrainedModel(pretrained_model_name_or_path=str(tiny_bert), pooling="mean"), TextClassification)
     finished(made, tmp_path / "run")
     model = from_run(tmp_path / "run").load_model(AutoModel)
     found = dict(model.named_parameters())

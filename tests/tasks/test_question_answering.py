@@ -48,9 +48,7 @@ def batch(tiny_bert: Path) -> dict:
     ]
     rows = Dataset.from_list([{"question": "bad", "context": CONTEXT, "answers": a} for a in answers])
     columns = preprocessor(preprocessor.prepare(rows, split="test").to_dict(), training=False)
-    return preprocessor.collate(
-        [dict(zip(columns, r, strict=True)) for r in zip(*columns.values(), strict=True)]
-    )
+    return preprocessor.collate([dict(zip(columns, r, strict=True)) for r in zip(*columns.values(), strict=True)])
 
 
 def gold(batch: dict, height: float = 5.0) -> torch.Tensor:
@@ -99,9 +97,7 @@ def test_answers_are_no_longer_than_allowed_and_end_after_they_begin(tiny_bert: 
 
 
 @pytest.mark.parametrize(("threshold", "answer"), [(0.0, ""), (3.0, "superb with")])
-def test_no_answer_must_be_better_by_the_threshold(
-    tiny_bert: Path, batch: dict, threshold: float, answer: str
-):
+def test_no_answer_must_be_better_by_the_threshold(tiny_bert: Path, batch: dict, threshold: float, answer: str):
     made = task(tiny_bert, version_2_with_negative=True, null_score_diff_threshold=threshold)
     logits = gold(batch)
     logits[:, 0] = 6.0  # 12 in all for no answer, 10 for the right one

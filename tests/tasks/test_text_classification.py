@@ -26,9 +26,7 @@ from lightune.tuning.recipe import Recipe
 NAMES = ["bad", "fair", "good"]
 
 
-def task(
-    folder: Path, names: list[str] = NAMES, problem_type: str = SINGLE, **settings
-) -> TextClassification:
+def task(folder: Path, names: list[str] = NAMES, problem_type: str = SINGLE, **settings) -> TextClassification:
     return TextClassification(
         pretrained=PretrainedModel(pretrained_model_name_or_path=str(folder), **settings),
         head=Labels(names=names, problem_type=problem_type).head,
@@ -80,9 +78,9 @@ def test_dropout_stays_active_after_a_validation(tiny_bert: Path):
     made = task(tiny_bert)
     made.__class__ = Watch
     rows = DataLoader([batch([0, 1, 2])] * 3, batch_size=None)
-    Trainer(
-        accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False
-    ).fit(made, rows, rows)
+    Trainer(accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(
+        made, rows, rows
+    )
     assert Watch.modes == [True] * 6
 
 
@@ -100,9 +98,7 @@ def test_metrics_are_over_all_rows_not_the_mean_of_batches(tiny_bert: Path):
     for index, name in enumerate(NAMES):
         hits = int(((predicted == index) & (labels == index)).sum())
         assert found[f"test/recall/{name}"] == pytest.approx(hits / int((labels == index).sum()))
-        assert found[f"test/precision/{name}"] == pytest.approx(
-            hits / max(1, int((predicted == index).sum()))
-        )
+        assert found[f"test/precision/{name}"] == pytest.approx(hits / max(1, int((predicted == index).sum())))
     recalls = [found[f"test/recall/{name}"] for name in NAMES]
     assert found["test/recall"] == pytest.approx(sum(recalls) / 3)
     matrix = made.confusion_matrix()
@@ -183,9 +179,7 @@ ARCHITECTURES = {
     ),
     "distilbert": DistilBertConfig(vocab_size=64, dim=32, n_layers=2, n_heads=2, hidden_dim=64),
     "electra": ElectraConfig(**SMALL, embedding_size=16, intermediate_size=64),
-    "modernbert": ModernBertConfig(
-        **SMALL, intermediate_size=64, pad_token_id=0, bos_token_id=2, eos_token_id=3
-    ),
+    "modernbert": ModernBertConfig(**SMALL, intermediate_size=64, pad_token_id=0, bos_token_id=2, eos_token_id=3),
     "roberta": RobertaConfig(**SMALL, intermediate_size=64, max_position_embeddings=40),
 }
 

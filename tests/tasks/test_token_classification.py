@@ -62,15 +62,11 @@ def task(folder: Path, head: dict[str, Any]) -> TokenClassification:
 def rows_of(made: TokenClassificationPreprocessor, *, training: bool = False) -> list[dict[str, Any]]:
     made.fit(ROWS)
     prepared = made.prepare(ROWS, split="train")
-    kept = prepared.map(
-        made, batched=True, fn_kwargs={"training": training}, remove_columns=prepared.column_names
-    )
+    kept = prepared.map(made, batched=True, fn_kwargs={"training": training}, remove_columns=prepared.column_names)
     return [kept[i] for i in range(len(kept))]
 
 
-def saying(
-    monkeypatch: pytest.MonkeyPatch, made: TokenClassification, batch: dict[str, Any], tags: list
-) -> None:
+def saying(monkeypatch: pytest.MonkeyPatch, made: TokenClassification, batch: dict[str, Any], tags: list) -> None:
     """Let the model give each word of a batch the tag that is wanted, surely."""
     logits = torch.zeros(*batch["input_ids"].shape, len(made.tags))
     start = 0

@@ -176,9 +176,9 @@ def test_labels_are_compared_by_name(finished_run: Path, taught_by):
         "labels": torch.zeros(2).long(),
     }
     logits = student(batch).detach()
-    assert teacher.distillation_loss(
-        torch.tensor(1.0), logits.flip(-1), student=student, batch=batch
-    ) == pytest.approx(0, abs=1e-6)
+    assert teacher.distillation_loss(torch.tensor(1.0), logits.flip(-1), student=student, batch=batch) == pytest.approx(
+        0, abs=1e-6
+    )
     assert teacher.distillation_loss(torch.tensor(1.0), logits, student=student, batch=batch) > 1e-3
 
 

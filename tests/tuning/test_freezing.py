@@ -78,9 +78,7 @@ def test_a_pattern_selects_the_frozen_weights(tiny_bert: Path):
     assert model.bert.encoder.layer[1].training
 
 
-@pytest.mark.parametrize(
-    ("pattern", "said"), [("layers", "is found in no name"), ("(", "no regular expression")]
-)
+@pytest.mark.parametrize(("pattern", "said"), [("layers", "is found in no name"), ("(", "no regular expression")])
 def test_a_pattern_without_matches_is_refused(tiny_bert: Path, pattern: str, said: str):
     with pytest.raises(UserError, match=said):
         freezing.frozen(classifier(tiny_bert), num_layers=3, pattern=pattern)
@@ -124,9 +122,7 @@ def test_no_gradient_reaches_frozen_layers(name: str):
     assert read[0].grad_fn is None and not read[0].requires_grad
     for part in [*model_parts.embedding_modules(base), model_parts.transformer_layers(base)[0]]:
         assert all(parameter.grad is None for parameter in part.parameters())
-    assert any(
-        parameter.grad is not None for parameter in model_parts.transformer_layers(base)[1].parameters()
-    )
+    assert any(parameter.grad is not None for parameter in model_parts.transformer_layers(base)[1].parameters())
 
 
 def test_no_gradient_goes_below_the_first_adapters(tiny_bert: Path):

@@ -23,8 +23,7 @@ SETTINGS = {
 }  # fmt: skip
 TAGGED = '{"tokens": ["a", "good", "plot"], "tags": ["O", "B-X", "O"]}\n'
 ASKED = (
-    '{"question": "film", "context": "the story is a good plot", '
-    '"answers": {"text": ["good"], "answer_start": [15]}}\n'
+    '{"question": "film", "context": "the story is a good plot", "answers": {"text": ["good"], "answer_start": [15]}}\n'
 )
 
 
@@ -52,9 +51,7 @@ def test_the_head_and_a_change_to_queries_and_values_are_trained(tiny_bert: Path
     ],
 )
 def test_target_modules_never_include_the_head(tiny_bert: Path, target_modules: object, wanted: set[str]):
-    names = {
-        name for name in trainable(classifier(tiny_bert, target_modules=target_modules)) if "lora_A" in name
-    }
+    names = {name for name in trainable(classifier(tiny_bert, target_modules=target_modules)) if "lora_A" in name}
     assert all(any(name.split(".lora_A")[0].endswith(end) for end in wanted) for name in names)
     assert all(any(name.split(".lora_A")[0].endswith(end) for name in names) for end in wanted)
     assert not any("classifier" in name for name in names)
@@ -135,9 +132,7 @@ def test_every_task_learns_and_is_loaded_again(
         data.write_text(ASKED * 60)
     else:
         data = write_reviews(tmp_path / "reviews.csv", 60)
-    metrics = train_here(
-        f"data.path={data}", "tuning=lora", "trainer.max_epochs=1", "optimizer.lr=1e-2", *overrides
-    )
+    metrics = train_here(f"data.path={data}", "tuning=lora", "trainer.max_epochs=1", "optimizer.lr=1e-2", *overrides)
     assert 0 < metrics["parameters/trainable"] < metrics["parameters/total"]
     checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
     assert any("lora_B" in name for name in checkpoint["state_dict"])
@@ -163,9 +158,7 @@ def lora_run(train_here: Callable[..., dict[str, float]], reviews: Path, tmp_pat
     return (tmp_path / "run").rename(tmp_path / "lora run")
 
 
-def test_a_run_starts_from_merged_weights(
-    lora_run: Path, train_here: Callable[..., dict[str, float]], reviews: Path
-):
+def test_a_run_starts_from_merged_weights(lora_run: Path, train_here: Callable[..., dict[str, float]], reviews: Path):
     before = json.loads((lora_run / "metrics.json").read_text())
     after = train_here(
         "data=local", f"data.path={reviews}", "model.pooling=null", f"model.from_run='{lora_run}'",
@@ -195,9 +188,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return said
 
 
-def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(
-    lora_run: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(lora_run: Path, capsys: pytest.CaptureFixture[str]):
     best = lora_run / "checkpoints" / "best.ckpt"
     checkpoint = read_checkpoint(best)
     del checkpoint["state_dict"]["model.classifier.bias"]

@@ -22,12 +22,8 @@ def test_biases_and_norms_are_not_decayed_and_no_parameter_is_missing(tiny_bert:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decayed, plain = parameter_groups(model)
     assert plain["weight_decay"] == 0.0
-    assert all(
-        name.endswith("bias") or "LayerNorm" in name for name in (names[id(p)] for p in plain["params"])
-    )
-    assert not any(
-        name.endswith("bias") or "LayerNorm" in name for name in (names[id(p)] for p in decayed["params"])
-    )
+    assert all(name.endswith("bias") or "LayerNorm" in name for name in (names[id(p)] for p in plain["params"]))
+    assert not any(name.endswith("bias") or "LayerNorm" in name for name in (names[id(p)] for p in decayed["params"]))
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
@@ -62,9 +58,7 @@ def test_rates_fall_in_every_architecture(name: str):
 
 def test_the_optimizer_has_the_rates_and_biases_are_still_not_decayed(tiny_bert: Path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
-    optimizer = make_optimizer(
-        partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1), model, layerwise_lr_decay=0.5
-    )
+    optimizer = make_optimizer(partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.1), model, layerwise_lr_decay=0.5)
     for group in optimizer.param_groups:
         names = {name for name, p in model.named_parameters() if any(p is one for one in group["params"])}
         assert (group["weight_decay"] == 0) == any("bias" in name or "LayerNorm" in name for name in names)
@@ -74,9 +68,7 @@ def test_the_optimizer_has_the_rates_and_biases_are_still_not_decayed(tiny_bert:
 
 def test_a_factor_out_of_bounds_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match=r"layerwise_lr_decay=1\.5"):
-        parameter_groups(
-            AutoModelForSequenceClassification.from_pretrained(tiny_bert), layerwise_lr_decay=1.5
-        )
+        parameter_groups(AutoModelForSequenceClassification.from_pretrained(tiny_bert), layerwise_lr_decay=1.5)
 
 
 def test_the_rate_warms_up_to_its_peak_and_falls_to_zero():

@@ -19,9 +19,7 @@ def test_layers_thaw_from_the_top(tiny_bert: Path):
     def at(done: float) -> set[str]:
         schedule.go_to(round(done * 100))
         found = {name.split(".")[3] for name in trainable(model) if "layer." in name}
-        return found | {
-            name for name in ("embeddings", "classifier") if any(name in one for one in trainable(model))
-        }
+        return found | {name for name in ("embeddings", "classifier") if any(name in one for one in trainable(model))}
 
     assert at(0.0) == at(0.19) == {"classifier"}
     assert not model.bert.encoder.layer[1].training
@@ -54,9 +52,7 @@ def test_a_run_resumed_with_more_epochs_freezes_nothing_again(start, tmp_path: P
     assert start(tmp_path / "run", *longer).returncode == 0
     states = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
     steps = {int(state["step"]) for state in states.values()}
-    assert steps == {48, 46, 44, 42}, (
-        "12 steps an epoch: all had joined after 6, and none has missed one since"
-    )
+    assert steps == {48, 46, 44, 42}, "12 steps an epoch: all had joined after 6, and none has missed one since"
 
 
 @pytest.mark.parametrize("share", [0, 1.5])

@@ -39,9 +39,7 @@ class RayLauncher(BaseLauncher):
                 f"hydra.launcher.address={self.address}: {str(error).splitlines()[0]}\n"
                 "Start a cluster (ray start --head), or sweep on this machine alone: hydra.launcher.address=local"
             ) from error
-        with_gpu = "GPU" in ray.cluster_resources() and any(
-            cfg.trainer.accelerator != "cpu" for cfg in configs
-        )
+        with_gpu = "GPU" in ray.cluster_resources() and any(cfg.trainer.accelerator != "cpu" for cfg in configs)
         task = ray.remote(
             num_cpus=self.num_cpus,
             num_gpus=int(with_gpu) if self.num_gpus is None else self.num_gpus,

@@ -32,9 +32,7 @@ class SlurmLauncher(BaseLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         # submitit reads this variable when it is imported
         os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")
-        plugin = import_extra(
-            "hydra_plugins.hydra_submitit_launcher.submitit_launcher", launcher="submitit_slurm"
-        )
+        plugin = import_extra("hydra_plugins.hydra_submitit_launcher.submitit_launcher", launcher="submitit_slurm")
         submitit = import_extra("submitit.core.utils", launcher="submitit_slurm")
         if not self.ENDS_WITH_PARENT and shutil.which("srun") is None:
             raise UserError(

@@ -45,9 +45,7 @@ def _run(arguments: argparse.Namespace) -> None:
             console.print(f"No entity: {texts[0]}", markup=False, highlight=False)
         for explanation in explanations_of_row:
             if arguments.out is None:
-                console.print(
-                    render(explanation), highlight=False, end="\n\n", soft_wrap=not console.is_terminal
-                )
+                console.print(render(explanation), highlight=False, end="\n\n", soft_wrap=not console.is_terminal)
         explanations += explanations_of_row
     if arguments.out is not None:
         with output(arguments.out) as write:

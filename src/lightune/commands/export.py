@@ -31,9 +31,7 @@ def add(commands: Commands) -> None:
         default="hf",
         help="hf: for transformers (default); onnx: a graph for onnxruntime",
     )
-    parser.add_argument(
-        "--quantize", choices=["int8"], help="a smaller and faster ONNX graph, compared with float32"
-    )
+    parser.add_argument("--quantize", choices=["int8"], help="a smaller and faster ONNX graph, compared with float32")
     parser.add_argument(
         "--push-to-hub",
         metavar="NAME",

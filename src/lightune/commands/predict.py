@@ -38,9 +38,7 @@ def add(commands: Commands) -> None:
     usage = "CSV, TSV, JSON, JSONL or Parquet with the run's columns, or plain lines"
     source.add_argument("--file", type=Path, help=usage)
     add_text_pair(parser)
-    usage = (
-        "write here instead of the screen; after a stop, the same command resumes the prediction of a --file"
-    )
+    usage = "write here instead of the screen; after a stop, the same command resumes the prediction of a --file"
     parser.add_argument("--out", type=Path, help=usage)
     parser.add_argument("--batch-size", type=int, default=32, help="texts in a batch (default: 32)")
     parser.set_defaults(command=_run)
@@ -114,9 +112,7 @@ def _to_screen(file: Path, chunks: "Chunks") -> None:
     _report(file, labelled, rejected)
 
 
-def _to_file(
-    arguments: argparse.Namespace, rows: "Iterator[InputRow | RejectedRow]", predict_rows: "Predict"
-) -> None:
+def _to_file(arguments: argparse.Namespace, rows: "Iterator[InputRow | RejectedRow]", predict_rows: "Predict") -> None:
     from lightune.data.sources.stream import InputRow
     from lightune.runs.resumable_output import ResumableOutput
     from lightune.runs.run_folder import Run

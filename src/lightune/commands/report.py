@@ -67,9 +67,7 @@ def _read(folder: Path, *, is_compared: bool) -> "RunResults":
         if not has_rows:
             _predict(folder, data, task, inference_trainer(cfg.trainer.precision))
     config, command = settings_and_command(folder)
-    results = read_run_results(
-        folder, config=config, command=command, task_class=task_class(cfg), data=data, task=task
-    )
+    results = read_run_results(folder, config=config, command=command, task_class=task_class(cfg), data=data, task=task)
     if is_compared and not results.rows:
         reason = (
             f"its data cannot be read to write them: {cfg.data.path}"
@@ -97,6 +95,4 @@ def _predict(folder: Path, data: "DataModule", task: "Task", trainer: "Trainer")
     from lightune.runs.run_folder import Run
 
     trainer.test(task, data, verbose=False)
-    write_rows(
-        Run(folder).predictions, task.all_test_rows(), rows=data.rows["test"], lengths=data.lengths("test")
-    )
+    write_rows(Run(folder).predictions, task.all_test_rows(), rows=data.rows["test"], lengths=data.lengths("test"))

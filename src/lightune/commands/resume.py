@@ -13,9 +13,7 @@ from lightune.sweeps.trial import is_sweep
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    parser = commands.add_parser(
-        "resume", help="go on with a run or a sweep that was stopped, as if it had not been"
-    )
+    parser = commands.add_parser("resume", help="go on with a run or a sweep that was stopped, as if it had not been")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run or a sweep")
     parser.add_argument("overrides", nargs="*", metavar="OPTION=VALUE", help="such as trainer.max_epochs=5")
     parser.set_defaults(command=_run)

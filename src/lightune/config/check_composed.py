@@ -63,12 +63,8 @@ class CheckedLoader(ConfigLoaderImpl):
     ) -> DictConfig:
         with warnings.catch_warnings():
             # conf/hydra/launcher has the plugins' own names, so that their options are valid where one is installed
-            warnings.filterwarnings(
-                "ignore", r"\n'hydra/launcher/\w+' is validated against ConfigStore schema"
-            )
-            cfg = super().load_configuration(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-            )
+            warnings.filterwarnings("ignore", r"\n'hydra/launcher/\w+' is validated against ConfigStore schema")
+            cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         # Hydra composes once, unvalidated, to learn the mode itself
         mode_is_known = validate_sweep_overrides
         processes.check_sweep(is_sweep=run_mode == RunMode.MULTIRUN and mode_is_known)
@@ -109,9 +105,7 @@ def check_composed(cfg: DictConfig) -> None:
         probe.hydra.job.num, probe.hydra.job.id = 0, "0"
         probe.hydra.runtime.output_dir = "."
     with hydra_config(probe):
-        safe_paths.check_inside(
-            "hydra.sweep.subdir", str(probe.hydra.sweep.subdir), folder=str(probe.hydra.sweep.dir)
-        )
+        safe_paths.check_inside("hydra.sweep.subdir", str(probe.hydra.sweep.subdir), folder=str(probe.hydra.sweep.dir))
         for option in ("output_subdir", "job.name"):
             name = OmegaConf.select(probe.hydra, option)
             if name is not None:

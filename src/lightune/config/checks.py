@@ -74,9 +74,7 @@ def check_made(cfg: DictConfig) -> None:
 
     def trainer() -> None:
         precision = None if cfg.trainer.precision == "auto" else cfg.trainer.precision
-        made = instantiate(
-            cfg.trainer, logger=False, enable_checkpointing=False, precision=precision, _convert_="all"
-        )
+        made = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, precision=precision, _convert_="all")
         if made.val_check_interval == 0:
             raise ValueError("val_check_interval=0: expected a share of an epoch, or a number of batches")
         if made.max_epochs == -1 and made.max_steps == -1:

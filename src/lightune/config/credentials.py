@@ -14,9 +14,7 @@ KEY = re.compile(
 )
 """Matches the end of an option's name that holds a secret; a tokenizer's special tokens are not secrets."""
 
-URL = re.compile(
-    r"(?<=://)(?:[^/\s:@]*:[^/\s@]+|(?<=https://)[^/\s:@]+|(?<=http://)[^/\s:@]+)(?=@)", re.IGNORECASE
-)
+URL = re.compile(r"(?<=://)(?:[^/\s:@]*:[^/\s@]+|(?<=https://)[^/\s:@]+|(?<=http://)[^/\s:@]+)(?=@)", re.IGNORECASE)
 QUERY = re.compile(rf"(?<=[?&])((?:\w*_)?(?:{WORDS}|token))=[^&\s]+", re.IGNORECASE)
 TOKEN = re.compile(r"\b(?:hf_\w{20,}|gh[opsur]_\w{30,}|github_pat_\w{20,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
 """Tokens that are recognised by their form: of the Hub, of code hosts, of cloud services."""
@@ -36,9 +34,7 @@ def hide(arguments: list[str]) -> list[str]:
     hidden = []
     for argument in arguments:
         option, _, value = argument.partition("=")
-        text = (
-            value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1 else value
-        )
+        text = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] and len(value) > 1 else value
         if not option.startswith("-") and not text.startswith(("{", "[")) and _is_secret(option, text):
             name = "LIGHTUNE_SECRET_" + re.sub(r"\W", "_", option.strip("+~").replace(".", "__")).upper()
             os.environ[name] = text
@@ -85,6 +81,4 @@ def _is_secret(option: str, value: object) -> bool:
     ):
         return False
     text = REFERENCE.sub("", str(value))
-    return bool(text) and bool(
-        KEY.search(option) or URL.search(text) or QUERY.search(text) or TOKEN.search(text)
-    )
+    return bool(text) and bool(KEY.search(option) or URL.search(text) or QUERY.search(text) or TOKEN.search(text))

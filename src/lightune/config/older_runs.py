@@ -42,18 +42,13 @@ def upgraded(cfg: dict[str, Any]) -> dict[str, Any]:
     del new["datamodule"]
     for node, options in MIRRORED.items():
         new[node] = {name: value for name, value in new[node].items() if name not in options}
-    new["preprocessor"] = {
-        name: value for name, value in new["preprocessor"].items() if value != f"${{data.{name}}}"
-    }
+    new["preprocessor"] = {name: value for name, value in new["preprocessor"].items() if value != f"${{data.{name}}}"}
     return new
 
 
 def _with_new_targets(node: Any) -> Any:
     if isinstance(node, dict):
-        return {
-            key: renamed(value) if key == "_target_" else _with_new_targets(value)
-            for key, value in node.items()
-        }
+        return {key: renamed(value) if key == "_target_" else _with_new_targets(value) for key, value in node.items()}
     if isinstance(node, list):
         return [*map(_with_new_targets, node)]
     return REWRITTEN.get(node, node) if isinstance(node, str) else node

@@ -139,9 +139,7 @@ def described(hint: Any) -> str:
     """Describe a type in words, without what cannot be written in a configuration."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return " ".join(
-            [described(inner[0]), *(str(bounds) for bounds in inner[1:] if isinstance(bounds, Between))]
-        )
+        return " ".join([described(inner[0]), *(str(bounds) for bounds in inner[1:] if isinstance(bounds, Between))])
     if origin in (Union, types.UnionType):
         words = dict.fromkeys(filter(None, map(described, inner)))
         return " or ".join(word for word in words if word != "a whole number" or "a number" not in words)

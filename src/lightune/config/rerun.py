@@ -79,11 +79,7 @@ def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
     References to other settings are left out. References to the environment, such as a password, are not looked up.
     """
     saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
-    settings = {
-        name: value
-        for name, value in flat(saved)
-        if not str(value).startswith("${") or "oc.env" in str(value)
-    }
+    settings = {name: value for name, value in flat(saved) if not str(value).startswith("${") or "oc.env" in str(value)}
     return settings, shlex.join(["python", "train.py", *(overrides_of(folder) or [])])
 
 

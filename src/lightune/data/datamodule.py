@@ -77,9 +77,7 @@ class DataModule(LightningDataModule):
         super().__init__()
         self.preprocessor = preprocessor
         self.path = path
-        self._read = partial(
-            read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders
-        )
+        self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
         self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
         self.fractions = {"validation": validation_fraction, "test": test_fraction}
         self.max_rows = {"train": max_train_samples, "validation": max_eval_samples, "test": max_eval_samples}
@@ -145,9 +143,7 @@ class DataModule(LightningDataModule):
         """Count the training batches that each of ``world_size`` devices gets in an epoch."""
         return len(self.train_batches(rank=0, world_size=world_size))
 
-    def train_batches(
-        self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0
-    ) -> LengthGroupedBatches:
+    def train_batches(self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0) -> LengthGroupedBatches:
         """Return the training rows of an epoch in one device's batches."""
         return LengthGroupedBatches(
             lengths=self._batching_lengths("train"),
@@ -228,9 +224,7 @@ class DataModule(LightningDataModule):
         lengths = self.lengths(split)
         return lengths if self.max_tokens_per_batch is None else round_up(lengths)
 
-    def _loader(
-        self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches
-    ) -> DataLoader[dict[str, Any]]:
+    def _loader(self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches) -> DataLoader[dict[str, Any]]:
         # few widths on a CPU, see padded_width
         few_widths = self.trainer is None or self.trainer.strategy.root_device.type == "cpu"
         return DataLoader(

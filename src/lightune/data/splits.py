@@ -35,15 +35,11 @@ def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -
     # the rows lost to rounding go to the classes that lost the most
     for index in np.argsort(shares - exact, kind="stable")[: size - shares.sum()]:
         shares[index] += 1
-    chosen = [
-        rng.permutation(np.flatnonzero(class_of_row == index))[:share] for index, share in enumerate(shares)
-    ]
+    chosen = [rng.permutation(np.flatnonzero(class_of_row == index))[:share] for index, share in enumerate(shares)]
     return np.sort(np.concatenate(chosen))
 
 
-def carve(
-    n_rows: int, fraction: float, *, strata: Sequence[int] | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def carve(n_rows: int, fraction: float, *, strata: Sequence[int] | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the rows that are kept, and of a held-out ``fraction``, at least one row."""
     held_out = sample(n_rows, max(1, round(fraction * n_rows)), strata=strata, seed=seed)
     return np.setdiff1d(np.arange(n_rows), held_out), held_out

@@ -57,9 +57,7 @@ def embedding_parameters(model: nn.Module) -> list[nn.Parameter]:
 def embedding_modules(model: nn.Module) -> list[nn.Module]:
     """Return the modules that turn token ids into the first layer's input, in the order in which they run."""
     base, names = base_model(model), {"embeddings", "embeddings_project"}
-    return [module for name, module in base.named_children() if name in names] or [
-        base.get_input_embeddings()
-    ]
+    return [module for name, module in base.named_children() if name in names] or [base.get_input_embeddings()]
 
 
 def transformer_layers(model: nn.Module) -> list[nn.Module]:

@@ -139,8 +139,7 @@ class PretrainedModel:
         else:
             return config
         raise UserError(
-            f"{self.name} ({config.model_type}) does not fit this task: {reason}.\n"
-            f"Choose one that fits: {choose}"
+            f"{self.name} ({config.model_type}) does not fit this task: {reason}.\nChoose one that fits: {choose}"
         )
 
     def load_model(self, auto_class: Any, **head: Any) -> PreTrainedModel:

@@ -62,9 +62,7 @@ class Predictor:
         few_widths: pad batches to few widths on a CPU, which bounds the memory of a long prediction.
     """
 
-    def __init__(
-        self, task: Task, preprocessor: Preprocessor, *, precision: Any, few_widths: bool = False
-    ) -> None:
+    def __init__(self, task: Task, preprocessor: Preprocessor, *, precision: Any, few_widths: bool = False) -> None:
         self.task = task.eval()
         self.preprocessor = preprocessor
         self._fabric: Any = Fabric(devices=1, precision=resolve(precision, accelerator="auto"))  # type: ignore[arg-type]
@@ -88,8 +86,6 @@ class Predictor:
     @contextmanager
     def inference(self, features: list[Features]) -> Iterator[Batch]:
         """Yield the batch of encoded rows, with autocast on and gradients off."""
-        batch = make_batch(
-            self.preprocessor, features, device=self._fabric.device, few_widths=self._few_widths
-        )
+        batch = make_batch(self.preprocessor, features, device=self._fabric.device, few_widths=self._few_widths)
         with torch.no_grad(), self._fabric.autocast():
             yield batch

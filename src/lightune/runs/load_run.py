@@ -58,9 +58,7 @@ def make_saved(cfg: DictConfig, run: Run) -> PretrainedModel:
 def make_preprocessor(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Preprocessor:
     """Make the preprocessor of the task, with those options of ``data`` that its signature names."""
     options = named_by(get_class(cfg.preprocessor._target_), _plain(cfg.data))
-    preprocessor: Preprocessor = instantiate(
-        cfg.preprocessor, tokenizer=tokenizer, **options, _convert_="all"
-    )
+    preprocessor: Preprocessor = instantiate(cfg.preprocessor, tokenizer=tokenizer, **options, _convert_="all")
     return preprocessor
 
 
@@ -166,12 +164,8 @@ def model_weights(run: Run) -> dict[str, Tensor]:
         UserError: there is no such checkpoint, or it cannot be read.
     """
     checkpoint = run.best_checkpoint()
-    weights = (
-        merged_weights(run.folder) if trained_only.DIGEST_KEY in checkpoint else checkpoint["state_dict"]
-    )
-    state = {
-        name.removeprefix("model."): tensor for name, tensor in weights.items() if name.startswith("model.")
-    }
+    weights = merged_weights(run.folder) if trained_only.DIGEST_KEY in checkpoint else checkpoint["state_dict"]
+    state = {name.removeprefix("model."): tensor for name, tensor in weights.items() if name.startswith("model.")}
     if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
         state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
     return state

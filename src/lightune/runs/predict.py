@@ -89,11 +89,7 @@ def _encode_chunk(
 def _encode(preprocessor: Preprocessor, rows: list[InputRow]) -> list[Features | RejectedRow]:
     """Return the features of each row; on an error, halve the rows until the faulty ones are alone."""
     try:
-        return [
-            *encode_rows(
-                preprocessor, [[row.values[name] for name in preprocessor.input_columns] for row in rows]
-            )
-        ]
+        return [*encode_rows(preprocessor, [[row.values[name] for name in preprocessor.input_columns] for row in rows])]
     except (UserError, ArrowException, OverflowError) as error:
         if len(rows) > 1:
             middle = len(rows) // 2

@@ -104,9 +104,7 @@ class ResumableOutput:
         try:
             state: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
             made_of = state["made_of"].items()
-            problem = "; ".join(
-                f"its {name} was {old}" for name, old in made_of if old != made_from.get(name)
-            )
+            problem = "; ".join(f"its {name} was {old}" for name, old in made_of if old != made_from.get(name))
             sizes = [part.stat().st_size for part in self._parts]
             if not problem and any(size < least for size, least in zip(sizes, state["bytes"], strict=True)):
                 problem = "it is damaged"

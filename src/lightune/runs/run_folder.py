@@ -95,9 +95,7 @@ class Run:
                 "Start the run anew, in another folder."
             )
         if damaged:
-            rank_zero_only(log.warning)(
-                f"Damaged: {', '.join(damaged)}. Going on from {found.name}, which is older."
-            )
+            rank_zero_only(log.warning)(f"Damaged: {', '.join(damaged)}. Going on from {found.name}, which is older.")
         return found
 
     def link_best(self, found: Path) -> None:

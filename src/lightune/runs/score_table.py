@@ -41,9 +41,7 @@ def label_table(
         return None
     if f"{stage}/precision/{label_names[0]}" not in metrics:
         return None
-    columns = [
-        name for name in ("precision", "recall", "f1") if f"{stage}/{name}/{label_names[0]}" in metrics
-    ]
+    columns = [name for name in ("precision", "recall", "f1") if f"{stage}/{name}/{label_names[0]}" in metrics]
     table = Table(f"{stage}, by label", *columns, *[escape(f"→ {name}") for name in label_names if matrix])
     for index, name in enumerate(label_names):
         figures = [f"{metrics[f'{stage}/{column}/{name}']:.4f}" for column in columns]

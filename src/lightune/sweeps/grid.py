@@ -48,8 +48,7 @@ def new_trial(folder: Path, *, number: int, overrides: list[str], swept: list[st
     """
     if is_trial(folder) or (folder / "metrics.json").exists() or (folder / "checkpoints").exists():
         raise UserError(
-            f"{folder} already holds a run, which this sweep would overwrite.\n"
-            "Name another folder: hydra.sweep.dir=DIR"
+            f"{folder} already holds a run, which this sweep would overwrite.\nName another folder: hydra.sweep.dir=DIR"
         )
     trial = Trial(folder=folder, number=number, overrides=overrides, swept=swept)
     trial.write()

@@ -63,9 +63,7 @@ def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None, gpus: 
         os.environ["TERM"] = "dumb"
         if gpus.names:
             slot = claim_slot(gpus.slots, gpus.n_jobs)
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(
-                gpu_share(gpus.names, slot=slot, n_jobs=gpus.n_jobs)
-            )
+            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_share(gpus.names, slot=slot, n_jobs=gpus.n_jobs))
     try:
         return job(cfg)
     except (SystemExit, KeyboardInterrupt) as stopped:
@@ -81,9 +79,7 @@ def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None, gpus: 
     except Exception as error:
         sys.stderr.write(credentials.redact(traceback.format_exc()))
         message = credentials.redact(next(iter(str(error).splitlines()), ""))[:300]
-        raise UserError(
-            f"{type(error).__name__}: {message}\nThe traceback is in the output of this job."
-        ) from None
+        raise UserError(f"{type(error).__name__}: {message}\nThe traceback is in the output of this job.") from None
 
 
 def gpu_share(gpus: list[str], *, slot: int, n_jobs: int) -> list[str]:

@@ -104,9 +104,7 @@ def _run(run: Callable[[DictConfig], float], cfg: DictConfig, folder: Path, *, i
         return math.nan
     if not read_trial(folder).has_ended:
         is_finite = math.isfinite(trial.value)
-        record(
-            "finished" if is_finite else "nan", "" if is_finite else f"{cfg.monitor.metric} is {trial.value}"
-        )
+        record("finished" if is_finite else "nan", "" if is_finite else f"{cfg.monitor.metric} is {trial.value}")
     return trial.value
 
 

@@ -111,9 +111,7 @@ def name_of_study(name: str | None, *, storage: str | None, sweep_dir: Path) -> 
     return name or ("study" if storage is None else sweep_dir.resolve().name)
 
 
-def started_trial(
-    study: "optuna.Study", number: int, *, storage: "optuna.storages.BaseStorage"
-) -> "optuna.Trial":
+def started_trial(study: "optuna.Study", number: int, *, storage: "optuna.storages.BaseStorage") -> "optuna.Trial":
     """Return a trial that any process has started, to report to it or to read its values."""
     import optuna
 

@@ -85,9 +85,7 @@ class Study:
         study.sampler = (
             optuna.samplers.RandomSampler(seed=seed)
             if search.sampler == "random"
-            else optuna.samplers.TPESampler(
-                seed=seed, n_startup_trials=search.n_startup_trials, constant_liar=True
-            )
+            else optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.n_startup_trials, constant_liar=True)
         )
         stored = study.user_attrs.get("command")
         if stored is None:

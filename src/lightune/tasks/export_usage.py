@@ -14,9 +14,7 @@ class Usage(NamedTuple):
     the same lines must work for PyTorch and for NumPy."""
 
 
-def tokenizer_call(
-    preprocessor: Any, texts: str, *, tensors: str, truncation: str = "True", options: str = ""
-) -> str:
+def tokenizer_call(preprocessor: Any, texts: str, *, tensors: str, truncation: str = "True", options: str = "") -> str:
     """Return a call of the tokenizer that reads texts as the preprocessor does.
 
     Args:

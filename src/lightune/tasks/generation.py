@@ -63,9 +63,7 @@ class Generation(Task):
         model = self.load(pretrained, tokenizer)
         super().__init__(
             model=model,
-            metrics=MetricCollection(
-                {name: METRICS[name](uncased) for name in metrics}, compute_groups=False
-            ),
+            metrics=MetricCollection({name: METRICS[name](uncased) for name in metrics}, compute_groups=False),
             recipe=recipe,
         )
         self.tokenizer = tokenizer
@@ -158,9 +156,7 @@ class Generation(Task):
         """Return the texts of tokens, (batch, length)."""
         # an uncased vocabulary writes "it ' s ." for "it's."; others know their own spaces
         tidy = True if self.normalize_text is not None else None
-        texts = self.tokenizer.batch_decode(
-            written, skip_special_tokens=True, clean_up_tokenization_spaces=tidy
-        )
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=tidy)
         return [text.strip() for text in texts]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
@@ -175,9 +171,7 @@ class Generation(Task):
             if isinstance(metric, SacreBLEU)
         }
         if self.normalize_text is not None:
-            found["text"] = (
-                "predictions and references in lower case without accents, as this tokenizer reads"
-            )
+            found["text"] = "predictions and references in lower case without accents, as this tokenizer reads"
         return found
 
 

@@ -200,9 +200,7 @@ class QuestionAnswering(Task):
     def _spans(self, scores: np.ndarray, offsets: np.ndarray, context: str) -> list[Candidate]:
         """Return the best spans of one window; scores (length, 2), offsets (length, 2), -1 outside the context."""
         inside = np.flatnonzero(offsets[:, 0] >= 0)
-        starts, ends = (
-            inside[np.argsort(-scores[inside, side], kind="stable")[: self.n_best_size]] for side in (0, 1)
-        )
+        starts, ends = (inside[np.argsort(-scores[inside, side], kind="stable")[: self.n_best_size]] for side in (0, 1))
         first, last = np.meshgrid(starts, ends, indexing="ij")
         fits = (last >= first) & (last - first < self.max_answer_length)
         first, last = first[fits], last[fits]

@@ -18,6 +18,7 @@ from transformers import (
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id, start_token_id
 from lightune.models.pretrained import PretrainedModel
+from lightune.models.transformers_internals import has_model_class
 from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.generation import Generation
@@ -36,17 +37,17 @@ class Seq2Seq(Generation):
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
         config = pretrained.load_config()
-        if type(config) in AutoModelForSeq2SeqLM._model_mapping or _can_write(config):
+        if has_model_class(AutoModelForSeq2SeqLM, config) or _can_write(config):
             return
         raise UserError(
-            f"{pretrained.name} ({config.model_type}) does not fit this task: it reads and writes no two texts.\n"
+            f"{pretrained.name} ({config.model_type}) does not fit this task: it cannot read one text and write another.\n"
             f"Choose one that does: {cls.fitting_models}"
         )
 
     @staticmethod
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
         config = pretrained.load_config()
-        if type(config) in AutoModelForSeq2SeqLM._model_mapping:
+        if has_model_class(AutoModelForSeq2SeqLM, config):
             model = pretrained.load_model(AutoModelForSeq2SeqLM)
         else:
             encoder = pretrained.load_model(AutoModel)
@@ -58,23 +59,20 @@ class Seq2Seq(Generation):
             model.generation_config = GenerationConfig(
                 decoder_start_token_id=start, eos_token_id=end, pad_token_id=tokenizer.pad_token_id
             )
-        if (
-            isinstance(model.config, EncoderDecoderConfig)
-            and getattr(model.encoder, "pooler", None) is not None
-        ):
-            model.encoder.pooler = None  # unused, its weights would get no gradient, which DDP refuses
+        is_pair = isinstance(model.config, EncoderDecoderConfig)
+        if is_pair and getattr(model.encoder, "pooler", None) is not None:
+            # nothing reads it, so its weights would get no gradient, which DDP refuses
+            model.encoder.pooler = None
         for module in model.modules():
-            if (
-                "Sinusoidal" in type(module).__name__
-            ):  # Marian's positions are a table, which DDP would wait for
+            # Marian's positions are a table, for whose gradient DDP would wait
+            if "Sinusoidal" in type(module).__name__:
                 module.requires_grad_(False)
         return model
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (batch, target length, vocabulary), each position having seen the targets before it."""
-        if not hasattr(
-            self.model, "prepare_decoder_input_ids_from_labels"
-        ):  # NLLB, M2M100: they shift inside
+        # NLLB and M2M100 shift the labels themselves
+        if not hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
             labelled: Tensor = self.model(**inputs(batch), labels=batch["labels"], use_cache=False).logits
             return labelled
         decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
@@ -94,6 +92,5 @@ class Seq2Seq(Generation):
 
 def _can_write(config: PreTrainedConfig) -> bool:
     """Say whether an encoder's architecture has a decoder's form, with attention to another encoder."""
-    kind = type(config)
-    both = kind in AutoModelForMaskedLM._model_mapping and kind in AutoModelForCausalLM._model_mapping
+    both = all(has_model_class(kind, config) for kind in (AutoModelForMaskedLM, AutoModelForCausalLM))
     return both and hasattr(config, "add_cross_attention") and not config.is_encoder_decoder

@@ -191,9 +191,7 @@ class TrainingLoop(LightningModule):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             metric = getattr(callback, "monitor", None)
             if metric is not None and metric not in figures and not metric.startswith("train/"):
-                raise UserError(
-                    f"monitor.metric={metric}: no such figure is measured.\n{nearest(metric, figures)}"
-                )
+                raise UserError(f"monitor.metric={metric}: no such figure is measured.\n{nearest(metric, figures)}")
 
     def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
         logits = self(batch).float()

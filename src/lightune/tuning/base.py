@@ -36,9 +36,7 @@ def freeze(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
 def check_trainable(model: nn.Module) -> None:
     """Raise a UserError for a model without trainable parameters."""
     if not trainable_parameters(model):
-        raise UserError(
-            "tuning: nothing is left to train, and this model has no new head. Choose tuning=lora or full."
-        )
+        raise UserError("tuning: nothing is left to train, and this model has no new head. Choose tuning=lora or full.")
 
 
 @dataclass(eq=False)
@@ -67,9 +65,7 @@ class FreezeSchedule:
             UserError: there are several devices: DDP must know from the start which weights have gradients.
         """
         if world_size > 1:
-            raise UserError(
-                "tuning=gradual and linear_probe_then_full train on one device: trainer.devices=1"
-            )
+            raise UserError("tuning=gradual and linear_probe_then_full train on one device: trainer.devices=1")
         self._num_steps = self._num_steps or num_steps
         self.go_to(self._step)
 

@@ -56,9 +56,7 @@ class Teacher:
             )
         self._order = [own.index(name) for name in other]
 
-    def distillation_loss(
-        self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]
-    ) -> Tensor:
+    def distillation_loss(self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]) -> Tensor:
         """Return a batch's loss on the labels, as given, and on the teacher's answers, weighted by ``alpha``.
 
         Both are means over all targets; ``logits`` are the student's.

@@ -28,13 +28,9 @@ class TrainedOnly:
         """Raise a UserError for a checkpoint of other trained weights, or trained beside other frozen weights."""
         names = checkpoint["state_dict"].keys()
         if missing := sorted(self.names - names):
-            raise UserError(
-                f"The checkpoint lacks {len(missing)} trained weights, the first is {missing[0]}."
-            )
+            raise UserError(f"The checkpoint lacks {len(missing)} trained weights, the first is {missing[0]}.")
         if unknown := sorted(names - self.names):
-            raise UserError(
-                f"The checkpoint holds {len(unknown)} weights too many, the first is {unknown[0]}."
-            )
+            raise UserError(f"The checkpoint holds {len(unknown)} weights too many, the first is {unknown[0]}.")
         if checkpoint.get(DIGEST_KEY) != self.digest:
             raise UserError(
                 "The pretrained weights are not those that the run was trained on, and its checkpoint holds the trained weights only.\n"

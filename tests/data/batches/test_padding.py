@@ -12,8 +12,7 @@ SHORT = RNG.lognormal(np.log(22), 0.45, size=8000).round().astype(int).clip(4, 6
 def widest(lengths: np.ndarray, **settings: object) -> list[tuple[int, list[int]]]:
     batches = LengthGroupedBatches(lengths=lengths, batch_size=16, max_tokens=None, seed=0)
     return [
-        (padded_width(int(lengths[batch].max()), max_width=int(lengths.max()), **settings), batch)
-        for batch in batches
+        (padded_width(int(lengths[batch].max()), max_width=int(lengths.max()), **settings), batch) for batch in batches
     ]
 
 

@@ -32,9 +32,7 @@ def test_epochs_differ_and_repeat_by_seed(max_tokens: int | None):
     assert first == list(other)
     one.set_epoch(1)
     second = list(one)
-    assert {frozenset(batch) for batch in first} != {
-        frozenset(batch) for batch in second
-    }  # not in order alone
+    assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}  # not in order alone
     assert len(first) == len(second) == len(one)
     assert first != list(batches(max_tokens=max_tokens, seed=1))
 

@@ -15,19 +15,13 @@ TEMPLATE = (
 DIALOGUE = "#A#: good film\n#B#: a fine plot\n#A#: is the story bad"
 
 
-def make_preprocessor(
-    folder: Path, *, template: str | None = None, **settings: object
-) -> DialoguePreprocessor:
+def make_preprocessor(folder: Path, *, template: str | None = None, **settings: object) -> DialoguePreprocessor:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = template
-    return DialoguePreprocessor(
-        **{"tokenizer": tokenizer, "dialogue_column": "dialogue", "max_length": 32, **settings}
-    )
+    return DialoguePreprocessor(**{"tokenizer": tokenizer, "dialogue_column": "dialogue", "max_length": 32, **settings})
 
 
-def features(
-    preprocessor: DialoguePreprocessor, rows: list, *, training: bool, labelled: bool = True
-) -> list[dict]:
+def features(preprocessor: DialoguePreprocessor, rows: list, *, training: bool, labelled: bool = True) -> list[dict]:
     prepared = preprocessor.prepare(Dataset.from_dict({"dialogue": rows}), split="train", labelled=labelled)
     columns = preprocessor(prepared.to_dict(), training=training)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -40,10 +34,7 @@ def text(preprocessor: DialoguePreprocessor, ids: list[int]) -> str:
 def test_every_turn_but_the_first_is_learned_in_one_pass(tiny_bert: Path):
     preprocessor = make_preprocessor(tiny_bert)
     (row,) = features(preprocessor, [DIALOGUE], training=True)
-    assert (
-        text(preprocessor, row["input_ids"])
-        == "[CLS] good film [SEP] a fine plot [SEP] is the story bad [SEP]"
-    )
+    assert text(preprocessor, row["input_ids"]) == "[CLS] good film [SEP] a fine plot [SEP] is the story bad [SEP]"
     assert text(preprocessor, row["labels"]) == "a fine plot [SEP] is the story bad [SEP]"
     assert row["length"] == len(row["input_ids"]) == len(row["labels"])
 
@@ -101,9 +92,7 @@ def test_a_chat_template_marks_replies_and_opens_the_assistants_turn(tiny_bert: 
 
 def test_a_dialogue_that_the_template_refuses_is_reported_with_its_roles(tiny_bert: Path):
     refusing = "{{ raise_exception('Conversation roles must alternate') }}"
-    with pytest.raises(
-        UserError, match="roles assistant, user, assistant: Conversation roles must alternate"
-    ):
+    with pytest.raises(UserError, match="roles assistant, user, assistant: Conversation roles must alternate"):
         features(make_preprocessor(tiny_bert, template=refusing), [DIALOGUE], training=True)
 
 
@@ -114,9 +103,7 @@ def test_all_of_a_long_dialogue_is_learned_in_pieces(tiny_bert: Path):
     in_one_piece = features(make_preprocessor(tiny_bert, max_length=64), [long], training=True)
     assert len(pieces) > 4
     assert all(len(piece["input_ids"]) <= 16 for piece in pieces)
-    learned, wanted = (
-        [i for row in rows for i in row["labels"] if i != -100] for rows in (pieces, in_one_piece)
-    )
+    learned, wanted = ([i for row in rows for i in row["labels"] if i != -100] for rows in (pieces, in_one_piece))
     assert len(wanted) > 60
     assert learned == [i for row in in_one_piece for i in row["labels"] if i != -100]
 

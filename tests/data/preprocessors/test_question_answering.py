@@ -84,9 +84,7 @@ def test_held_out_rows_stay_whole_and_every_character_is_in_a_window(tiny_bert: 
     assert len(batch["input_ids"]) == len(batch["labels"]) == len(held_out[0]["input_ids"]) + 1
     for row, context in zip(batch["rows"], (LONG, SHORT), strict=True):
         assert row["context"] == context
-        covered = {
-            place for begin, end in row["offsets"].reshape(-1, 2) for place in range(begin, end) if begin >= 0
-        }
+        covered = {place for begin, end in row["offsets"].reshape(-1, 2) for place in range(begin, end) if begin >= 0}
         assert all(place in covered for place, character in enumerate(context) if character != " ")
         assert row["offsets"].shape[1] == batch["input_ids"].shape[1]
         # neither the question nor padding may be an answer
@@ -119,9 +117,7 @@ def test_a_wrong_start_is_corrected_and_a_foreign_answer_refused(tiny_bert: Path
         make_preprocessor(tiny_bert), raw_rows, training=True
     )
     foreign = raw_rows.map(lambda row: {"answers": {"text": ["goood"], "answer_start": [12]}})
-    with pytest.raises(
-        UserError, match="The train split, row 1, column 'answers': the answer 'goood' is not in"
-    ):
+    with pytest.raises(UserError, match="The train split, row 1, column 'answers': the answer 'goood' is not in"):
         features(make_preprocessor(tiny_bert), foreign, training=True)
 
 
@@ -151,15 +147,11 @@ def test_malformed_answers_are_refused_with_the_expected_form(tiny_bert: Path, a
 
 def test_a_wrong_column_is_refused_with_the_nearest_name(tiny_bert: Path):
     with pytest.raises(UserError, match="data.context_column=contxt: .*Did you mean 'context'"):
-        make_preprocessor(tiny_bert, context_column="contxt").prepare(
-            rows(("bad", SHORT, "good")), split="train"
-        )
+        make_preprocessor(tiny_bert, context_column="contxt").prepare(rows(("bad", SHORT, "good")), split="train")
 
 
 def test_a_stride_that_leaves_no_room_is_refused(tiny_bert: Path):
-    with pytest.raises(
-        UserError, match=r"data.doc_stride=20: with data.max_length=32 windows can share 0 to 12"
-    ):
+    with pytest.raises(UserError, match=r"data.doc_stride=20: with data.max_length=32 windows can share 0 to 12"):
         make_preprocessor(tiny_bert, doc_stride=20)
 
 

@@ -69,9 +69,7 @@ def test_sources_take_a_prefix_and_are_cut(tiny_bert: Path):
 
 def test_columns_inside_a_column_are_found(tiny_bert: Path):
     rows = Dataset.from_dict({"translation": [{"en": "good", "de": "a"}, {"en": "bad", "de": "b"}]})
-    preprocessor = make_preprocessor(
-        tiny_bert, source_column="translation.de", target_column="translation.en"
-    )
+    preprocessor = make_preprocessor(tiny_bert, source_column="translation.de", target_column="translation.en")
     assert [row["source"] for row in features(preprocessor, rows, "test")] == ["a", "b"]
 
 
@@ -100,13 +98,9 @@ def test_a_missing_target_is_refused_with_its_row(tiny_bert: Path):
         (NllbTokenizer, ("eng_Latn", "deu"), ("eng_Latn", "deu_Latn")),
     ],
 )
-def test_models_of_many_languages_get_the_codes_of_two(
-    tiny_bert: Path, kind: type, languages: tuple, codes: tuple
-):
+def test_models_of_many_languages_get_the_codes_of_two(tiny_bert: Path, kind: type, languages: tuple, codes: tuple):
     tokenizer = kind(model_max_length=64)  # no words, all languages
-    preprocessor = make_preprocessor(
-        tiny_bert, tokenizer=tokenizer, source_lang=languages[0], target_lang=languages[1]
-    )
+    preprocessor = make_preprocessor(tiny_bert, tokenizer=tokenizer, source_lang=languages[0], target_lang=languages[1])
     assert preprocessor.head == {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(codes[1])}
     row = features(preprocessor, ROWS, "train")[0]
     first = [tokenizer.convert_ids_to_tokens(row[name][0]) for name in ("input_ids", "labels")]

@@ -145,9 +145,7 @@ def test_pairs_of_long_texts_are_cut_before_each_rest_is_combined_with_each(tiny
     """In full 100,000 characters a side take hours; what stays is the same."""
     preprocessor = make_preprocessor(tiny_bert, text_columns=["text", "pair"])
     long = "film a good bad " * 6250
-    uncut, short = (
-        preprocessor({"text": [text], "pair": [text]}, training=True) for text in (long, long[: 16 * 20])
-    )
+    uncut, short = (preprocessor({"text": [text], "pair": [text]}, training=True) for text in (long, long[: 16 * 20]))
     assert uncut == short
 
 

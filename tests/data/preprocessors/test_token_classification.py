@@ -34,17 +34,13 @@ def byte_level() -> PreTrainedTokenizerFast:
 def sentence_piece() -> PreTrainedTokenizerFast:
     """A tokenizer such as DeBERTa's or XLM-R's: the offsets of a token may begin with a space."""
     pieces = ["<pad>", "<unk>", "<s>", "</s>", "▁", "▁in", "▁Os", "lo", *"AneLlivsO.gdfmx"]
-    backend = Tokenizer(
-        models.Unigram([(piece, -float(len(pieces) - len(piece))) for piece in pieces], unk_id=1)
-    )
+    backend = Tokenizer(models.Unigram([(piece, -float(len(pieces) - len(piece))) for piece in pieces], unk_id=1))
     backend.normalizer = normalizers.NFKC()
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>", model_max_length=64
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>", model_max_length=64)
 
 
 @pytest.fixture(params=["word_piece", "byte_level", "sentence_piece", "left_padded"])
@@ -70,9 +66,7 @@ def make_preprocessor(tokenizer: Any, **settings: object) -> TokenClassification
     )
 
 
-def batch_of(
-    preprocessor: TokenClassificationPreprocessor, rows: Dataset, *, training: bool
-) -> dict[str, Any]:
+def batch_of(preprocessor: TokenClassificationPreprocessor, rows: Dataset, *, training: bool) -> dict[str, Any]:
     preprocessor.fit(rows)
     prepared = preprocessor.prepare(rows, split="train")
     features = prepared.map(
@@ -116,9 +110,7 @@ def test_the_first_token_of_each_word_carries_its_label(tokenizer: Any):
 @pytest.mark.parametrize("size", [8, 9, 16, 40])
 def test_each_word_of_a_long_text_counts_in_exactly_one_window(tokenizer: Any, doc_stride: int, size: int):
     words = ["Oslo", "in", "[SEP]", "x", "Anna's"] * 8
-    rows = Dataset.from_dict(
-        {"tokens": [words, words[:2]], "ner_tags": [["B-LOC"] + ["O"] * 39, ["O", "I-PER"]]}
-    )
+    rows = Dataset.from_dict({"tokens": [words, words[:2]], "ner_tags": [["B-LOC"] + ["O"] * 39, ["O", "I-PER"]]})
     preprocessor = make_preprocessor(tokenizer, max_length=size, doc_stride=doc_stride)
     batch = batch_of(preprocessor, rows, training=False)
     assert batch["input_ids"].shape[1] <= size
@@ -140,9 +132,7 @@ def test_windows_are_split_in_the_middle_of_what_they_share(tiny_bert: Path):
 
 def test_words_that_leave_no_token_keep_their_place(tiny_bert: Path):
     preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
-    rows = Dataset.from_dict(
-        {"tokens": [["good", "\x07", "", "film"]], "ner_tags": [["O", "B-X", "O", "B-X"]]}
-    )
+    rows = Dataset.from_dict({"tokens": [["good", "\x07", "", "film"]], "ner_tags": [["O", "B-X", "O", "B-X"]]})
     batch = batch_of(preprocessor, rows, training=False)
     assert [word for word, _, _ in next(spoken(batch))] == [0, 3]
     assert batch["rows"][0]["tags"] == ["O", "B-X", "O", "B-X"]
@@ -191,9 +181,7 @@ def test_a_raw_text_keeps_its_characters():
 def test_raw_texts_and_words_need_no_fit_to_be_predicted(tiny_bert: Path):
     preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     for tokens, text in (("good  film!", "good  film!"), (["good", "film", "!"], "good film !")):
-        prepared = preprocessor.prepare(
-            Dataset.from_dict({"tokens": [tokens]}), split="predict", labelled=False
-        )
+        prepared = preprocessor.prepare(Dataset.from_dict({"tokens": [tokens]}), split="predict", labelled=False)
         row = preprocessor.collate([_only(preprocessor(prepared[:], training=False))])
         assert row["rows"][0]["text"] == text
         assert [text[start:end] for start, end in row["rows"][0]["offsets"]] == ["good", "film", "!"]
@@ -206,9 +194,7 @@ def _only(features: dict[str, list[Any]]) -> dict[str, Any]:
 
 def with_names(names: list[str], tags: list[list[int]]) -> Dataset:
     features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))})
-    return Dataset.from_dict(
-        {"tokens": [["x"] * len(row) for row in tags], "ner_tags": tags}, features=features
-    )
+    return Dataset.from_dict({"tokens": [["x"] * len(row) for row in tags], "ner_tags": tags}, features=features)
 
 
 def test_names_of_a_class_label_keep_their_order(tiny_bert: Path):
@@ -283,9 +269,7 @@ def test_impossible_lengths_are_refused(tiny_bert: Path, settings: dict, message
         make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert), **settings)
 
 
-def test_the_number_of_texts_read_in_windows_is_logged_once(
-    tiny_bert: Path, caplog: pytest.LogCaptureFixture
-):
+def test_the_number_of_texts_read_in_windows_is_logged_once(tiny_bert: Path, caplog: pytest.LogCaptureFixture):
     preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert), max_length=10, doc_stride=2)
     rows = Dataset.from_dict(
         {"tokens": [["good"] * 9, ["good"] * 8, ["bad"]], "ner_tags": [["B-X"] * 9, ["O"] * 8, ["O"]]}

@@ -42,9 +42,7 @@ def test_messages_keep_their_roles_and_only_the_assistant_replies():
     ]
 
 
-@pytest.mark.parametrize(
-    "dialogue", ["  ", [], [1, 2], 7, None, [{"role": "user"}], [{"role": "cat", "content": "x"}]]
-)
+@pytest.mark.parametrize("dialogue", ["  ", [], [1, 2], 7, None, [{"role": "user"}], [{"role": "cat", "content": "x"}]])
 def test_anything_else_is_refused(dialogue: object):
     with pytest.raises(ValueError, match="expected"):
         read_turns(dialogue, complete=True)

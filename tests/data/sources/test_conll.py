@@ -23,9 +23,7 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["x.conll", "x.bio", "x.iob2", "x.txt", "eng.testa", "x.conll.gz", "x.txt.gz"]
-)
+@pytest.mark.parametrize("name", ["x.conll", "x.bio", "x.iob2", "x.txt", "eng.testa", "x.conll.gz", "x.txt.gz"])
 def test_a_file_is_recognized_by_its_name_or_its_first_lines(tmp_path: Path, name: str):
     content = FOUR_COLUMNS.encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)

@@ -198,9 +198,7 @@ def test_lines_are_texts(tmp_path: Path):
 def test_two_files_of_one_split_are_refused(tmp_path: Path):
     for name in ("train.csv", "training.csv"):
         (tmp_path / name).write_text("text,label\ngood,1\n")
-    with pytest.raises(
-        UserError, match=r"train.csv and training.csv are the same split.\nSay which: data.path.train="
-    ):
+    with pytest.raises(UserError, match=r"train.csv and training.csv are the same split.\nSay which: data.path.train="):
         read(str(tmp_path))
 
 

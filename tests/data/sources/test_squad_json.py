@@ -45,9 +45,7 @@ def test_an_incomplete_file_is_refused(tmp_path: Path):
 
 
 def test_other_json_is_a_table(tmp_path: Path):
-    (tmp_path / "rows.json").write_text(
-        json.dumps([{"question": "a", "data": 1}, {"question": "b", "data": 2}])
-    )
+    (tmp_path / "rows.json").write_text(json.dumps([{"question": "a", "data": 1}, {"question": "b", "data": 2}]))
     assert read(str(tmp_path / "rows.json"))["train"]["question"][:] == ["a", "b"]
 
 

@@ -16,9 +16,7 @@ def read(file: Path, content: bytes | str, columns: tuple[str, ...] = ("text",))
     """Return the first column of the rows, and line and reason of what is rejected."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     rows = list(stream_rows(file, list(columns)))
-    rejected = [
-        (row.line, row.reason.split(":")[0].split(". ")[0]) for row in rows if isinstance(row, RejectedRow)
-    ]
+    rejected = [(row.line, row.reason.split(":")[0].split(". ")[0]) for row in rows if isinstance(row, RejectedRow)]
     assert [row.share for row in rows] == sorted(row.share for row in rows)
     return [row.values[columns[0]] for row in rows if isinstance(row, InputRow)], rejected
 
@@ -97,9 +95,7 @@ def test_a_line_without_an_end_is_cut(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_parquet(tmp_path: Path):
-    table = pyarrow.table(
-        {"text": ["a", None, "b"], "t": [{"en": "c"}, {"en": "d"}, None], "year": [1, 2, 3]}
-    )
+    table = pyarrow.table({"text": ["a", None, "b"], "t": [{"en": "c"}, {"en": "d"}, None], "year": [1, 2, 3]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     content = (tmp_path / "a.parquet").read_bytes()
     assert read(tmp_path / "a.parquet", content) == (["a", "b"], [(2, "there is no text in column 'text'")])

@@ -34,9 +34,7 @@ def test_the_words_that_decide_come_out_on_top(trained):
         text = review(label, rng)
         (found,) = explain(*trained, [text])
         assert found.label == label
-        assert {word.text for word in found.strongest(count=2)} == {
-            w for w in text.split() if w in WORDS[label]
-        }
+        assert {word.text for word in found.strongest(count=2)} == {w for w in text.split() if w in WORDS[label]}
         assert all(word.score > 0 for word in found.strongest(count=2))
 
 
@@ -55,9 +53,7 @@ def test_without_them_the_probability_falls_more_than_without_others(trained):
 
 
 def test_text_and_scores_are_printed(finished_run: Path, capsys: pytest.CaptureFixture[str]):
-    cli.main(
-        ["explain", str(finished_run), "--text", "the superb film", "--text", "[bold]a dire plot[/bold]"]
-    )
+    cli.main(["explain", str(finished_run), "--text", "the superb film", "--text", "[bold]a dire plot[/bold]"])
     printed = capsys.readouterr().out
     assert "\nthe superb film\nfor:     superb +" in printed
     assert "[bold]a dire plot[/bold]" in printed
@@ -93,9 +89,7 @@ class Page(HTMLParser):
             self.scores[data], self.title = self.title, ""
 
 
-def test_a_page_holds_all_and_runs_nothing(
-    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_page_holds_all_and_runs_nothing(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "why.html"
     attack = 'superb <script>alert(1)</script> " onmouseover="x'
     cli.main(["explain", str(finished_run), "--text", attack, "--text", "a dire plot", "--out", str(out)])
@@ -133,8 +127,6 @@ def test_tasks_without_one_answer_are_refused_at_once(finished_run: Path, tmp_pa
     assert "works for text classification, token classification, question answering" in message
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_loaded(
-    finished_run: Path, tmp_path: Path, capsys
-):
+def test_a_folder_that_is_not_there_is_told_before_anything_is_loaded(finished_run: Path, tmp_path: Path, capsys):
     message = refused(capsys, "explain", finished_run, "--text", "x", "--out", tmp_path / "no" / "why.html")
     assert "there is no folder" in message

@@ -158,9 +158,7 @@ def test_scores_are_integrated_gradients_by_definition(folder, family: str):
         if place is None:
             assert tokens[token] == 0  # what the tokenizer has added is the same in the baseline
         else:
-            at = next(
-                i for i, word in enumerate(found.words) if word.place.start <= place.start < word.place.end
-            )
+            at = next(i for i, word in enumerate(found.words) if word.place.start <= place.start < word.place.end)
             words[at] += tokens[token]
     scores = torch.tensor([word.score for word in found.words]).double()
     torch.testing.assert_close(scores, words, rtol=0.02, atol=0.02 * float(words.abs().max()))

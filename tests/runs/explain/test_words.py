@@ -10,9 +10,7 @@ from lightune.runs.explain.words import merge_words
 
 
 def of(text: str, *tokens: tuple[int, int]) -> tuple[list[str], list[int]]:
-    words, owners = merge_words(
-        [text], [split_words(text).offsets], [None, *(Place(0, *token) for token in tokens)]
-    )
+    words, owners = merge_words([text], [split_words(text).offsets], [None, *(Place(0, *token) for token in tokens)])
     return [text[word.start : word.end] for word in words], owners
 
 

@@ -83,9 +83,7 @@ def use_as_the_card_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_without_adapters_is_exported_too(
     train_here: Callable[..., dict[str, float]], exported, reviews: Path, tmp_path: Path, way: str
 ):
-    train_here(
-        "data=local", f"data.path={reviews}", "model.pooling=null", f"tuning={way}", "trainer.max_epochs=1"
-    )
+    train_here("data=local", f"data.path={reviews}", "model.pooling=null", f"tuning={way}", "trainer.max_epochs=1")
     inputs = {"input_ids": torch.arange(5, 25).view(2, 10), "attention_mask": torch.ones(2, 10).long()}
     wanted = logits(rebuild(tmp_path / "run")[1].model, inputs)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(exported())

@@ -13,9 +13,7 @@ from lightune.commands import cli
 from lightune.common.errors import UserError
 from lightune.runs.score_table import OVERALL
 
-LOADS = re.compile(
-    r"""<(?:script|link|img|iframe|object|embed|source|audio|video)\b|\bsrc\s*=|url\(|@import""", re.I
-)
+LOADS = re.compile(r"""<(?:script|link|img|iframe|object|embed|source|audio|video)\b|\bsrc\s*=|url\(|@import""", re.I)
 EXACT = {*OVERALL} - {"spearman", "pearson", "matthews_corrcoef", "distinct1", "distinct2"}
 EVIL = '<script>alert("good")</script> great film'
 
@@ -84,9 +82,7 @@ def test_other_labels(train_here, tmp_path: Path, kind: str):
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    check(
-        tmp_path / "run", train_here("report=true", "data=local", f"data.path={path}", "trainer.max_epochs=1")
-    )
+    check(tmp_path / "run", train_here("report=true", "data=local", f"data.path={path}", "trainer.max_epochs=1"))
 
 
 def test_named_entities(train_here, tmp_path: Path):
@@ -149,12 +145,7 @@ def test_generated_texts(train_here, tmp_path: Path, task: str):
 
 def test_a_report_that_fails_loses_no_run(train_here, reviews: Path, tmp_path: Path, monkeypatch, caplog):
     monkeypatch.setattr("lightune.runs.report.write_rows", lambda *_, **__: 1 / 0)
-    assert (
-        train_here("report=true", "data=local", f"data.path={reviews}", "trainer.max_epochs=1")[
-            "test/accuracy"
-        ]
-        >= 0
-    )
+    assert train_here("report=true", "data=local", f"data.path={reviews}", "trainer.max_epochs=1")["test/accuracy"] >= 0
     assert "No report was written (ZeroDivisionError" in caplog.text
 
 

@@ -16,9 +16,7 @@ from lightune.tasks import TextClassification, TokenClassification
 
 
 def mean(values: np.ndarray) -> Summary:
-    return Summary(
-        np.column_stack([values, np.ones(len(values))]), lambda sums: {"mean": sums[:, 0] / sums[:, 1]}
-    )
+    return Summary(np.column_stack([values, np.ones(len(values))]), lambda sums: {"mean": sums[:, 0] / sums[:, 1]})
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
@@ -78,9 +76,7 @@ def test_macro_f1_of_classes_and_entities_are_computed_from_counts_and_not_means
     ]
     figures = summarize(TextClassification.analyse(rows, ["a", "b", "c"]), perplexity=False).of()
     assert figures["accuracy"] == pytest.approx(3 / 5)
-    assert figures["f1"] == pytest.approx(
-        (4 / 6 + 2 / 4) / 2
-    )  # the third class is neither there nor predicted
+    assert figures["f1"] == pytest.approx((4 / 6 + 2 / 4) / 2)  # the third class is neither there nor predicted
     found = [["PER", 0, 1]], [["PER", 0, 1], ["LOC", 3, 4]]
     rows = [
         {"loss": 1.0, "targets": 4, "score": 1.0, "true": true, "predicted": predicted}

@@ -71,9 +71,7 @@ def test_an_explanation_holds_the_words_that_decide(client: TestClient):
     assert sum(word["score"] for word in found["words"]) == pytest.approx(
         found["output"] - found["baseline"] + found["delta"], abs=1e-3
     )
-    (other,) = client.post("/explain", json={"text": "the superb film", "target": "negative"}).json()[
-        "explanations"
-    ]
+    (other,) = client.post("/explain", json={"text": "the superb film", "target": "negative"}).json()["explanations"]
     assert other["label"] == "negative"
     refused = client.post("/explain", json={"text": "a", "target": "negativ"})
     assert refused.status_code == 400
@@ -125,9 +123,7 @@ def test_texts_of_many_requests_are_computed_together(finished_run: Path):
         metrics = client.get("/metrics").text
     labels = [reply["predictions"][0]["label"] for reply in replies]
     assert labels == ["positive", "negative"] * 8
-    (batches,) = [
-        line.split()[1] for line in metrics.splitlines() if line.startswith("lightune_batch_rows_count")
-    ]
+    (batches,) = [line.split()[1] for line in metrics.splitlines() if line.startswith("lightune_batch_rows_count")]
     assert float(batches) < 16
     assert 'lightune_requests_total{path="/predict",status="200"} 16.0\n' in metrics
     assert 'lightune_request_seconds_bucket{le="+Inf",path="/predict"} 16.0\n' in metrics
@@ -142,9 +138,7 @@ def test_pages_of_other_origins_are_refused(client: TestClient):
     assert client.post("/predict", json=body, headers={"Origin": "null"}).status_code == 403
     plain = client.post("/predict", content=json.dumps(body), headers={"Content-Type": "text/plain"})
     assert plain.status_code == 422  # what a form of another origin may send without asking
-    allowed = client.post(
-        "/predict", json=body, headers={"Host": "localhost:9", "Origin": "http://localhost:9"}
-    )
+    allowed = client.post("/predict", json=body, headers={"Host": "localhost:9", "Origin": "http://localhost:9"})
     assert allowed.status_code == 200
     assert "access-control-allow-origin" not in allowed.headers
 

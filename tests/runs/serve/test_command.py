@@ -57,9 +57,7 @@ def test_sigterm_finishes_accepted_requests(finished_run: Path, serving):
     with serving(finished_run, "--max-wait-ms", "3000") as (process, address):
         assert httpx.get(f"{address}/health", timeout=30).json() == {"status": "ok"}
         asking = threading.Thread(
-            target=lambda: replies.append(
-                httpx.post(f"{address}/predict", json={"text": "superb"}, timeout=30)
-            )
+            target=lambda: replies.append(httpx.post(f"{address}/predict", json={"text": "superb"}, timeout=30))
         )
         asking.start()
         waiting = "lightune_waiting 1.0\n"

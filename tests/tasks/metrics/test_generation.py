@@ -58,9 +58,7 @@ def test_rouge_is_rouge_scores_with_the_best_of_several_references(references: i
 
 def test_rouge_lsum_reads_a_sentence_a_line():
     prediction, reference = "Dogs run. A man is here.", "A man is here! Dogs run."
-    lines = RougeScorer(["rougeLsum"], use_stemmer=True).score(
-        "A man is here!\nDogs run.", "Dogs run.\nA man is here."
-    )
+    lines = RougeScorer(["rougeLsum"], use_stemmer=True).score("A man is here!\nDogs run.", "Dogs run.\nA man is here.")
     found = fed(ROUGE(), [prediction], [[reference]]).compute()
     assert float(found["rougeLsum"]) == pytest.approx(lines["rougeLsum"].fmeasure)
     assert found["rougeLsum"] == 1

@@ -79,9 +79,7 @@ def test_windows_find_their_states(
 ):
     data = tmp_path / "rows.jsonl"
     data.write_text((row + "\n") * 40)
-    columns = (
-        ["data.tokens_column=tokens", "data.label_column=tags"] if task == "token_classification" else []
-    )
+    columns = ["data.tokens_column=tokens", "data.label_column=tags"] if task == "token_classification" else []
     short = ["data.max_length=16", "data.doc_stride=4"]
     metrics = train_here("data=local", f"task={task}", f"data.path={data}", *columns, *short, *FROZEN)
     assert metrics["test/f1"] >= 0

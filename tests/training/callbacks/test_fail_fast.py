@@ -47,9 +47,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_best(
     assert len(seen) == steps_an_epoch + 2, "not a step more"
     state = torch.load(best, weights_only=True)
     assert state["global_step"] == steps_an_epoch
-    assert all(
-        tensor.isfinite().all() for tensor in state["state_dict"].values() if tensor.is_floating_point()
-    )
+    assert all(tensor.isfinite().all() for tensor in state["state_dict"].values() if tensor.is_floating_point())
 
 
 def test_the_rows_named_are_those_of_the_batch(

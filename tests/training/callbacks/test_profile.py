@@ -9,9 +9,7 @@ import pytest
 def test_a_profiled_run_leaves_a_trace_and_a_table(
     train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path
 ):
-    train_here(
-        "data=local", f"data.path={reviews}", "profile=true", "data.batch_size=4", "trainer.max_epochs=1"
-    )
+    train_here("data=local", f"data.path={reviews}", "profile=true", "data.batch_size=4", "trainer.max_epochs=1")
     folder = tmp_path / "run" / "profile"
     assert "aten::addmm" in (folder / "table.txt").read_text()
     trace = json.loads(gzip.decompress((folder / "trace.json.gz").read_bytes()))
@@ -31,8 +29,6 @@ def test_a_run_too_short_to_profile_says_so(
     assert not (tmp_path / "run" / "profile").exists()
 
 
-def test_nothing_is_recorded_unasked(
-    train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path
-):
+def test_nothing_is_recorded_unasked(train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path):
     train_here("data=local", f"data.path={reviews}", "trainer.max_steps=2")
     assert not (tmp_path / "run" / "profile").exists()

@@ -78,17 +78,12 @@ def test_a_range_test_writes_a_plot_prints_a_command_and_trains_nothing(
     run_train: Callable[..., tuple[Path, str]], tiny_bert: Path
 ):
     before = sha256((tiny_bert / "model.safetensors").read_bytes()).digest()
-    folder, printed = run_train(
-        "range", "find=lr", "layerwise_lr_decay=0.9", "trainer.accumulate_grad_batches=2"
-    )
+    folder, printed = run_train("range", "find=lr", "layerwise_lr_decay=0.9", "trainer.accumulate_grad_batches=2")
     result = json.loads((folder / "lr_find.json").read_text())
     assert (folder / "lr_find.png").stat().st_size > 1000
     assert result["lr"] == sorted(result["lr"])
     assert (
-        find_learning_rate.MIN_RATE
-        <= result["suggestion"]
-        <= result["least_at"]
-        <= find_learning_rate.MAX_RATE * 1.001
+        find_learning_rate.MIN_RATE <= result["suggestion"] <= result["least_at"] <= find_learning_rate.MAX_RATE * 1.001
     )
     assert result["loss"][0] == pytest.approx(0.69, abs=0.3), "the loss is a mean, not a sum"
     assert f"optimizer.lr={result['suggestion']:.1e}" in printed and "find=" not in printed

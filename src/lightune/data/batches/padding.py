@@ -26,9 +26,7 @@ def round_up(lengths: np.ndarray) -> np.ndarray:
     return WIDTHS[np.searchsorted(WIDTHS, lengths)]
 
 
-def pad(
-    rows: list[list[int]], *, value: int, max_width: int, few_widths: bool, side: str = "right"
-) -> Tensor:
+def pad(rows: list[list[int]], *, value: int, max_width: int, few_widths: bool, side: str = "right") -> Tensor:
     """Return rows of numbers as one tensor (rows, width), padded with a value on the right or ``left``."""
     columns = padded_width(max(map(len, rows)), max_width=max_width, few_widths=few_widths)
     padded = torch.full((len(rows), columns), value)

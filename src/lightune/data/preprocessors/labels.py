@@ -102,9 +102,7 @@ def decode_labels(dataset: Dataset, column: str, *, label_names: Sequence[str] |
     return [[name(item) for item in value] if is_multi else name(value) for value in values]
 
 
-def _describe(
-    dataset: Dataset, column: str, label_names: Sequence[str] | None
-) -> tuple[bool, str, list[str] | None]:
+def _describe(dataset: Dataset, column: str, label_names: Sequence[str] | None) -> tuple[bool, str, list[str] | None]:
     """Return whether a column holds lists of labels, the type of a label, and the names of all labels if known."""
     feature: Any = dataset.features[column]
     is_multi = isinstance(feature, List)

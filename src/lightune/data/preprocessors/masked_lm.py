@@ -88,9 +88,7 @@ class MaskedLMPreprocessor(Preprocessor):
     def _check_to_fill(self, text: str, *, row: int) -> None:
         mask = self.tokenizer.mask_token
         if mask not in text:
-            raise UserError(
-                f"Text {row} has nothing to fill in: {text[:80]!r}.\nPut {mask} where a word is wanted."
-            )
+            raise UserError(f"Text {row} has nothing to fill in: {text[:80]!r}.\nPut {mask} where a word is wanted.")
         length = len(self.tokenizer(text, verbose=False)["input_ids"])
         if length > self.max_length:
             raise UserError(

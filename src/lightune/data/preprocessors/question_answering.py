@@ -64,9 +64,7 @@ class QuestionAnsweringPreprocessor(Preprocessor):
             contexts_and_answers = zip(prepared["context"], rows[self.answers_column], strict=True)
             for index, (context, answers) in enumerate(contexts_and_answers):
                 where = f"The {split} split, row {index + 1}, column {self.answers_column!r}"
-                texts, starts = read_answers(
-                    answers, context, allow_none=self.version_2_with_negative, where=where
-                )
+                texts, starts = read_answers(answers, context, allow_none=self.version_2_with_negative, where=where)
                 prepared["answers"].append(texts)
                 prepared["answer_starts"].append(starts)
         return Dataset.from_dict(prepared)
@@ -137,9 +135,7 @@ class QuestionAnsweringPreprocessor(Preprocessor):
         )
 
     def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
-        batch = pad_inputs(
-            self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths, side="right"
-        )
+        batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths, side="right")
         if "labels" in windows[0]:
             batch["labels"] = torch.tensor([window["labels"] for window in windows])
         return batch

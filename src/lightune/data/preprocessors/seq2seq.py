@@ -104,16 +104,12 @@ class Seq2SeqPreprocessor(Preprocessor):
             ``input_ids`` and ``attention_mask`` (batch, source length), ``labels`` (batch, target length) with -100
             after each end, and for held-out rows ``rows`` with ``source`` and ``references``.
         """
-        batch = pad_inputs(
-            self.tokenizer, features, max_width=self.max_length, few_widths=few_widths, side="right"
-        )
+        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths, side="right")
         if "labels" in features[0]:
             labels = [row["labels"] for row in features]
             batch["labels"] = pad(labels, value=-100, max_width=self.max_target_length, few_widths=few_widths)
         if "source" in features[0]:
-            batch["rows"] = [
-                {"source": row["source"], "references": row.get("references", [])} for row in features
-            ]
+            batch["rows"] = [{"source": row["source"], "references": row.get("references", [])} for row in features]
         return batch
 
     def _targets(self, texts: list[str]) -> list[list[int]]:

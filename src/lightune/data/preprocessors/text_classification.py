@@ -44,9 +44,7 @@ class TextClassificationPreprocessor(Preprocessor):
             raise UserError(f"data.text_columns={self.text_columns}: expected one column, or two for pairs.")
         check_length(self.tokenizer, self.max_length)
         if self.truncation != "head" and len(self.text_columns) == 2:
-            raise UserError(
-                f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head"
-            )
+            raise UserError(f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head")
         self.input_columns = self.text_columns
         self.labels: Labels | None = None
 

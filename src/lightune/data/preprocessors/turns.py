@@ -55,9 +55,7 @@ def _read_lines(lines: list[str], *, complete: bool) -> list[Turn]:
     matches = [match for line in lines if (match := SPEAKER.fullmatch(line))]
     if len(lines) < 2 or len(matches) < len(lines):
         return _alternating(lines, complete=complete)
-    return _turns(
-        [match[2] for match in matches], [match[1] == matches[-1][1] for match in matches], complete=complete
-    )
+    return _turns([match[2] for match in matches], [match[1] == matches[-1][1] for match in matches], complete=complete)
 
 
 def _alternating(texts: list[str], *, complete: bool) -> list[Turn]:

@@ -59,9 +59,7 @@ def check_header(header: list[str], path: Path, delimiter: str) -> None:
     if any("\0" in column for column in header):
         raise UserError(f"{path}: the first line holds a NUL: this is not a text file, or not in UTF-8.")
     if not any(column.strip() for column in header):
-        raise UserError(
-            f"{path}: the first line names no columns.\nExpected a header such as: text{delimiter}label"
-        )
+        raise UserError(f"{path}: the first line names no columns.\nExpected a header such as: text{delimiter}label")
     if len(header) == 1:
         for other, spelling in SEPARATORS.items():
             if other != delimiter and other in header[0]:
@@ -71,9 +69,7 @@ def check_header(header: list[str], path: Path, delimiter: str) -> None:
                 )
     repeated = sorted({column for column in header if column and header.count(column) > 1})
     if repeated:
-        raise UserError(
-            f"{path}: the header names {listed(repeated)} more than once.\nGive each column its own name."
-        )
+        raise UserError(f"{path}: the header names {listed(repeated)} more than once.\nGive each column its own name.")
 
 
 def _ragged(path: Path, row: list[str], num_columns: int, *, first: int, last: int) -> UserError:
@@ -114,9 +110,7 @@ def stream_csv(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRo
             yield line.row({column: by_name[column] for column in columns})
 
 
-def _records(
-    lines: Iterator[Line | RejectedRow], delimiter: str
-) -> Iterator[tuple[Line, list[str]] | RejectedRow]:
+def _records(lines: Iterator[Line | RejectedRow], delimiter: str) -> Iterator[tuple[Line, list[str]] | RejectedRow]:
     """Yield each record as one Line, with its values: as many as the first record has.
 
     Of a bad record over several lines only the first line is rejected, and a new record begins with the second:

@@ -93,11 +93,7 @@ def _stream_table(path: Path, columns: list[str]) -> Iterator[InputRow | Rejecte
         table = table.flatten()
     require_columns(path, columns, table.column_names)
     batches = table.select_columns(columns).iter(BATCH_ROWS)
-    cells = (
-        dict(zip(batch, values, strict=True))
-        for batch in batches
-        for values in zip(*batch.values(), strict=True)
-    )
+    cells = (dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True))
     yield from _rows(cells, columns, total=len(table))
 
 
@@ -108,10 +104,7 @@ def _rows(
     for line, cells in enumerate(rows_of_cells, start=1):
         share = line / max(1, total)
         try:
-            row = {
-                name: cell.as_py() if isinstance(cell, pyarrow.Scalar) else cell
-                for name, cell in cells.items()
-            }
+            row = {name: cell.as_py() if isinstance(cell, pyarrow.Scalar) else cell for name, cell in cells.items()}
             values = {column: look_up(row, column) for column in columns}
         except UnicodeDecodeError:
             buffers = {name: cell.as_buffer() for name, cell in cells.items() if hasattr(cell, "as_buffer")}

@@ -127,9 +127,7 @@ def explain(
     with _as_in_prediction(task):
         batch = make_batch(preprocessor, features, device=task.device)
         texts, spans = zip(*task.explained_texts(texts, batch), strict=True)
-        words = [
-            split_words(t).offsets if span is None else span for t, span in zip(texts, spans, strict=True)
-        ]
+        words = [split_words(t).offsets if span is None else span for t, span in zip(texts, spans, strict=True)]
         with torch.no_grad():
             targets = task.explained(task(batch).float().cpu(), batch, label=target)
         explanations = []

@@ -81,9 +81,7 @@ def integrated_gradients(
             )
             with torch.no_grad():
                 at_text, at_baseline = of_embeddings(ends).tolist()
-            found = Attribution(
-                scores.sum(dim=-1)[0].detach().cpu(), at_text, at_baseline, float(delta), steps
-            )
+            found = Attribution(scores.sum(dim=-1)[0].detach().cpu(), at_text, at_baseline, float(delta), steps)
             if found.converged or steps >= MOST_STEPS:
                 return found
             steps *= 2

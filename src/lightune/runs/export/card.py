@@ -139,9 +139,7 @@ def model_card(
         if math.isfinite(metrics.get(f"{stage}/{name}", math.nan))
     ]
     name = f"{base.name.rpartition('/')[2]} on {data.name.rpartition('/')[2]}"
-    front = _front_matter(
-        name, scores, base=base, data=data, tags=tags, task_name=task_name, pipeline_tag=pipeline_tag
-    )
+    front = _front_matter(name, scores, base=base, data=data, tags=tags, task_name=task_name, pipeline_tag=pipeline_tag)
     parts = [
         f"# {name}",
         f"`{base.name}`, fine-tuned for {task_name.replace('_', ' ')} on {data.name}. {contents}",

@@ -150,10 +150,7 @@ def _batch(preprocessor: Any, words: tuple[int, ...]) -> Batch:
     """Return rows of that many words of the vocabulary each, as the run's own preprocessor reads them."""
     rng = random.Random(0)
     known = sorted(word for word in preprocessor.tokenizer.get_vocab() if word.isalpha()) or ["a"]
-    rows = {
-        column: [" ".join(rng.choices(known, k=count)) for count in words]
-        for column in preprocessor.input_columns
-    }
+    rows = {column: [" ".join(rng.choices(known, k=count)) for count in words] for column in preprocessor.input_columns}
     batch: Batch = preprocessor.collate(encode(preprocessor, rows))
     return batch
 

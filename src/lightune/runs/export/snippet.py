@@ -5,9 +5,7 @@ from lightune.tasks import Task
 from lightune.tasks.export_usage import Usage
 
 
-def snippet(
-    task: Task, preprocessor: Preprocessor, *, onnx: bool = False, adapter_of: str | None = None
-) -> str | None:
+def snippet(task: Task, preprocessor: Preprocessor, *, onnx: bool = False, adapter_of: str | None = None) -> str | None:
     """Return a script that loads the folder and uses the model once; None where the task does not say how.
 
     Args:
@@ -37,9 +35,7 @@ feeds = {{node.name: inputs[node.name] for node in session.get_inputs()}}
 {usage.output}"""
 
 
-def _transformers(
-    task: Task, usage: Usage, outputs: tuple[str, ...], *, adapter_of: str | None
-) -> str | None:
+def _transformers(task: Task, usage: Usage, outputs: tuple[str, ...], *, adapter_of: str | None) -> str | None:
     if task.auto_class is None:
         return None
     auto_class = task.auto_class.__name__

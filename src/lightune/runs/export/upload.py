@@ -43,9 +43,7 @@ def upload(folder: Path, *, name: str) -> str:
     api = HfApi(token=os.environ[TOKEN])
     try:
         repository = api.create_repo(name, private=True, exist_ok=True)
-        api.upload_folder(
-            repo_id=repository.repo_id, folder_path=folder, commit_message="Export a fine-tuned model"
-        )
+        api.upload_folder(repo_id=repository.repo_id, folder_path=folder, commit_message="Export a fine-tuned model")
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")[:300]
         raise UserError(

@@ -50,6 +50,4 @@ def report_finished(
             write_page(run.report, [results])
     except Exception as error:
         # a finished run is worth more than its report
-        log.warning(
-            f"No report was written ({type(error).__name__}: {error}). Try: lightune report {run.folder}"
-        )
+        log.warning(f"No report was written ({type(error).__name__}: {error}). Try: lightune report {run.folder}")

@@ -20,9 +20,7 @@ def details(results: RunResults) -> Section | None:
 
 def calibration(results: RunResults) -> Section | None:
     """Whether rows of 90 % confidence are right in 90 of 100 cases, where predictions have a confidence."""
-    confidence, correct = (
-        (results.analysis.confidence(), results.analysis.correct()) if results.rows else (None, None)
-    )
+    confidence, correct = (results.analysis.confidence(), results.analysis.correct()) if results.rows else (None, None)
     if confidence is None or correct is None:
         return None
     bins = reliability(confidence, correct)

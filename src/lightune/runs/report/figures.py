@@ -17,6 +17,4 @@ def summarize(analysis: RowAnalysis, *, perplexity: bool) -> Summary:
 
 def _figures(sums: np.ndarray, *, analysis: RowAnalysis, perplexity: bool) -> Figures:
     loss = ratio(sums[:, 0], sums[:, 1])
-    return (
-        {"loss": loss} | ({"perplexity": np.exp(loss)} if perplexity else {}) | analysis.figures(sums[:, 2:])
-    )
+    return {"loss": loss} | ({"perplexity": np.exp(loss)} if perplexity else {}) | analysis.figures(sums[:, 2:])

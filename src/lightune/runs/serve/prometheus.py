@@ -21,12 +21,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         about = "Time from a request's arrival to the end of its answer."
-        self.requests = Counter(
-            "lightune_requests", "Requests answered.", ["path", "status"], registry=registry
-        )
-        self.seconds = Histogram(
-            "lightune_request_seconds", about, ["path"], buckets=SECONDS, registry=registry
-        )
+        self.requests = Counter("lightune_requests", "Requests answered.", ["path", "status"], registry=registry)
+        self.seconds = Histogram("lightune_request_seconds", about, ["path"], buckets=SECONDS, registry=registry)
         about = "Texts that the model read together."
         self.batch_rows = Histogram("lightune_batch_rows", about, buckets=ROWS, registry=registry)
         about = "Texts and other work that wait for the model."

@@ -58,9 +58,7 @@ class RowAnalysis:
 
     def describe(self, row: RowResult) -> str:
         """Return a row's label and its prediction in a few words."""
-        return (
-            f"is {row['true']}, predicted {row['predicted']}" if {"true", "predicted"} <= row.keys() else ""
-        )
+        return f"is {row['true']}, predicted {row['predicted']}" if {"true", "predicted"} <= row.keys() else ""
 
     def sureness(self, row: RowResult) -> float:
         """Return how sure of itself a wrong prediction is."""

@@ -42,8 +42,6 @@ def classification_metrics(problem_type: str, label_names: list[str]) -> MetricC
         by_label = {"precision": tm.MulticlassPrecision, "recall": tm.MulticlassRecall}
     for name, metric in by_label.items():
         metrics[name] = metric(n, average="macro")
-        metrics[f"{name}_by_label"] = ClasswiseWrapper(
-            metric(n, average="none"), label_names, prefix=f"{name}/"
-        )
+        metrics[f"{name}_by_label"] = ClasswiseWrapper(metric(n, average="none"), label_names, prefix=f"{name}/")
     # a compute group cannot share the state inside ClasswiseWrapper
     return MetricCollection(metrics, compute_groups=False)

@@ -113,9 +113,8 @@ class Distinct(Metric):
         self.n = n
         self.add_state("seen", [], dist_reduce_fx="cat")
         self.add_state("count", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.set_dtype(
-            torch.float64
-        )  # holds the 48 bits of a digest, and is that of a device without rows too
+        # float64 holds the 48 bits of a digest, and a device without rows has the same type
+        self.set_dtype(torch.float64)
 
     def update(self, predictions: list[str], references: list[list[str]]) -> None:
         """Add texts; references are not looked at."""

@@ -101,9 +101,7 @@ class LastCheckpoint(Checkpoint):
     def _note_signal(self, number: int, _: Any) -> None:
         self._signal = number
 
-    def _save_if_due(
-        self, trainer: Trainer, *, is_due: bool = False, validation_pending: bool = False
-    ) -> None:
+    def _save_if_due(self, trainer: Trainer, *, is_due: bool = False, validation_pending: bool = False) -> None:
         is_due = is_due or time.monotonic() - self._saved_at >= 60 * self.every_minutes
         number = self._signal
         if trainer.world_size > 1:

@@ -77,8 +77,7 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
         "train/seconds": total(work["train"], known=train, values=timer.batches)
         + steps * timer.optimizer
         + timer.warmup,
-        "validation/seconds": validations
-        * total(work["validation"], known=validation, values=validation_times),
+        "validation/seconds": validations * total(work["validation"], known=validation, values=validation_times),
         "checkpoints/seconds": validations * 2 * saving_seconds,
         "evaluation/seconds": total(work["validation"], known=validation, values=evaluation_times)
         + total(work["test"], known=validation, values=evaluation_times),
@@ -115,9 +114,7 @@ def _choose_batches(data: DataModule, run: workload.Workload) -> dict[str, np.nd
     return {"train": run.work["train"][train], "validation": run.work["validation"][validation]}
 
 
-def _time_steps(
-    cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataModule
-) -> tuple[int, float, list[float]]:
+def _time_steps(cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataModule) -> tuple[int, float, list[float]]:
     """Run the chosen batches.
 
     Returns:

@@ -93,9 +93,7 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
     }
 
 
-def search(
-    step: Callable[[int], int | None], *, limit: int, max_rows: int, is_careful: bool
-) -> list[Attempt]:
+def search(step: Callable[[int], int | None], *, limit: int, max_rows: int, is_careful: bool) -> list[Attempt]:
     """Double the rows while they fit, then halve the distance to the smallest size that does not, down to an eighth.
 
     Args:

@@ -116,9 +116,7 @@ class RangeTest(Callback):
             trainer.should_stop = True
 
 
-def _plot(
-    *, lr: list[float], loss: list[float], smoothed_loss: list[float], suggestion: float, file: Path
-) -> None:
+def _plot(*, lr: list[float], loss: list[float], smoothed_loss: list[float], suggestion: float, file: Path) -> None:
     matplotlib.use("Agg")
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     axes.plot(lr, loss, ".", color="0.75", label="a step's loss")
