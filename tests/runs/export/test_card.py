@@ -4,7 +4,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from lightune.runs.export.card import Source, model_card
+from lightune.runs.export.card import model_card
+from lightune.runs.export.source import Source
 from lightune.tasks import TextClassification
 
 

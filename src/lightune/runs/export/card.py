@@ -3,22 +3,21 @@
 import json
 import math
 import platform
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from lightune.common import package_index
 from lightune.config import overrides_of
 from lightune.config.credentials import redact
 from lightune.config.nested import flat
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.runs.export.int8 import Comparison
 from lightune.runs.export.snippet import snippet
+from lightune.runs.export.source import Source, source_of_data, source_of_model
 from lightune.runs.score_table import overall
 from lightune.tasks import Task
 
@@ -28,7 +27,6 @@ OPTIONS = (
     "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "layerwise_lr_decay", "seed",
 )  # fmt: skip
 GROUPS = ("tuning.", "optimizer.", "scheduler.")
-HUB_NAME = re.compile(r"[\w.-]+(?:/[\w.-]+)?")
 HUB_METRICS = {
     "matthews_corrcoef": "matthews_correlation",
     "pearson": "pearsonr",
@@ -40,14 +38,6 @@ HUB_METRICS = {
 
 STAGES = {"val": "validation", "test": "test"}
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "lightning", "peft")
-
-
-class Source(NamedTuple):
-    """A pretrained model or a data set: its name for people, and its name and license on the Hub, where known."""
-
-    name: str
-    hub_name: str | None = None
-    license_name: str | None = None
 
 
 def write_card(
@@ -74,13 +64,13 @@ def write_card(
         comparison: of float32 with int8, where weights are in int8.
     """
     model, metrics, overrides = config["model"], run / "metrics.json", overrides_of(run)
-    base = _base(model)
+    base = source_of_model(model)
     tags = {"lora": adapter, "onnx": onnx, "int8": comparison is not None}
     card = model_card(
         task_name=config["task_name"],
         pipeline_tag=task.pipeline_tag,
         base=base,
-        data=_data(config["data"]["path"]),
+        data=source_of_data(config["data"]["path"]),
         tags=[tag for tag, applies in tags.items() if applies],
         metrics=json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {},
         chosen_by=config["monitor"]["metric"] or task.monitor[0],
@@ -206,29 +196,6 @@ def _contents(*, onnx: bool, adapter: bool, int8: bool) -> str:
         weights = "weights in int8" if int8 else "in float32"
         return f"This folder holds the model as an ONNX graph ({weights}, any number of rows and tokens) and the tokenizer."
     return "This folder holds the whole model and the tokenizer."
-
-
-def _base(model: Mapping[str, Any]) -> Source:
-    name = model["pretrained_model_name_or_path"]
-    if model["from_run"] is not None:
-        return Source(f"the run {Path(model['from_run']).name}")
-    if name.startswith(package_index.PREFIX):
-        artifact = package_index.ARTIFACTS[name.removeprefix(package_index.PREFIX)]
-        return Source(artifact.hub_name or name, artifact.hub_name, artifact.license_name)
-    return Source(name, name) if _is_on_hub(name) else Source(Path(name).name)
-
-
-def _data(path: str | Mapping[str, str]) -> Source:
-    """Return the data set; of local files their names alone."""
-    if not isinstance(path, str):
-        return Source(", ".join(Path(file).name for file in path.values() if file))
-    if path.startswith(package_index.PREFIX):
-        return Source(path.removeprefix(package_index.PREFIX))
-    return Source(path, path) if _is_on_hub(path) else Source(Path(path).name)
-
-
-def _is_on_hub(name: str) -> bool:
-    return HUB_NAME.fullmatch(name) is not None and not Path(name).exists() and not Path(name).suffix
 
 
 def _limits(data: Mapping[str, Any], task: Task) -> list[str]:
