@@ -298,7 +298,7 @@ MODELS = {
     "no weights": (without("model.safetensors"), "holds no weights"),
     "a pointer of LFS": (lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs…") and None, "git lfs pull"),
     "no tokenizer": (without("tokenizer.json", "tokenizer_config.json"), "its tokenizer knows no words"),
-    "another tokenizer": (edited("tokenizer.json", lambda t: t["model"]["vocab"].update(extra=500)), "its token ids go to 500, the model embeds"),
+    "another tokenizer": (edited("tokenizer.json", lambda t: t["model"]["vocab"].update(extra=500)), "its token ids go up to 500, the model embeds"),
     "no padding token": (edited("tokenizer_config.json", lambda t: t.pop("pad_token")), "has no padding token"),
     "JSON that is no tokenizer": (with_json("tokenizer.json", {"a": 1}), "Cannot load tokenizer.json and tokenizer_config.json of"),
     "null for a tokenizer": (with_json("tokenizer.json", None), "Cannot load tokenizer.json"),

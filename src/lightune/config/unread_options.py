@@ -9,6 +9,7 @@ from lightune.config.arguments import signature_of
 from lightune.config.nested import flat, leaves, select, target_nodes
 from lightune.config.options import FRAME, NOT_FROM_DATA, readers_of_data
 
+MISSING = object()
 REFERENCES = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 
 
@@ -29,7 +30,8 @@ def check_unread(raw: dict[str, Any], *, added: Sequence[str]) -> None:
         for name in raw["data"]:
             if name not in {*read, "task"} and not _is_referenced(f"data.{name}", references):
                 raise UserError(f"There is no option 'data.{name}'. {nearest(name, sorted(read))}")
-    for option in added:
+    # an option that is added may be taken out again, as resume does with ~callbacks.NAME
+    for option in (option for option in added if select(raw, option, default=MISSING) is not MISSING):
         if not option.startswith("data.") and not _is_read(option, raw, references):
             options = sorted(name for name, _ in flat(raw) if name not in added)
             raise UserError(f"Nothing reads the option {option!r}. {nearest(option, options)}")
