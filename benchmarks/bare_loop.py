@@ -1,4 +1,4 @@
-"""The recipe of ``train.py`` as a bare PyTorch loop, without Lightning, logging and checkpoints: what do those cost?
+"""Train by the recipe of ``train.py`` in a bare PyTorch loop: the difference is the cost of Lightning, logging and checkpoints.
 
 python benchmarks/bare_loop.py STEPS [OVERRIDE …]
 """
@@ -21,7 +21,7 @@ CONF = Path(__file__).parent.parent.resolve() / "conf"
 
 
 def main(steps: int, overrides: list[str]) -> None:
-    """Train for some steps; print a JSON object."""
+    """Train for some steps, and print the figures as JSON."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", overrides)
     cpu.speed_up()

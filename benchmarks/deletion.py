@@ -1,4 +1,4 @@
-"""Whether explanations tell which words mattered: those on top are deleted, and as many at random.
+"""Test whether explanations name the words that matter: delete the top words, or as many at random, and compare.
 
 python benchmarks/deletion.py RUN
 """
@@ -17,8 +17,10 @@ from lightune.runs.explain import Explanation, Word, explain
 from lightune.runs.inference import Predictor
 from lightune.runs.load_run import make_data
 
-SHARES = (0.1, 0.2)  # of a text's words
-DRAWS = 10  # at random, whose mean stands beside the words on top
+# shares of a text's words
+SHARES = (0.1, 0.2)
+# random deletions per text, of which the mean is compared
+DRAWS = 10
 
 
 def without(text: str, words: Sequence[Word]) -> str:
@@ -29,12 +31,15 @@ def without(text: str, words: Sequence[Word]) -> str:
 
 
 def shortened(explanation: Explanation, *, share: float, rng: random.Random) -> tuple[str, list[str]]:
-    """Return a text without the words that spoke most for its label, and ``DRAWS`` times without as many at random."""
+    """Return a text without its top words, and ``DRAWS`` copies without as many random words.
+
+    The top words are those with the highest score for the predicted label.
+    """
     text = explanation.texts[0]
-    read = [word for word in explanation.words if word.score is not None]
-    count = max(1, round(share * len(read)))
-    top = sorted(read, key=lambda word: -(word.score or 0))[:count]
-    return without(text, top), [without(text, rng.sample(read, count)) for _ in range(DRAWS)]
+    scored = [word for word in explanation.words if word.score is not None]
+    count = max(1, round(share * len(scored)))
+    top = sorted(scored, key=lambda word: -(word.score or 0))[:count]
+    return without(text, top), [without(text, rng.sample(scored, count)) for _ in range(DRAWS)]
 
 
 def measure(
@@ -44,28 +49,29 @@ def measure(
     share: float,
     rng: random.Random,
 ) -> tuple[list[float], list[float]]:
-    """Return by how much the probability of each label falls without the words on top, and without random ones.
+    """Return the fall of each label's probability without the top words, and without random words.
 
     Args:
         explanations: of single texts.
-        probability: of labels, given texts and labels.
-        share: of the words that are deleted.
-        rng: draws words.
+        probability: returns the probabilities of labels, given texts and labels.
+        share: share of the words to delete.
+        rng: draws the random words.
     """
-    pairs = [shortened(one, share=share, rng=rng) for one in explanations]
-    texts = [text for top, drawn in pairs for text in (top, *drawn)]
-    labels = [one.label for one in explanations for _ in range(1 + DRAWS)]
-    left = iter(probability(texts, labels))
-    by_top, by_chance = [], []
-    for one in explanations:
-        assert one.probability is not None
-        by_top.append(one.probability - next(left))
-        by_chance.append(one.probability - statistics.fmean(next(left) for _ in range(DRAWS)))
-    return by_top, by_chance
+    pairs = [shortened(explanation, share=share, rng=rng) for explanation in explanations]
+    texts = [text for top, random_ones in pairs for text in (top, *random_ones)]
+    labels = [explanation.label for explanation in explanations for _ in range(1 + DRAWS)]
+    probabilities = iter(probability(texts, labels))
+    top_falls, random_falls = [], []
+    for explanation in explanations:
+        before = explanation.probability
+        assert before is not None
+        top_falls.append(before - next(probabilities))
+        random_falls.append(before - statistics.fmean(next(probabilities) for _ in range(DRAWS)))
+    return top_falls, random_falls
 
 
 def main() -> None:
-    """Measure a run on rows of its test split."""
+    """Measure a run on rows of its test split, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="of text classification, on single texts")
     parser.add_argument("--rows", type=int, default=100)
@@ -84,19 +90,22 @@ def main() -> None:
         predictions = [row for batch in batches for row in predictor.predict([(text,) for text in batch])]
         return [row["probabilities"][label] for row, label in zip(predictions, labels, strict=True)]
 
-    words = statistics.fmean(len(one.words) for one in explanations)
-    table = Table("words deleted", "the top ones", "random ones", "difference ± standard error")
+    words = statistics.fmean(len(explanation.words) for explanation in explanations)
+    table = Table("words deleted", "top words", "random words", "difference ± standard error")
     for share in SHARES:
-        by_top, by_chance = measure(explanations, probability, share=share, rng=rng)
-        more = [top - chance for top, chance in zip(by_top, by_chance, strict=True)]
-        error = statistics.stdev(more) / len(more) ** 0.5
-        drops = (statistics.fmean(by_top), statistics.fmean(by_chance))
-        table.add_row(f"{share:.0%}", *(f"{drop:.3f}" for drop in drops), f"{statistics.fmean(more):.3f} ± {error:.3f}")
+        falls = measure(explanations, probability, share=share, rng=rng)
+        differences = [top - chance for top, chance in zip(*falls, strict=True)]
+        error = statistics.stdev(differences) / len(differences) ** 0.5
+        table.add_row(
+            f"{share:.0%}",
+            *(f"{statistics.fmean(fall):.3f}" for fall in falls),
+            f"{statistics.fmean(differences):.3f} ± {error:.3f}",
+        )
     console = Console()
     console.print(f"{len(texts)} test rows of {words:.0f} words; mean fall of the predicted label's probability:")
     console.print(table)
-    failed = sum(not one.converged for one in explanations)
-    steps = statistics.fmean(one.steps for one in explanations)
+    failed = sum(not explanation.converged for explanation in explanations)
+    steps = statistics.fmean(explanation.steps for explanation in explanations)
     console.print(f"{steps:.0f} steps on average; {failed} explanation(s) did not converge")
 
 

@@ -1,4 +1,4 @@
-"""Draw what speed.py has measured.
+"""Plot the results of speed.py.
 
 python benchmarks/plot.py OUT.svg speed.json [speed512.json …]
 """
@@ -14,7 +14,8 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot
 
-GREY = "#848d97"  # readable on light and on dark
+# readable on light and on dark pages
+GREY = "#848d97"
 BLUE = "#2f81f7"
 NAMES = {
     "padded_loop": "textbook loop, padded to max_length",
@@ -28,20 +29,22 @@ NAMES = {
 }
 
 
-def draw(measured: list[dict[str, Any]], out: Path) -> None:
-    """Write an SVG: a panel for each file of ``speed.py``, a bar for each arm."""
+def draw(results: list[dict[str, Any]], out: Path) -> None:
+    """Write an SVG: a panel for each result of ``speed.py``, a bar for each arm."""
     matplotlib.rcParams.update({"text.color": GREY, "svg.fonttype": "none", "svg.hashsalt": "", "font.size": 9})
-    arms = max(len(one["rounds"][0]) for one in measured)
-    figure, panels = pyplot.subplots(1, len(measured), figsize=(4.9 * len(measured), 0.32 * arms + 0.5), squeeze=False)
-    for panel, one in zip(panels[0], measured, strict=True):
+    arms = max(len(result["rounds"][0]) for result in results)
+    figure, panels = pyplot.subplots(1, len(results), figsize=(4.9 * len(results), 0.32 * arms + 0.5), squeeze=False)
+    for panel, result in zip(panels[0], results, strict=True):
         speeds = {
-            arm: statistics.median(found[arm]["samples_per_second"] for found in one["rounds"])
-            for arm in one["rounds"][0]
+            arm: statistics.median(figures[arm]["samples_per_second"] for figures in result["rounds"])
+            for arm in result["rounds"][0]
         }
         colours = [BLUE if arm == "ours" else GREY for arm in speeds]
         bars = panel.barh([NAMES[arm] for arm in speeds], list(speeds.values()), color=colours, height=0.7)
         panel.bar_label(bars, labels=[f"{speed:.1f}" for speed in speeds.values()], padding=3, color=GREY)
-        panel.set_title(f"samples a second, {one['asked']['max_length']} tokens", color=GREY, fontsize=10, loc="left")
+        panel.set_title(
+            f"samples a second, {result['asked']['max_length']} tokens", color=GREY, fontsize=10, loc="left"
+        )
         panel.invert_yaxis()
         panel.tick_params(colors=GREY, length=0)
         panel.set_xticks([])

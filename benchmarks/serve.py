@@ -55,21 +55,8 @@ async def load(port: int, *, clients: int, seconds: float) -> tuple[list[float],
 
 def measure(run: Path, *, batch_size: int, clients: int, seconds: float) -> float:
     """Serve, ask, print a line; return texts a second."""
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "lightune",
-            "serve",
-            str(run),
-            "--port",
-            "0",
-            "--max-batch-size",
-            str(batch_size),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "lightune.commands", "serve", str(run), "--port", "0"]
+    server = subprocess.Popen([*command, "--max-batch-size", str(batch_size)], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         port = int(server.stdout.readline().rsplit(":", 1)[1])

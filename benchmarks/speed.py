@@ -1,4 +1,4 @@
-"""How quickly an encoder is fine-tuned: a textbook loop, transformers' Trainer and this project, side by side.
+"""Measure training speed: a textbook loop, transformers' Trainer and this project, side by side.
 
 python benchmarks/speed.py DATA [--max-length 256] [--arms trainer ours …]
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MODEL = "embedded:all-MiniLM-L6-v2"
-RIVALS = (
+BASELINES = (
     "padded_loop",
     "trainer",
     "trainer_grouped",
@@ -30,63 +30,67 @@ OURS: dict[str, list[str]] = {
     "ours_attention_dropout": ["model.attention_dropout=null"],
     "ours": [],
 }
-# FLOPs of MiniLM's six layers: six for each weight and token, twelve for each score and number of a head
+# for the FLOPs of MiniLM's six layers: six per weight and token, twelve per score and number of a head
 WEIGHTS, LAYERS, WIDTH = 10_646_784, 6, 384
 
 
 def main() -> None:
-    """Run every arm in turn, round by round; print medians and ratios, and write them as JSON."""
+    """Run every arm in turn, round by round; print medians and ratios, and write all figures as JSON."""
     parser = argparse.ArgumentParser(description="Training speed, side by side.")
     parser.add_argument("data", type=Path)
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=50, help="a pool of the Trainer's grouping (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", choices=[*RIVALS, *OURS], default=[*RIVALS, *OURS])
+    parser.add_argument("--arms", nargs="+", choices=[*BASELINES, *OURS], default=[*BASELINES, *OURS])
     parser.add_argument("--out", type=Path, default=Path("speed.json"))
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     rounds: list[dict[str, dict[str, float]]] = []
-    for seed in range(asked.rounds):
-        found = {}
-        for arm in asked.arms:
-            found[arm] = {**measured(arm, asked, seed=seed), "gemm_peak": gemm_peak()}
-            print(f"round {seed + 1}: {arm:42} {found[arm]['samples_per_second']:.2f} samples/s", flush=True)
-        rounds.append(found)
+    for seed in range(arguments.rounds):
+        figures = {}
+        for arm in arguments.arms:
+            figures[arm] = {**run_arm(arm, arguments, seed=seed), "gemm_peak": gemm_peak()}
+            print(f"round {seed + 1}: {arm:42} {figures[arm]['samples_per_second']:.2f} samples/s", flush=True)
+        rounds.append(figures)
     medians = {
-        arm: {name: statistics.median(one[arm][name] for one in rounds) for name in rounds[0][arm]}
-        for arm in asked.arms
+        arm: {name: statistics.median(figures[arm][name] for figures in rounds) for name in rounds[0][arm]}
+        for arm in arguments.arms
     }
-    asked.out.write_text(json.dumps({"asked": vars(asked), "rounds": rounds}, indent=2, default=str) + "\n")
+    arguments.out.write_text(json.dumps({"asked": vars(arguments), "rounds": rounds}, indent=2, default=str) + "\n")
     print("\n| arm | samples/s | against ours | tokens/s | padding efficiency | share of GEMM peak | peak GB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for arm, one in medians.items():
-        ratios = [r["ours"]["samples_per_second"] / r[arm]["samples_per_second"] for r in rounds if "ours" in r]
+    for arm, median in medians.items():
+        ratios = [
+            figures["ours"]["samples_per_second"] / figures[arm]["samples_per_second"]
+            for figures in rounds
+            if "ours" in figures
+        ]
         print(
-            f"| {arm} | {one['samples_per_second']:.2f} | {statistics.median(ratios) if ratios else 0:.2f} | "
-            f"{one['tokens_per_second']:.0f} | {one['padding_efficiency']:.3f} | "
-            f"{flops_per_second(one) / one['gemm_peak']:.2f} | "
-            f"{one['peak_memory_bytes'] / 1e9:.2f} |"
+            f"| {arm} | {median['samples_per_second']:.2f} | {statistics.median(ratios) if ratios else 0:.2f} | "
+            f"{median['tokens_per_second']:.0f} | {median['padding_efficiency']:.3f} | "
+            f"{flops_per_second(median) / median['gemm_peak']:.2f} | "
+            f"{median['peak_memory_bytes'] / 1e9:.2f} |"
         )
 
 
-def measured(arm: str, asked: argparse.Namespace, *, seed: int) -> dict[str, float]:
-    """Run one arm in a process of its own; return its figures."""
-    data = str(asked.data.resolve())
-    if arm in RIVALS:
-        numbers = map(str, (asked.max_length, asked.batch_size, asked.steps, seed))
-        return printed("benchmarks/rival.py", arm, MODEL, data, *numbers)
+def run_arm(arm: str, arguments: argparse.Namespace, *, seed: int) -> dict[str, float]:
+    """Run an arm in a process of its own; return its figures."""
+    data = str(arguments.data.resolve())
+    if arm in BASELINES:
+        numbers = map(str, (arguments.max_length, arguments.batch_size, arguments.steps, seed))
+        return run_and_read("benchmarks/baselines.py", arm, MODEL, data, *numbers)
     recipe = [
         "data=local", f"data.path={data}", "model=minilm", "model.pooling=null", f"seed={seed}",
-        f"data.max_length={asked.max_length}", f"data.batch_size={asked.batch_size}", "data.max_eval_samples=32",
-        f"trainer.max_steps={asked.steps}", *OURS[arm],
+        f"data.max_length={arguments.max_length}", f"data.batch_size={arguments.batch_size}", "data.max_eval_samples=32",
+        f"trainer.max_steps={arguments.steps}", *OURS[arm],
     ]  # fmt: skip
     if arm == "ours_bare_loop":
-        return printed("benchmarks/bare_loop.py", str(asked.steps), *recipe)
-    return trained(recipe)
+        return run_and_read("benchmarks/bare_loop.py", str(arguments.steps), *recipe)
+    return train(recipe)
 
 
-def trained(overrides: list[str]) -> dict[str, float]:
-    """Run ``train.py`` in a process of its own; return what its ``metrics.json`` says of training."""
+def train(overrides: list[str]) -> dict[str, float]:
+    """Run ``train.py`` in a process of its own; return the ``train/…`` figures of its ``metrics.json``."""
     with tempfile.TemporaryDirectory() as folder:
         run("train.py", *overrides, f"hydra.run.dir={folder}")
         metrics = json.loads((Path(folder) / "metrics.json").read_text())
@@ -94,14 +98,14 @@ def trained(overrides: list[str]) -> dict[str, float]:
     return {name: metrics[f"train/{name}"] for name in names}
 
 
-def printed(*command: str) -> dict[str, float]:
-    """Run a script in a process of its own; return the JSON object that it prints last."""
+def run_and_read(*command: str) -> dict[str, float]:
+    """Run a script in a process of its own; return the JSON object in its last line."""
     figures: dict[str, float] = json.loads(run(*command).splitlines()[-1])
     return figures
 
 
 def print_figures(*, samples: int, tokens: int, computed: int, seconds: float) -> None:
-    """Print, for ``printed``, what training of so many rows, real tokens and computed tokens took."""
+    """Print the figures of a training as JSON, for ``run_and_read``."""
     figures = {
         "samples_per_second": samples / seconds,
         "tokens_per_second": tokens / seconds,
@@ -112,7 +116,7 @@ def print_figures(*, samples: int, tokens: int, computed: int, seconds: float) -
 
 
 def run(*command: str, **env: str) -> str:
-    """Run a script of this project to its end; return what it printed."""
+    """Run a script of this project; return what it printed."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", **env}
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -123,23 +127,23 @@ def run(*command: str, **env: str) -> str:
 
 
 def gemm_peak() -> float:
-    """Return this machine's FLOP/s in bfloat16 matrix products right now, or in float32 where that is more."""
+    """Return the FLOP/s of this machine in matrix products right now: in bfloat16 or float32, whichever is more."""
     import torch
 
     peak = 0.0
     for dtype in (torch.float32, torch.bfloat16):
-        one, other = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+        left, right = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
         times = []
         for _ in range(6):
             started = time.perf_counter()
-            one @ other
+            left @ right
             times.append(time.perf_counter() - started)
         peak = max(peak, 2 * 2048**3 / statistics.median(times))
     return peak
 
 
 def flops_per_second(figures: dict[str, float]) -> float:
-    """Count real tokens only; scores as if every row were as long as the mean row."""
+    """Return the FLOP/s of real tokens, with scores as if every row had the mean length."""
     mean_length = figures["tokens_per_second"] / figures["samples_per_second"]
     return figures["tokens_per_second"] * (6 * WEIGHTS + 12 * LAYERS * WIDTH * mean_length)
 

@@ -1,8 +1,8 @@
-"""Which weights to move: what each way of tuning reaches, and what it takes, on the same rows in as many epochs.
+"""Compare accuracy and cost of the tunings, on the same rows in the same number of epochs.
 
 python benchmarks/tuning.py DATA [--rows 2000] [--seeds 0 1 2] [--arms full lora …] [--out tuning.json] [OVERRIDE …]
 
-Each run has a process and an empty cache of its own. Runs that ``--out`` holds already stay in the table.
+Each run has a process and an empty cache of its own. Runs that ``--out`` already holds stay in the table.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from speed import run
+from speed import run as run_script
 
 ARMS: dict[str, list[str]] = {
     "full": ["tuning=full"],
@@ -22,7 +22,7 @@ ARMS: dict[str, list[str]] = {
     "linear_probe_then_full": ["tuning=linear_probe_then_full"],
     "lora": ["tuning=lora", "optimizer.lr=1e-3"],
 }
-MEASURED = (
+METRICS = (
     "test/accuracy",
     "val/accuracy",
     "train/seconds",
@@ -32,7 +32,7 @@ MEASURED = (
 
 
 def main() -> None:
-    """Run each arm with each seed in turn, and print the table of all that was run."""
+    """Run each arm with each seed in turn, and print a table of all runs."""
     parser = argparse.ArgumentParser(description="Ways of tuning, side by side.")
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=2000)
@@ -40,54 +40,54 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--out", type=Path, default=Path("tuning.json"))
     parser.add_argument("overrides", nargs="*", help="of train.py, for every arm")
-    asked = parser.parse_intermixed_args()
-    runs: list[dict[str, float | str]] = json.loads(asked.out.read_text()) if asked.out.exists() else []
-    for seed in asked.seeds:
-        for arm in asked.arms:
+    arguments = parser.parse_intermixed_args()
+    runs: list[dict[str, float | str]] = json.loads(arguments.out.read_text()) if arguments.out.exists() else []
+    for seed in arguments.seeds:
+        for arm in arguments.arms:
             common = [
-                "data=imdb", f"data.path={asked.data.resolve()}", f"data.max_train_samples={asked.rows}",
+                "data=imdb", f"data.path={arguments.data.resolve()}", f"data.max_train_samples={arguments.rows}",
                 "data.max_eval_samples=1000", f"seed={seed}", *ARMS[arm],
             ]  # fmt: skip
-            runs.append({"arm": arm, "seed": seed, **measured([*common, *asked.overrides])})
+            runs.append({"arm": arm, "seed": seed, **train([*common, *arguments.overrides])})
             print(
                 f"seed {seed}: {arm:25} {runs[-1]['test/accuracy']:.3f} {runs[-1]['seconds']:.0f} s",
                 flush=True,
             )
-            asked.out.write_text(json.dumps(runs, indent=2) + "\n")
+            arguments.out.write_text(json.dumps(runs, indent=2) + "\n")
     print("\n".join(table(runs)))
 
 
-def measured(overrides: list[str]) -> dict[str, float]:
-    """Train in a process of its own; return its figures, ``seconds`` from start to end and the checkpoint's bytes."""
+def train(overrides: list[str]) -> dict[str, float]:
+    """Train in a process of its own; return metrics, ``seconds`` of the whole command and ``checkpoint_bytes``."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run("train.py", *overrides, f"hydra.run.dir={folder}/run", HF_DATASETS_CACHE=f"{folder}/cache")
+        run_script("train.py", *overrides, f"hydra.run.dir={folder}/run", HF_DATASETS_CACHE=f"{folder}/cache")
         seconds = time.perf_counter() - started
         metrics = json.loads(Path(folder, "run/metrics.json").read_text())
         size = Path(folder, "run/checkpoints/best.ckpt").stat().st_size
-    return {**{name: metrics[name] for name in MEASURED}, "seconds": seconds, "checkpoint_bytes": size}
+    return {**{name: metrics[name] for name in METRICS}, "seconds": seconds, "checkpoint_bytes": size}
 
 
 def table(runs: list[dict[str, float | str]]) -> list[str]:
-    """Tabulate means over seeds, with the standard deviation of accuracy; seconds also against ``full`` of the same seed."""
+    """Tabulate means over seeds, the standard deviation of the accuracy, and the speed relative to ``full`` of the same seed."""
     lines = [
-        "| tuning | test accuracy | seeds | training | with all else | times as fast | parameters | memory | checkpoint |",
+        "| tuning | test accuracy | seeds | training | whole command | speed-up | parameters | memory | checkpoint |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    full = {one["seed"]: one for one in runs if one["arm"] == "full"}
+    full = {run["seed"]: run for run in runs if run["arm"] == "full"}
     for arm in ARMS:
-        if not (found := [one for one in runs if one["arm"] == arm]):
+        if not (same_arm := [run for run in runs if run["arm"] == arm]):
             continue
-        mean = {name: statistics.mean(float(one[name]) for one in found) for name in found[0] if name != "arm"}
-        accuracies = [float(one["test/accuracy"]) for one in found]
-        spread = f" ± {statistics.stdev(accuracies):.3f}" if len(found) > 1 else ""
+        mean = {name: statistics.mean(float(run[name]) for run in same_arm) for name in same_arm[0] if name != "arm"}
+        accuracies = [float(run["test/accuracy"]) for run in same_arm]
+        spread = f" ± {statistics.stdev(accuracies):.3f}" if len(same_arm) > 1 else ""
         ratios = [
-            float(full[one["seed"]]["train/seconds"]) / float(one["train/seconds"])
-            for one in found
-            if one["seed"] in full
+            float(full[run["seed"]]["train/seconds"]) / float(run["train/seconds"])
+            for run in same_arm
+            if run["seed"] in full
         ]
         lines.append(
-            f"| {arm} | {mean['test/accuracy']:.3f}{spread} | {', '.join(f'{one:.3f}' for one in accuracies)} | "
+            f"| {arm} | {mean['test/accuracy']:.3f}{spread} | {', '.join(f'{accuracy:.3f}' for accuracy in accuracies)} | "
             f"{mean['train/seconds']:.0f} s | {mean['seconds']:.0f} s | {statistics.median(ratios) if ratios else 0:.1f} | "
             f"{mean['parameters/trainable'] / 1e6:.2f}M | {mean['train/peak_memory_bytes'] / 1e9:.1f} GB | "
             f"{mean['checkpoint_bytes'] / 1e6:.1f} MB |"

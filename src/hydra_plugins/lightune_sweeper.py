@@ -93,7 +93,7 @@ class TrialSweeper(Sweeper):
         fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         self.validate_batch_is_legal(_examples(space, fixed))
         study = Study(
-            instantiate(self.config.sweep),
+            search=instantiate(self.config.sweep),
             space=space,
             fixed=fixed,
             sweep_dir=sweep_dir,

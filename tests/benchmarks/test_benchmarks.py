@@ -1,4 +1,4 @@
-"""What the benchmarks make of their measurements; the measuring itself is for a quiet machine."""
+"""How the benchmarks evaluate their measurements; measuring needs a quiet machine."""
 
 import importlib.util
 import json
@@ -55,25 +55,25 @@ def test_the_plot_names_every_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_every_arm_has_a_name_in_the_plot(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("matplotlib")
     speed = load("speed", monkeypatch)
-    assert {*speed.RIVALS, *speed.OURS} == set(load("plot", monkeypatch).NAMES)
+    assert {*speed.BASELINES, *speed.OURS} == set(load("plot", monkeypatch).NAMES)
 
 
-def test_deleting_what_matters_is_measured_beside_chance(finished_run: Path, monkeypatch: pytest.MonkeyPatch):
+def test_deleting_top_words_is_compared_with_random_words(finished_run: Path, monkeypatch: pytest.MonkeyPatch):
     deletion = load("deletion", monkeypatch)
     _, task, preprocessor = rebuild(finished_run)
     explanations = [explain(task, preprocessor, [text])[0] for text in ("a superb film", "the plot is dire")]
 
     def probability(texts: list[str], labels: list[str]) -> list[float]:
-        """Of a label whose one word is left."""
+        """1 where the word of the label is left."""
         return [
             float(("superb" if label == "positive" else "dire") in text)
             for text, label in zip(texts, labels, strict=True)
         ]
 
-    by_top, by_chance = deletion.measure(explanations, probability, share=0.1, rng=random.Random(0))
-    for one, top, chance in zip(explanations, by_top, by_chance, strict=True):
-        assert top == one.probability
-        assert one.probability - 1 <= chance < top
+    falls = deletion.measure(explanations, probability, share=0.1, rng=random.Random(0))
+    for explanation, top, chance in zip(explanations, *falls, strict=True):
+        assert top == explanation.probability
+        assert explanation.probability - 1 <= chance < top
 
 
 def test_a_text_without_words_keeps_the_rest(monkeypatch: pytest.MonkeyPatch):

@@ -82,17 +82,9 @@ def run(
     cwd: str,
     variables: dict[str, str],
 ) -> JobReturn:
-    """Run a job in a Ray process, as Hydra's own launcher does in this one.
+    """Run a job in a Ray process, as Hydra's own launcher does in the sweeping process.
 
-    Args:
-        number: of the job.
-        overrides: of the job.
-        context: Hydra's.
-        config: of the sweep.
-        task_function: to call with the job's configuration.
-        singletons: Hydra's state.
-        cwd: working directory of the sweep.
-        variables: environment variables, some of them secret: Ray would log those of a ``runtime_env``.
+    Environment variables are arguments because some are secret: Ray would log those of a ``runtime_env``.
     """
     os.chdir(cwd)
     os.environ.update(variables)

@@ -1,5 +1,6 @@
 """Files and folders that appear complete or not at all."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -33,6 +34,12 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sync: bool = Fals
             _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as JSON, completely or not at all."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(value, indent=2) + "\n")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
-from lightune.common.files import atomic_file
+from lightune.common.files import write_json
 from lightune.runs.checkpoint_io import newest_loadable, read_checkpoint
 from lightune.sweeps.trial import is_trial
 
@@ -122,12 +122,11 @@ class Run:
 
     def save_environment(self, environment: Mapping[str, str]) -> None:
         """Write ``environment.json``: machine and package versions."""
-        text = json.dumps(environment, indent=2) + "\n"
-        (self.folder / "environment.json").write_text(text, encoding="utf-8")
+        write_json(self.folder / "environment.json", environment)
 
     def save_head(self, head: Mapping[str, Any]) -> None:
         """Save the head's settings, which the data determined, for ``head``."""
-        (self.model / "head.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
+        write_json(self.model / "head.json", head)
 
     def head(self) -> dict[str, Any]:
         """Return the head's settings.
@@ -186,14 +185,12 @@ class Run:
         return float(json.loads(self.metrics.read_text(encoding="utf-8"))["monitored"])
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Write ``metrics.json``, whole or not at all."""
-        with atomic_file(self.metrics) as file:
-            file.write(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
+        """Write ``metrics.json``."""
+        write_json(self.metrics, dict(sorted(metrics.items())))
 
     def write_signatures(self, signatures: Mapping[str, str]) -> None:
         """Write ``signatures.json``: the variant of each metric that has several."""
-        text = json.dumps(dict(signatures), indent=2) + "\n"
-        (self.folder / "signatures.json").write_text(text, encoding="utf-8")
+        write_json(self.folder / "signatures.json", signatures)
 
     def write_confusion_matrix(self, matrix: list[list[int]], label_names: list[Any]) -> None:
         """Write ``confusion_matrix.csv``: a row for each true label, a column for each predicted one."""

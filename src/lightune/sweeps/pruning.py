@@ -22,14 +22,8 @@ class Pruning(Callback):
     The trial ends one step later, after its metrics and its checkpoint were written; a trial that has finished training is
     never pruned. Rank 0 asks the pruner, and all ranks end at the same step. Outside a sweep this callback does nothing.
 
-    Args:
-        run_dir: the trial's folder.
-        metric: the monitored metric.
-        mode: ``min`` or ``max``.
-        pruner: see ``lightune.sweeps.search.Search``, as for the other arguments.
-        n_startup_trials: trials that ``median`` never prunes.
-        storage: of the study.
-        study_name: in that storage.
+    ``run_dir`` is the trial's folder, ``metric`` and ``mode`` are the monitored ones; ``lightune.sweeps.search.Search``
+    describes the other arguments.
     """
 
     def __init__(

@@ -17,9 +17,7 @@ REPLACED_SETTINGS = ("hydra.mode=", "hydra.sweep.dir=")
 def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[str], Path]:
     """Return the arguments of ``train.py`` that continue a sweep, and the working directory that it was started in.
 
-    Args:
-        sweep_dir: the sweep's folder.
-        overrides: what the person adds to the command; not part of the result.
+    ``overrides`` are what the person adds to the command; they are not part of the result.
 
     Raises:
         UserError: ``train.py`` did not write the file; or it contains a setting of Hydra that may run code, and that the

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True)
 class Study:
     """An Optuna study, and the sweep's folder with the trials that run here.
 
-    Args:
+    Attributes:
         search: its options.
         space: the values of each swept option.
         fixed: the other overrides, the same in each trial.
@@ -41,26 +43,16 @@ class Study:
         subdir: returns the name of a trial's folder from the trial's number and overrides.
     """
 
-    def __init__(
-        self,
-        search: Search,
-        *,
-        space: Space,
-        fixed: list[str],
-        sweep_dir: Path,
-        mode: str,
-        subdir: Callable[[int, list[str]], str],
-    ) -> None:
-        self._search, self._space, self._fixed, self._mode = search, space, fixed, mode
-        self._sweep_dir, self._subdir = sweep_dir, subdir
-        self._command: dict[str, Any] = {
-            "fixed": sorted(override for override in fixed if not override.startswith("sweep.")),
-            **{option: str(values) for option, values in space.items()},
-        }
+    search: Search
+    space: Space
+    fixed: list[str]
+    sweep_dir: Path
+    mode: str
+    subdir: Callable[[int, list[str]], str]
 
     @cached_property
     def _storage(self) -> "optuna.storages.BaseStorage":
-        return open_storage(self._search.storage, sweep_dir=self._sweep_dir)
+        return open_storage(self.search.storage, sweep_dir=self.sweep_dir)
 
     @cached_property
     def _study(self) -> "optuna.Study":
@@ -69,15 +61,15 @@ class Study:
         Raises:
             UserError: the study belongs to another command.
         """
-        search, storage = self._search, self._storage
+        search, storage = self.search, self._storage
         import optuna
 
-        name = name_of_study(search.study_name, storage=search.storage, sweep_dir=self._sweep_dir)
+        name = name_of_study(search.study_name, storage=search.storage, sweep_dir=self.sweep_dir)
         study = optuna.create_study(
             storage=storage,
             pruner=make_pruner(search.pruner, n_startup_trials=search.n_startup_trials),
             study_name=name,
-            direction=DIRECTIONS[self._mode],
+            direction=DIRECTIONS[self.mode],
             load_if_exists=True,
         )
         # a search that is started again must not draw the same values again
@@ -87,15 +79,20 @@ class Study:
             if search.sampler == "random"
             else optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.n_startup_trials, constant_liar=True)
         )
-        stored = study.user_attrs.get("command")
-        if stored is None:
-            study.set_user_attr("command", json.dumps(self._command, sort_keys=True))
-        else:
-            self._check_command(json.loads(stored), name)
+        self._check_command(study)
         return study
 
-    def _check_command(self, stored: dict[str, Any], name: str) -> None:
-        command = self._command
+    def _check_command(self, study: "optuna.Study") -> None:
+        """Compare the command with the one that started the study, or store it there."""
+        command: dict[str, Any] = {
+            "fixed": sorted(override for override in self.fixed if not override.startswith("sweep.")),
+            **{option: str(values) for option, values in self.space.items()},
+        }
+        stored = study.user_attrs.get("command")
+        if stored is None:
+            study.set_user_attr("command", json.dumps(command, sort_keys=True))
+            return
+        stored = json.loads(stored)
         changed = [
             f"{option} was {stored.get(option)}, is {command.get(option)}"
             for option in sorted({*stored, *command})
@@ -103,8 +100,8 @@ class Study:
         ]
         if changed:
             raise UserError(
-                f"The study {name!r} was started with another command: {'; '.join(changed)[:600]}.\n"
-                f"To continue it: lightune resume {self._sweep_dir}\n"
+                f"The study {study.study_name!r} was started with another command: {'; '.join(changed)[:600]}.\n"
+                f"To continue it: lightune resume {self.sweep_dir}\n"
                 "For a new one name another folder (hydra.sweep.dir=DIR) or another sweep.study_name."
             )
 
@@ -113,11 +110,11 @@ class Study:
 
         Only one process at a time may call this for a folder.
         """
-        study, n_jobs = self._study, self._search.n_jobs
+        study, n_jobs = self._study, self.search.n_jobs
         from optuna.trial import TrialState
 
         trials = []
-        here = sweep_id(self._sweep_dir)
+        here = sweep_id(self.sweep_dir)
         for running in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if running.user_attrs.get("sweep") not in (None, here):
                 # a trial in another folder, perhaps on another machine
@@ -128,7 +125,7 @@ class Study:
             elif not trial.is_locked():
                 trials.append(trial)
         count = len(study.get_trials(deepcopy=False))
-        while len(trials) < n_jobs and count < self._search.n_trials:
+        while len(trials) < n_jobs and count < self.search.n_trials:
             new = study.ask()
             new.set_user_attr("sweep", here)
             trials.append(self._trial(new))
@@ -137,12 +134,12 @@ class Study:
 
     def _trial(self, trial: "optuna.Trial") -> Trial:
         """Return the trial of this folder, created where it is new; Optuna draws each value only once."""
-        values = (f"{option}={_draw(trial, option, space)}" for option, space in self._space.items())
-        overrides = [*self._fixed, *values]
-        folder = self._sweep_dir / self._subdir(trial.number, overrides)
+        values = (f"{option}={_draw(trial, option, space)}" for option, space in self.space.items())
+        overrides = [*self.fixed, *values]
+        folder = self.sweep_dir / self.subdir(trial.number, overrides)
         if is_trial(folder):
             return read_trial(folder)
-        return new_trial(folder, number=trial.number, overrides=overrides, swept=list(self._space))
+        return new_trial(folder, number=trial.number, overrides=overrides, swept=list(self.space))
 
     def tell(self, trial: Trial) -> None:
         """Report the result of a trial to the study, unless it has not ended or the study knows it."""
@@ -153,7 +150,7 @@ class Study:
         value, state = None, TrialState.FAIL
         if trial.state == "finished" and trial.value is not None and math.isfinite(trial.value):
             # the task may have chosen another mode once the data were read
-            value = trial.value if trial.mode in (None, self._mode) else -trial.value
+            value = trial.value if trial.mode in (None, self.mode) else -trial.value
             state = TrialState.COMPLETE
         elif trial.state == "pruned":
             state = TrialState.PRUNED

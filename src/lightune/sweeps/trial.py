@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lightune.common.errors import UserError, cannot_write
-from lightune.common.files import atomic_file
+from lightune.common.files import write_json
 
 ENDED_STATES = ("finished", "failed", "nan", "pruned")
 STATES = ("waiting", "running", *ENDED_STATES)
@@ -64,8 +64,7 @@ class Trial:
         if self.value is not None and not math.isfinite(self.value):
             # JSON has neither NaN nor infinity
             fields["value"] = None
-        with atomic_file(self.folder / "trial.json") as file:
-            file.write(json.dumps(fields, indent=2) + "\n")
+        write_json(self.folder / "trial.json", fields)
 
     def is_locked(self) -> bool:
         """Return whether a living process runs this trial."""

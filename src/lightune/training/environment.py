@@ -11,11 +11,7 @@ PACKAGES = ("torch", "transformers", "lightning", "datasets")
 
 
 def describe(source: Path) -> dict[str, str]:
-    """Return package versions, the machine, and the commit of the code.
-
-    Args:
-        source: folder of the code.
-    """
+    """Return package versions, the machine, and the commit of the code in a folder."""
     description = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     description["system"] = platform.platform()
     description["CPU"] = f"{_cpu_name()}, {torch.get_num_threads()} threads"

@@ -28,16 +28,7 @@ def keep_best_checkpoint(trainer: Trainer, run: Run) -> None:
 def save_results(
     run: Run, metrics: Mapping[str, float], rows: list[Row], *, data: DataModule, task: Task, report: bool
 ) -> None:
-    """Write the metrics and predictions of the best checkpoint to the run's folder, and print the metrics.
-
-    Args:
-        run: the run.
-        metrics: of ``metrics.json``.
-        rows: predictions and metrics of each test row.
-        data: the run's data.
-        task: the tested task.
-        report: also write ``report.html``.
-    """
+    """Write the metrics, the test rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
     run.write_metrics(metrics)
     matrix = task.confusion_matrix()
     if matrix is not None:

@@ -1,7 +1,6 @@
 """``metrics.csv``: the metrics of a run by step and by validation."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,6 @@ class MetricsCSV(Callback):
 
     Each row is written before the checkpoint of its step, and the checkpoint stores the number of rows. A resumed run
     drops the rows after its checkpoint, so that no row is missing or repeated.
-
-    Args:
-        path: the CSV file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,10 +64,8 @@ class MetricsCSV(Callback):
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         """Replace the file by these rows under the present columns."""
-        with atomic_file(self.path) as file:
+        with atomic_file(self.path, sync=True) as file:
             if self._columns:
                 writer = csv.DictWriter(file, self._columns)
                 writer.writeheader()
                 writer.writerows(rows)
-            file.flush()
-            os.fsync(file.fileno())

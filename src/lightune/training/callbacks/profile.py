@@ -19,10 +19,7 @@ class Profile(Callback):
     """Record ten early training steps with torch's profiler.
 
     Writes ``trace.json.gz``, a time line for Perfetto or Chrome's tracing page, and ``table.txt``, the operators that
-    took longest, without the time of the operators they call.
-
-    Args:
-        folder: created once something was recorded.
+    took longest, without the time of the operators they call. The folder is created once something was recorded.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -13,9 +13,6 @@ class StepSeed(Callback):
 
     A resumed run therefore draws the same dropout masks without saved generator states, and nothing that happens between
     two steps (a validation, a callback) changes them.
-
-    Args:
-        seed: the run's seed.
     """
 
     def __init__(self, seed: int) -> None:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightune.common import processes
 from lightune.common.errors import UserError
+from lightune.common.files import write_json
 from lightune.config import chosen_tuning, command
 from lightune.training.plan import output
 from lightune.training.plan.process import in_subprocess
@@ -43,11 +44,11 @@ def run(cfg: DictConfig, *, conf: Path) -> float:
         return _plan(cfg, conf=conf, folder=folder)
     if cfg.find == "lr":
         result = in_subprocess(f"{MODULES}.learning_rate:range_test", _plain(cfg), folder)
-        output.write(folder / "lr_find.json", result)
+        write_json(folder / "lr_find.json", result)
         output.print_lr(result, folder=folder, command=command(f"optimizer.lr={result['suggestion']:.1e}"))
         return float(result["suggestion"])
     result = in_subprocess(f"{MODULES}.batch_size:find", _plain(cfg))
-    output.write(folder / "batch_size.json", result)
+    write_json(folder / "batch_size.json", result)
     output.print_batch_size(result, command=command(*output.batch_size_overrides(result)))
     return float(result["largest"])
 
@@ -70,7 +71,7 @@ def _plan(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
                 raise
             output.console.print(f"{name}: left out. {error}", highlight=False, markup=False)
     output.average_phases(costs)
-    output.write(folder / "plan.json", {"asked": chosen, "tunings": costs})
+    write_json(folder / "plan.json", {"asked": chosen, "tunings": costs})
     output.print_plan(costs, chosen=chosen, folder=folder)
     return costs[chosen]["run/seconds"]
 

@@ -85,12 +85,11 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
     flops_known = train[sorted(timer.flops)]
     flops = total(work["train"], known=flops_known, values=[timer.flops[i] for i in sorted(timer.flops)])
     sanity_seconds = SANITY_BATCHES * float(np.median(validation_times)) if validation_times else 0.0
-    tokens, computed_tokens = run.train.tokens.sum(), (run.train.rows * run.train.columns).sum()
     return {
         "train/steps": steps,
         "train/epochs": num_epochs,
-        "train/tokens": float(tokens) * devices,
-        "train/padding_efficiency": float(tokens / computed_tokens),
+        "train/tokens": float(run.tokens) * devices,
+        "train/padding_efficiency": run.tokens / run.computed_tokens,
         "train/peak_memory_bytes": peak_bytes,
         "train/flops": flops * devices,
         "epoch/seconds": costs["train/seconds"] / num_epochs,

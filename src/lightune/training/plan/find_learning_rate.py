@@ -28,9 +28,7 @@ def range_test(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     The ratios between the layers' rates (``layerwise_lr_decay``) and gradient accumulation are those of the run, unlike in
     Lightning's own finder, which gives every group one rate and reads the loss of a micro-batch.
 
-    Args:
-        config: the run's configuration, with every interpolation resolved.
-        folder: where to write ``lr_find.png``.
+    The plot is written to ``lr_find.png`` in ``folder``; interpolations of ``config`` are resolved.
 
     Raises:
         UserError: the loss falls at no rate.

@@ -1,6 +1,5 @@
-"""Print and save the results of ``plan=true`` and ``find=…``."""
+"""Print the results of ``plan=true`` and ``find=…``."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,18 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lightune.common.files import atomic_file
-
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 PHASED_COSTS = ("train/seconds", "train/flops", "epoch/seconds", "validation/seconds", "checkpoints/seconds")
 
 console = Console()
-
-
-def write(file: Path, result: Mapping[str, Any]) -> None:
-    """Write a result as JSON."""
-    with atomic_file(file) as opened:
-        opened.write(json.dumps(result, indent=2) + "\n")
 
 
 def average_phases(costs: dict[str, dict[str, float]]) -> None:

@@ -29,14 +29,13 @@ class Timer(Callback):
     def __init__(self, *, num_batches: int, min_seconds: float) -> None:
         self.num_batches = num_batches
         self.min_seconds = min_seconds
-        # seconds of each batch in the first pass
-        self.first_pass: list[float] = []
         # floating-point operations by batch
         self.flops: dict[int, int] = {}
         # seconds of the validation batches during the fit and after it
         self.validation: list[float] = []
         self.evaluation: list[float] = []
-        self._later_passes: dict[int, list[float]] = {}
+        # seconds of each batch in all passes
+        self._batches: list[list[float]] = [[] for _ in range(num_batches)]
         self._optimizer_steps: list[float] = []
         self._index = 0
         self._batch_start: float | None = None
@@ -48,7 +47,7 @@ class Timer(Callback):
     @property
     def batches(self) -> list[float]:
         """The seconds of each batch, without the optimizer's step."""
-        return [undisturbed(self._later_passes[index]) for index in range(self.num_batches)]
+        return [undisturbed(seconds[2:]) for seconds in self._batches]
 
     @property
     def optimizer(self) -> float:
@@ -58,7 +57,7 @@ class Timer(Callback):
     @property
     def warmup(self) -> float:
         """The seconds by which the first pass was slower."""
-        return max(0.0, sum(self.first_pass) - sum(self.batches))
+        return max(0.0, sum(seconds[0] for seconds in self._batches) - sum(self.batches))
 
     def on_train_batch_start(self, trainer: Trainer, _: Any, batch: Any, batch_idx: int) -> None:
         self._end_batch()
@@ -103,16 +102,13 @@ class Timer(Callback):
             return
         seconds = now() - self._batch_start - self._optimizer_seconds
         pass_index, position = divmod(self._index, self.num_batches)
-        if pass_index == 0:
-            self.first_pass.append(seconds)
-        elif self._counter is not None:
+        self._batches[position].append(seconds)
+        if pass_index >= 2 and self._optimizer_seconds:
+            self._optimizer_steps.append(self._optimizer_seconds)
+        if self._counter is not None:
             self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self.flops[position] = self._counter.get_total_flops()
             self._counter = None
-        else:
-            self._later_passes.setdefault(position, []).append(seconds)
-            if self._optimizer_seconds:
-                self._optimizer_steps.append(self._optimizer_seconds)
         self._batch_start, self._optimizer_seconds = None, 0.0
 
 
@@ -135,12 +131,9 @@ def time_frozen_layers(
 
 
 def total(work: np.ndarray, *, known: np.ndarray, values: Sequence[float]) -> float:
-    """Return the seconds, or operations, of batches by linear interpolation of those per unit of work.
+    """Return the seconds of batches, interpolated per unit of work from the timed ``values`` of batches of ``known`` work.
 
-    Args:
-        work: of the batches.
-        known: work of the timed batches.
-        values: of the timed batches; none: the total is 0.
+    The same holds for operations. Without values the total is 0.
     """
     if not values:
         return 0.0

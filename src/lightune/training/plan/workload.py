@@ -1,7 +1,7 @@
 """Count the batches of a run from the lengths of its rows."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
@@ -11,55 +11,8 @@ import numpy as np
 from lightune.data import DataModule
 from lightune.data.batches.padding import round_up
 
-
-@dataclass(frozen=True)
-class Batches:
-    """Sizes of batches, one array entry each.
-
-    Attributes:
-        rows: number of rows.
-        columns: width of ``input_ids``, with padding.
-        tokens: real tokens of ``input_ids``.
-        longest: greatest length of a row, which determines the computation: for translation, source plus target.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    tokens: np.ndarray
-    longest: np.ndarray
-
-    def work(self, *, hidden_size: int) -> np.ndarray:
-        """Return the relative cost of each batch: its tokens, and the attention of each token to its row.
-
-        A transformer layer multiplies a token by 12 h² weights, and by 2 h for each token that it attends to.
-        """
-        work: np.ndarray = self.rows * self.longest * (1 + self.longest / (6 * hidden_size))
-        return work
-
-
-def batches(data: DataModule, split: str, rows: Sequence[list[int]], *, few_widths: bool) -> Batches:
-    """Measure batches of a split.
-
-    Args:
-        data: the run's data.
-        split: ``train``, ``validation`` or ``test``.
-        rows: row indices of each batch.
-        few_widths: batches are padded to few widths, as on a CPU.
-    """
-    lengths = data.lengths(split)
-    # held-out rows may consist of several windows
-    widths = data.widths(split) if split == "train" else lengths
-
-    def padded(lengths: np.ndarray, max_length: float) -> np.ndarray:
-        longest = np.array([lengths[batch].max() for batch in rows])
-        return np.minimum(round_up(longest), max_length) if few_widths else longest
-
-    return Batches(
-        rows=np.array([len(batch) for batch in rows]),
-        columns=padded(widths, getattr(data.preprocessor, "max_length", np.inf)),
-        tokens=np.array([widths[batch].sum() for batch in rows]),
-        longest=padded(lengths, np.inf),
-    )
+Batches = list[list[int]]
+"""The row indices of each batch."""
 
 
 @dataclass(frozen=True)
@@ -67,40 +20,61 @@ class Workload:
     """The batches of a run on one device.
 
     Attributes:
-        epochs: row indices of each training batch, epoch by epoch.
-        held_out: row indices of each batch of ``validation`` and ``test``.
-        train: sizes of the training batches of all epochs.
+        epochs: training batches, epoch by epoch.
+        held_out: batches of ``validation`` and ``test``.
         work: relative cost of each batch, by split.
+        tokens: real tokens of ``input_ids`` in all training batches.
+        computed_tokens: the same with padding.
     """
 
-    epochs: list[list[list[int]]]
-    held_out: dict[str, list[list[int]]]
-    train: Batches
+    epochs: list[Batches]
+    held_out: dict[str, Batches]
     work: dict[str, np.ndarray]
+    tokens: int
+    computed_tokens: int
 
 
 def of_run(data: DataModule, trainer: Any, *, hidden_size: int) -> Workload:
-    """Count the batches of a run.
-
-    Args:
-        data: the run's data.
-        trainer: a Trainer as the run will have it.
-        hidden_size: the model's.
-    """
+    """Count the batches that a run goes through with this data and a Trainer of its settings."""
     few_widths = trainer.strategy.root_device.type == "cpu"
-    epochs = list(training_rows(data, trainer))
-    train = batches(data, "train", [rows for epoch in epochs for rows in epoch], few_widths=few_widths)
-    work = {"train": train.work(hidden_size=hidden_size)}
+    epochs = list(training_batches(data, trainer))
     held_out = {}
     for split, limit in (("validation", trainer.limit_val_batches), ("test", trainer.limit_test_batches)):
-        rows = data.held_out_batches(split, rank=0, world_size=trainer.world_size)
-        held_out[split] = limited(rows, limit)
-        sizes = batches(data, split, held_out[split], few_widths=few_widths)
-        work[split] = sizes.work(hidden_size=hidden_size)
-    return Workload(epochs=epochs, held_out=held_out, train=train, work=work)
+        batches = data.held_out_batches(split, rank=0, world_size=trainer.world_size)
+        held_out[split] = limited(batches, limit)
+    train = [rows for epoch in epochs for rows in epoch]
+    work = {}
+    for split, batches in {"train": train, **held_out}.items():
+        # a transformer layer multiplies a token by 12 h² weights, and by 2 h for each token that it attends to
+        lengths = max_lengths(data.lengths(split), batches, few_widths=few_widths)
+        work[split] = num_rows(batches) * lengths * (1 + lengths / (6 * hidden_size))
+    return Workload(
+        epochs=epochs,
+        held_out=held_out,
+        work=work,
+        tokens=int(data.widths("train")[np.concatenate(train)].sum()),
+        computed_tokens=int((num_rows(train) * widths(data, train, few_widths=few_widths)).sum()),
+    )
 
 
-def training_rows(data: DataModule, trainer: Any) -> Iterator[list[list[int]]]:
+def num_rows(batches: Batches) -> np.ndarray:
+    """Return the number of rows in each batch."""
+    return np.array([len(rows) for rows in batches])
+
+
+def widths(data: DataModule, batches: Batches, *, few_widths: bool) -> np.ndarray:
+    """Return the width of ``input_ids`` in each training batch, with padding."""
+    padded = max_lengths(data.widths("train"), batches, few_widths=few_widths)
+    return np.minimum(padded, getattr(data.preprocessor, "max_length", np.inf)) if few_widths else padded
+
+
+def max_lengths(lengths: np.ndarray, batches: Batches, *, few_widths: bool) -> np.ndarray:
+    """Return the greatest length in each batch; ``few_widths`` rounds it up, as batches on a CPU do."""
+    longest = np.array([lengths[rows].max() for rows in batches])
+    return round_up(longest) if few_widths else longest
+
+
+def training_batches(data: DataModule, trainer: Any) -> Iterator[Batches]:
     """Yield the row indices of one device's batches, epoch by epoch, until the run reaches its last epoch or step."""
     steps_left = trainer.max_steps if trainer.max_steps > 0 else math.inf
     epochs = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else math.inf
@@ -115,7 +89,7 @@ def training_rows(data: DataModule, trainer: Any) -> Iterator[list[list[int]]]:
         yield rows
 
 
-def limited(batches: list[list[int]], limit: float) -> list[list[int]]:
+def limited(batches: Batches, limit: float) -> Batches:
     """Apply Lightning's ``limit_…_batches``: a number of batches, or a share of them."""
     return batches[: limit if isinstance(limit, int) else int(len(batches) * limit)]
 

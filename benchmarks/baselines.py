@@ -1,6 +1,6 @@
-"""One arm of ``speed.py`` that is not ours, in a process of its own: fine-tune for some steps, print what it cost.
+"""Run one of ``speed.py``'s other arms in a process of its own: fine-tune for some steps, print the cost.
 
-python benchmarks/rival.py ARM MODEL DATA MAX_LENGTH BATCH_SIZE STEPS SEED
+python benchmarks/baselines.py ARM MODEL DATA MAX_LENGTH BATCH_SIZE STEPS SEED
 """
 
 import random
@@ -35,7 +35,7 @@ LEARNING_RATE, WARMUP = 1e-4, 0.1
 
 
 class Counter:
-    """Collate, and count tokens."""
+    """A collate function that counts rows and tokens."""
 
     def __init__(self, tokenizer: Any, **padding: Any) -> None:
         self.collate = DataCollatorWithPadding(tokenizer, **padding)
@@ -50,7 +50,7 @@ class Counter:
 
 
 def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, steps: int, seed: int) -> None:
-    """Run an arm; print a JSON object."""
+    """Run an arm, and print its figures as JSON."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     transformers.set_seed(seed)
@@ -89,7 +89,8 @@ def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, st
         )
         trainer = Trainer(model, arguments, data_collator=counter, train_dataset=rows)
         seconds = trainer.train().metrics["train_runtime"]
-    trained = batch_size * steps / counter.rows  # the Trainer collates a batch or two that it does not train on
+    # the Trainer collates a batch or two that it does not train on
+    trained = batch_size * steps / counter.rows
     print_figures(
         samples=batch_size * steps,
         tokens=round(counter.tokens * trained),
@@ -99,7 +100,7 @@ def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, st
 
 
 def plain_loop(model: Any, rows: Any, collate: Counter, *, batch_size: int, steps: int, seed: int) -> float:
-    """Train as textbooks do; return the seconds."""
+    """Train by a textbook loop; return the seconds."""
     order = random.Random(seed).sample(range(len(rows)), batch_size * steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, round(WARMUP * steps), steps)
