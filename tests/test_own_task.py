@@ -59,7 +59,6 @@ PREPROCESSOR = '''
 
 import torch
 
-from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.columns import check_columns, check_texts
 
 
@@ -93,7 +92,7 @@ class RatingPreprocessor:
 
     def collate(self, features, *, few_widths=False):
         inputs = [{k: v for k, v in row.items() if k not in ("labels", "length")} for row in features]
-        batch = pad_inputs(self.tokenizer, inputs, most=self.max_length, few=few_widths)
+        batch = dict(self.tokenizer.pad(inputs, return_tensors="pt"))
         if "labels" in features[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in features])
         return batch

@@ -1,3 +1,4 @@
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,17 @@ def test_another_text_setting_or_tokenizer_is_tokenized_again(tokenized, tiny_be
     other.add_tokens(["film story"])
     tokenized(tokenizer=other)
     assert Counting.calls == 6
+
+
+def test_changed_code_of_a_preprocessor_of_ones_own_tokenizes_again(
+    tokenized, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    module = tmp_path / "mine.py"
+    monkeypatch.setattr(sys.modules[Counting.__module__], "__file__", str(module))
+    for code in ("first", "second", "second"):
+        module.write_text(code)
+        tokenized()
+    assert Counting.calls == 2
 
 
 def test_runs_that_start_together_wait_for_the_first(tokenized):

@@ -64,13 +64,13 @@ def find_problems(
     Args:
         rows: of each split, prepared.
         strata: of each split, the class of each row, if rows have exactly one.
-        names: of the classes.
+        names: of the classes; empty where classes have none.
 
     Raises:
         UserError: all training rows are the same, or of one class.
     """
     warnings = list(_row_warnings(rows, has_classes=strata["train"] is not None))
-    if strata["train"] is not None:
+    if strata["train"] is not None and names:
         warnings += _label_warnings({split: np.asarray(classes) for split, classes in strata.items()}, names)
     for warning in warnings:
         rank_zero_only(log.warning)(warning)

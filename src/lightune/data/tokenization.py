@@ -1,6 +1,7 @@
 """Rows are tokenized once: the next run, another process and a sweep read what the first one wrote."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Datase
     """Return the features of rows, from a memory-mapped file beside datasets' own cache.
 
     The file's name is a hash of all that its content depends on: the rows, the preprocessor's settings, the
-    tokenizer, and the code of this package's ``data``. It is written under a lock and renamed once complete, so
+    tokenizer, and the code of this package's ``data`` and of the preprocessor. It is written under a lock and renamed once complete, so
     processes that start together wait for the first. The tokenizer itself works on every core.
 
     Args:
@@ -37,7 +38,7 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Datase
             settings,
             None if tokenizer is None else _state(tokenizer),
             training,
-            [file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))],
+            _code(type(preprocessor)),
             transformers.__version__,
             tokenizers.__version__,
         ]
@@ -55,6 +56,13 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Datase
             new_fingerprint=name,
             desc=f"Tokenizing {split}",
         )
+
+
+def _code(preprocessor: type) -> list[bytes]:
+    """Return the code that tokenizes rows; a preprocessor of one's own lies outside of this package."""
+    own = getattr(sys.modules[preprocessor.__module__], "__file__", None)
+    files = {*Path(__file__).parent.rglob("*.py"), *([Path(own)] if own else [])}
+    return [file.read_bytes() for file in sorted(files)]
 
 
 def _state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
