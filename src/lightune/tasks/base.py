@@ -1,32 +1,22 @@
 """What a task is: its loss and metrics, and all that other parts of the project need to know of it."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.explanation_target import Target
+from lightune.tasks.explanation_target import Span, Target
 from lightune.tasks.export_usage import Usage
 from lightune.tasks.training_loop import TrainingLoop
-
-Span = tuple[int, int]
-
-
-class Example(NamedTuple):
-    """A generated text beside its source and its reference."""
-
-    source: str
-    prediction: str
-    reference: str
 
 
 class Task(TrainingLoop):
     """A pretrained model under fine-tuning.
 
-    A subclass gives ``loss``, ``update``, ``predict_step`` and its metrics. Everything else has a default, which means
+    A subclass gives ``update``, ``predict_step`` and its metrics, and ``loss`` if it is not cross-entropy. Everything else has a default, which means
     that the task does not do it.
 
     The constructor of a subclass takes ``pretrained`` (loads the weights), ``head`` (what the data says of the model's
@@ -65,9 +55,6 @@ class Task(TrainingLoop):
 
     analysis: type[RowAnalysis] = RowAnalysis
     """How a report reads ``row_results``."""
-
-    examples: tuple[Example, ...] | list[Example] = ()
-    """A few generated texts of the last evaluation, to look at."""
 
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:

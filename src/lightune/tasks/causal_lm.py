@@ -1,4 +1,4 @@
-"""Dialogue: go on after the turns so far."""
+"""Dialogue: write the next turn."""
 
 from typing import Any
 
@@ -14,8 +14,7 @@ from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.export_usage import Usage
 from lightune.tasks.generation import Generation
 
-PRINT_REPLY = """\
-print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+PRINT_REPLY = 'print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))'
 
 
 class CausalLM(Generation):
@@ -37,26 +36,22 @@ class CausalLM(Generation):
 
     @staticmethod
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
-        encoder = not is_decoder_only(pretrained.load_config())
-        model: Any = pretrained.load_model(AutoModelForCausalLM, **({"is_decoder": True} if encoder else {}))
-        ends = sorted({*_ends(model.generation_config.eos_token_id), *_ends_of_turn(tokenizer)})
-        model.generation_config.update(eos_token_id=ends, pad_token_id=tokenizer.pad_token_id)
+        as_decoder = {} if is_decoder_only(pretrained.load_config()) else {"is_decoder": True}
+        model: Any = pretrained.load_model(AutoModelForCausalLM, **as_decoder)
+        own = model.generation_config.eos_token_id  # a number, a list or None
+        ends = {*(own if isinstance(own, list) else [own]), *_ends_of_turn(tokenizer)} - {None}
+        model.generation_config.update(eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id)
         return model
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits (batch, length, vocabulary); position i is for the token at i, seen up to i - 1."""
+        """Return logits (batch, length, vocabulary) of the token at each position, by the tokens before it."""
         logits: Tensor = self.model(**inputs(batch), use_cache=False).logits
-        # nothing comes before the first token: its logits are a filler, and its label is never a target
+        # nothing precedes the first token: its logits are a filler, and it is never a target
         return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
 
-    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        return super().loss(logits, _after_the_first(batch))
-
-    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().at_targets(logits, _after_the_first(batch))
-
     def targets(self, batch: Batch) -> Tensor:
-        labels: Tensor = _after_the_first(batch)["labels"]
+        labels = super().targets(batch).clone()
+        labels[:, 0] = -100
         return labels
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
@@ -91,31 +86,21 @@ class CausalLM(Generation):
         return Usage(call, PRINT_REPLY)
 
 
-def _after_the_first(batch: Batch) -> Batch:
-    labels = batch["labels"].clone()
-    labels[:, 0] = -100
-    return {"labels": labels}
-
-
 def _position_offset(model: Any) -> int | None:
-    """Return the number of a text's first position where it is not 0, as in RoBERTa, which generate does not know."""
+    """Return the number of a text's first position where it is not 0, as in RoBERTa: ``generate`` takes it for 0."""
     for module in model.modules():
         if hasattr(module, "create_position_ids_from_input_ids"):
             return int(module.padding_idx) + 1
     return None
 
 
-def _ends(ids: int | list[int] | None) -> list[int]:
-    return ids if isinstance(ids, list) else [] if ids is None else [ids]
-
-
 def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that end a turn: the end of text, and what the chat template closes it with."""
+    """Return the tokens that end a turn: the end of text, and the token that the chat template puts after it."""
     end = end_token_id(tokenizer)
     if tokenizer.chat_template is None:
         return [end]
-    said = "xyzzy"
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": said}]
+    reply = "xyzzy"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": reply}]
     text: str = tokenizer.apply_chat_template(turns, tokenize=False)
-    after = tokenizer(text[text.rindex(said) + len(said) :], add_special_tokens=False)["input_ids"]
+    after = tokenizer(text.rpartition(reply)[2], add_special_tokens=False)["input_ids"]
     return [end, *(token for token in after[:1] if token in tokenizer.all_special_ids)]

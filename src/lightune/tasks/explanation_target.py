@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+Span = tuple[int, int]
+"""A word's first character and end."""
+
 
 class Target(NamedTuple):
     """One output of a model, for one window of a text."""

@@ -10,25 +10,18 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch
 from lightune.tasks.export_usage import Usage, tokenizer_call
-from lightune.tasks.losses import cross_entropy
 from lightune.tuning.recipe import Recipe
 
 BEST = 5  # tokens offered for a mask
-
 PRINT_TOKENS = """\
 best = logits[inputs["input_ids"] == tokenizer.mask_token_id].argmax(-1)
 print(tokenizer.decode(best))"""
 
 
 class MaskedLM(Task):
-    """Guess hidden tokens: cross-entropy over them, and perplexity.
+    """Predict hidden tokens: cross-entropy over them, and perplexity.
 
     Source: Sun et al. (2019), How to Fine-Tune BERT for Text Classification.
-
-    Args:
-        pretrained: where the weights come from.
-        head: empty.
-        recipe: which weights move, how fast, and after which teacher.
     """
 
     language_model = True
@@ -38,42 +31,28 @@ class MaskedLM(Task):
     predict_arguments = '--text "… [MASK] …"'
 
     def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
-        super().__init__(
-            model=pretrained.load_model(self.auto_class, **head), metrics=MetricCollection({}), recipe=recipe
-        )
+        model = pretrained.load_model(self.auto_class, **head)
+        super().__init__(model=model, metrics=MetricCollection({}), recipe=recipe)
         self.tokenizer = pretrained.load_tokenizer()
 
-    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean loss over hidden tokens and their number.
-
-        Args:
-            logits: (batch, length, vocabulary).
-            batch: with ``labels`` (batch, length), -100 where nothing is hidden.
-        """
-        return cross_entropy(logits, batch["labels"])
-
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
-        """Do nothing: loss and perplexity are all there is."""
+        """Do nothing: loss and perplexity are measured anyway."""
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return ``{"masks": [[{"token", "score"}, …], …]}`` for each row: the best tokens for each mask."""
         probabilities = self(batch).float().softmax(dim=-1)
-        rows = []
-        for ids, row in zip(batch["input_ids"], probabilities, strict=True):
-            scores, tokens = row[ids == self.tokenizer.mask_token_id].topk(BEST)
-            rows.append(
-                {
-                    "masks": [
-                        [
-                            {"token": self.tokenizer.decode([token]).strip(), "score": score}
-                            for token, score in zip(*mask, strict=True)
-                        ]
-                        for mask in zip(tokens.tolist(), scores.tolist(), strict=True)
-                    ]
-                }
-            )
-        return rows
+        return [
+            {"masks": [self._best(mask) for mask in row[ids == self.tokenizer.mask_token_id]]}
+            for ids, row in zip(batch["input_ids"], probabilities, strict=True)
+        ]
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
         call = tokenizer_call(preprocessor, '[f"A {tokenizer.mask_token} text."]', tensors=tensors)
         return Usage(call, PRINT_TOKENS)
+
+    def _best(self, probabilities: Tensor) -> list[dict[str, Any]]:
+        scores, tokens = probabilities.topk(BEST)
+        return [
+            {"token": self.tokenizer.decode([token]).strip(), "score": score}
+            for token, score in zip(tokens.tolist(), scores.tolist(), strict=True)
+        ]

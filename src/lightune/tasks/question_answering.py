@@ -1,10 +1,11 @@
 """Extractive question answering: which part of a text answers a question, if any."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForQuestionAnswering
@@ -13,19 +14,25 @@ from lightune.common.bounds import Count
 from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.answers import Answers
-from lightune.tasks.base import Span, Task
+from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult, inputs
-from lightune.tasks.explanation_target import Target
+from lightune.tasks.explanation_target import Span, Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.losses import cross_entropy, row_losses
 from lightune.tasks.metrics.squad import SquadScore, kind_of_error
 from lightune.tuning.recipe import Recipe
 
-Candidate = dict[str, Any]
-
 PRINT_ANSWER = """\
 first, last = int(start_logits.argmax()), int(end_logits.argmax())
 print(tokenizer.decode(inputs["input_ids"][0][first : last + 1]))"""
+
+
+class Candidate(NamedTuple):
+    """A part of a context that may be the answer, by its characters; None for no answer."""
+
+    logit: float
+    start: int | None
+    end: int | None
 
 
 class QuestionAnswering(Task):
@@ -35,24 +42,21 @@ class QuestionAnswering(Task):
     windows, is above the best answer's by more than ``null_score_diff_threshold``. Source: Devlin et al. (2019).
 
     Args:
-        pretrained: where the weights come from.
-        head: empty.
         version_2_with_negative: whether questions may have no answer.
-        n_best_size: starts and ends that are tried for each window, and answers given for a question.
+        n_best_size: starts and ends that are tried for each window, and answers returned for a question.
         max_answer_length: tokens.
         null_score_diff_threshold: the higher, the fewer questions have no answer.
-        recipe: which weights move, how fast, and after which teacher.
     """
 
     monitor = ("val/f1", "max")
     encodes_rows = True
     bidirectional = True
+    is_explainable = True
+    analysis = Answers
     pipeline_tag = "question-answering"
     auto_class = AutoModelForQuestionAnswering
     fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
     onnx_outputs = ("start_logits", "end_logits")
-    is_explainable = True
-    analysis = Answers
     predict_arguments = '--question "…" --context "…"'
 
     def __init__(
@@ -75,7 +79,7 @@ class QuestionAnswering(Task):
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
         self.null_score_diff_threshold = null_score_diff_threshold
-        self._found: list[list[Candidate]] = []  # in the last held-out batch
+        self._predictions: list[dict[str, Any]] = []  # for the last held-out batch
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (windows, length, 2) of being the first and the last token of the answer."""
@@ -83,37 +87,36 @@ class QuestionAnswering(Task):
         return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean loss over starts and ends, and how many there are.
+        """Return the mean loss over starts and ends, and their number.
 
         Args:
             logits: (windows, length, 2).
             batch: with ``labels`` (windows, 2) of tokens.
         """
-        return cross_entropy(_by_place(logits, batch), batch["labels"])
+        return cross_entropy(_over_tokens(logits, batch), batch["labels"])
 
     def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
-        return super().at_targets(_by_place(logits, batch), batch)
+        return super().at_targets(_over_tokens(logits, batch), batch)
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
-        self._found = self._candidates(logits, batch)
-        answers = [self._answer(candidates)["text"] for candidates in self._found]
+        self._predictions = self._predict(logits, batch)
+        answers = [prediction["answer"] for prediction in self._predictions]
         metrics.update(answers, [row["answers"] for row in batch["rows"]])
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return the ``predicted`` answer of each row, its ``start``, ``score``, ``exact_match``, ``f1``, kind of ``error``."""
         sizes = [len(row["offsets"]) for row in batch["rows"]]
-        losses = row_losses(_by_place(logits, batch), batch["labels"], sizes)
+        losses = row_losses(_over_tokens(logits, batch), batch["labels"], sizes)
         results = []
-        for loss, row, candidates in zip(losses, batch["rows"], self._found, strict=True):
-            best = self._answer(candidates)
-            score = next(s for s, c in zip(_scores(candidates), candidates, strict=True) if c is best)
+        for loss, row, prediction in zip(losses, batch["rows"], self._predictions, strict=True):
+            answer = prediction["answer"]
             judge = SquadScore(version_2_with_negative=self.version_2_with_negative)
-            judge.update([best["text"]], [row["answers"]])
+            judge.update([answer], [row["answers"]])
             results.append(
                 loss
-                | {"predicted": best["text"], "start": best["start"], "score": score}
+                | {"predicted": answer, "start": prediction["start"], "score": prediction["score"]}
                 | {"exact_match": judge.exact_match.sum().item(), "f1": judge.f1.sum().item()}
-                | {"error": kind_of_error(best["text"], row["answers"])}
+                | {"error": kind_of_error(answer, row["answers"])}
             )
         return results
 
@@ -123,16 +126,7 @@ class QuestionAnswering(Task):
         ``start`` and ``end`` count characters of the context; ``score`` is a softmax over the candidates. No answer is an
         empty text without a place.
         """
-        predictions = []
-        for candidates in self._candidates(self(batch).float(), batch):
-            best = self._answer(candidates)
-            n_best = [
-                {"answer": c["text"], "score": score, "start": c["start"], "end": c["end"]}
-                for c, score in zip(candidates, _scores(candidates), strict=True)
-            ]
-            chosen = next(n for n, c in zip(n_best, candidates, strict=True) if c is best)
-            predictions.append(chosen | {"n_best": n_best})
-        return predictions
+        return self._predict(self(batch).float(), batch)
 
     def explained(self, logits: Tensor, batch: Batch, *, label: str | None) -> list[Target]:
         if label is not None:
@@ -165,39 +159,46 @@ class QuestionAnswering(Task):
         call = tokenizer_call(preprocessor, texts, tensors=tensors, truncation='"only_second"')
         return Usage(call, PRINT_ANSWER)
 
-    def _answer(self, candidates: list[Candidate]) -> Candidate:
-        """Choose among candidates, the best first: no answer must be better by the threshold."""
-        found = [candidate for candidate in candidates if candidate["start"] is not None]
-        nothing = [candidate for candidate in candidates if candidate["start"] is None]
-        if not found:
-            return nothing[0]
-        if nothing and nothing[0]["logit"] - found[0]["logit"] > self.null_score_diff_threshold:
-            return nothing[0]
-        return found[0]
-
-    def _candidates(self, logits: Tensor, batch: Batch) -> list[list[Candidate]]:
-        """Return for each row its best answers, the best first; no answer is among them where that may be.
+    def _predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
+        """Return what ``predict_step`` returns; no answer is a candidate where there may be none.
 
         Args:
             logits: (windows, length, 2), the windows of all rows.
-            batch: with ``rows``, whose ``offsets`` (windows of the row, length, 2) say where tokens lie in the context.
+            batch: with ``rows``, whose ``offsets`` (windows of the row, length, 2) are the places of tokens in the context.
         """
-        values, found, window = logits.cpu().numpy(), [], 0
+        values, predictions, window = logits.cpu().numpy(), [], 0
         for row in batch["rows"]:
-            mine = values[window : window + len(row["offsets"])]
-            window += len(row["offsets"])
-            candidates: list[Candidate] = []
-            for scores, offsets in zip(mine, row["offsets"], strict=True):
-                candidates += self._spans(scores, offsets, row["context"])
-            unique = {(c["start"], c["end"]): c for c in sorted(candidates, key=lambda c: c["logit"])}
-            best = sorted(unique.values(), key=lambda c: -c["logit"])[: self.n_best_size]
+            windows = values[window : window + len(row["offsets"])]
+            window += len(windows)
+            candidates = [
+                candidate
+                for scores, offsets in zip(windows, row["offsets"], strict=True)
+                for candidate in self._candidates(scores, offsets, row["context"])
+            ]
+            unique = {(c.start, c.end): c for c in sorted(candidates, key=lambda c: c.logit)}
+            best = sorted(unique.values(), key=lambda c: -c.logit)[: self.n_best_size]
             if self.version_2_with_negative or not best:
-                null = mine[:, 0].sum(axis=-1).min()  # at [CLS], as labels say it
-                best.append({"text": "", "start": None, "end": None, "logit": float(null)})
-            found.append(sorted(best, key=lambda c: -c["logit"]))
-        return found
+                # the label of no answer is [CLS], the first token
+                best.append(Candidate(float(windows[:, 0].sum(axis=-1).min()), None, None))
+            best.sort(key=lambda c: -c.logit)
+            n_best = [
+                {"answer": "" if c.start is None else row["context"][c.start : c.end], "score": score}
+                | {"start": c.start, "end": c.end}
+                for c, score in zip(best, softmax([c.logit for c in best]).tolist(), strict=True)
+            ]
+            predictions.append(n_best[self._choose(best)] | {"n_best": n_best})
+        return predictions
 
-    def _spans(self, scores: np.ndarray, offsets: np.ndarray, context: str) -> list[Candidate]:
+    def _choose(self, candidates: list[Candidate]) -> int:
+        """Choose among candidates, the best first: no answer must be better by the threshold."""
+        answer = next((i for i, c in enumerate(candidates) if c.start is not None), None)
+        nothing = next((i for i, c in enumerate(candidates) if c.start is None), None)
+        if answer is None or nothing is None:
+            return 0
+        difference = candidates[nothing].logit - candidates[answer].logit
+        return nothing if difference > self.null_score_diff_threshold else answer
+
+    def _candidates(self, scores: np.ndarray, offsets: np.ndarray, context: str) -> list[Candidate]:
         """Return the best spans of one window; scores (length, 2), offsets (length, 2), -1 outside the context."""
         inside = np.flatnonzero(offsets[:, 0] >= 0)
         starts, ends = (inside[np.argsort(-scores[inside, side], kind="stable")[: self.n_best_size]] for side in (0, 1))
@@ -212,21 +213,11 @@ class QuestionAnswering(Task):
             start += len(text) - len(text.lstrip())  # some tokenizers count the space before a word to it
             end = start + len(text.strip())
             if start < end:
-                candidates.append(
-                    {"text": context[start:end], "start": start, "end": end, "logit": float(total[index])}
-                )
+                candidates.append(Candidate(float(total[index]), start, end))
         return candidates
 
 
-def _by_place(logits: Tensor, batch: Batch) -> Tensor:
+def _over_tokens(logits: Tensor, batch: Batch) -> Tensor:
     """Return (windows, 2, length): a start and an end are each one of the window's tokens, and none of the padding."""
     mask = batch["attention_mask"].unsqueeze(-1) == 0
     return logits.float().masked_fill(mask, torch.finfo(torch.float32).min).transpose(1, 2)
-
-
-def _scores(candidates: list[Candidate]) -> list[float]:
-    """Return a softmax over candidates."""
-    logits = np.array([candidate["logit"] for candidate in candidates])
-    exponents = np.exp(logits - logits.max())
-    scores: list[float] = (exponents / exponents.sum()).tolist()
-    return scores

@@ -8,7 +8,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
-    EncoderDecoderConfig,
     EncoderDecoderModel,
     GenerationConfig,
     PreTrainedConfig,
@@ -25,9 +24,9 @@ from lightune.tasks.generation import Generation
 
 
 class Seq2Seq(Generation):
-    """Fine-tune an encoder-decoder, or an encoder twice: to read, and with new cross-attention to write.
+    """Fine-tune an encoder-decoder, or an encoder twice: to read, and to write with new cross-attention.
 
-    Source: Rothe et al. (2020), Leveraging Pre-trained Checkpoints for Sequence Generation Tasks, for the latter.
+    Source of the latter: Rothe et al. (2020), Leveraging Pre-trained Checkpoints for Sequence Generation Tasks.
     """
 
     pipeline_tag = "text2text-generation"
@@ -37,12 +36,11 @@ class Seq2Seq(Generation):
     @classmethod
     def check(cls, pretrained: PretrainedModel) -> None:
         config = pretrained.load_config()
-        if has_model_class(AutoModelForSeq2SeqLM, config) or _can_write(config):
-            return
-        raise UserError(
-            f"{pretrained.name} ({config.model_type}) does not fit this task: it cannot read one text and write another.\n"
-            f"Choose one that does: {cls.fitting_models}"
-        )
+        if not has_model_class(cls.auto_class, config) and not _can_write(config):
+            raise UserError(
+                f"{pretrained.name} ({config.model_type}) does not fit this task: it does not read one text and write another.\n"
+                f"Choose one that does: {cls.fitting_models}"
+            )
 
     @staticmethod
     def load(pretrained: PretrainedModel, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -59,25 +57,21 @@ class Seq2Seq(Generation):
             model.generation_config = GenerationConfig(
                 decoder_start_token_id=start, eos_token_id=end, pad_token_id=tokenizer.pad_token_id
             )
-        is_pair = isinstance(model.config, EncoderDecoderConfig)
-        if is_pair and getattr(model.encoder, "pooler", None) is not None:
-            # nothing reads it, so its weights would get no gradient, which DDP refuses
+        # DDP refuses weights that get no gradient: an unused pooler, and Marian's table of positions
+        if model.config.model_type == "encoder-decoder" and hasattr(model.encoder, "pooler"):
             model.encoder.pooler = None
         for module in model.modules():
-            # Marian's positions are a table, for whose gradient DDP would wait
             if "Sinusoidal" in type(module).__name__:
                 module.requires_grad_(False)
         return model
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits (batch, target length, vocabulary), each position having seen the targets before it."""
-        # NLLB and M2M100 shift the labels themselves
-        if not hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
-            labelled: Tensor = self.model(**inputs(batch), labels=batch["labels"], use_cache=False).logits
-            return labelled
-        decoder_input_ids = self.model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
-        outputs = self.model(**inputs(batch), decoder_input_ids=decoder_input_ids, use_cache=False)
-        logits: Tensor = outputs.logits
+        """Return logits (batch, target length, vocabulary) of each target token, by the source and the tokens before it."""
+        targets = {"labels": batch["labels"]}
+        # NLLB and M2M100 have no such method: they shift labels themselves
+        if hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
+            targets = {"decoder_input_ids": self.model.prepare_decoder_input_ids_from_labels(**targets)}
+        logits: Tensor = self.model(**inputs(batch), **targets, use_cache=False).logits
         return logits
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
@@ -91,6 +85,6 @@ class Seq2Seq(Generation):
 
 
 def _can_write(config: PreTrainedConfig) -> bool:
-    """Say whether an encoder's architecture has a decoder's form, with attention to another encoder."""
-    both = all(has_model_class(kind, config) for kind in (AutoModelForMaskedLM, AutoModelForCausalLM))
-    return both and hasattr(config, "add_cross_attention") and not config.is_encoder_decoder
+    """Say whether an encoder's architecture also has a decoder with attention to another encoder."""
+    has_both = all(has_model_class(kind, config) for kind in (AutoModelForMaskedLM, AutoModelForCausalLM))
+    return has_both and hasattr(config, "add_cross_attention") and not config.is_encoder_decoder

@@ -12,11 +12,11 @@ from lightune.common.bio_tags import entity_types, spans
 from lightune.common.errors import UserError, nearest
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.entities import Entities
-from lightune.tasks.base import Span, Task
+from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.explanation_target import Target
+from lightune.tasks.explanation_target import Span, Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
-from lightune.tasks.losses import cross_entropy, row_losses
+from lightune.tasks.losses import row_losses
 from lightune.tasks.metrics.entities import EntityScore
 from lightune.tuning.recipe import Recipe
 
@@ -56,15 +56,6 @@ class TokenClassification(Task):
         super().__init__(
             model=model, metrics=MetricCollection({"entities": EntityScore(self.label_names)}), recipe=recipe
         )
-
-    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean loss over the words of a batch, and how many words there are.
-
-        Args:
-            logits: (windows, length, num_labels).
-            batch: with ``labels`` (windows, length), -100 but at the first token of a word.
-        """
-        return cross_entropy(logits, batch["labels"])
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         predicted = [tags for tags, _ in self._by_word(logits, batch)]

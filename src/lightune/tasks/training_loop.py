@@ -13,6 +13,7 @@ from lightune.models import cpu, padding_free
 from lightune.models.sharding import shard
 from lightune.tasks.batch import Batch, RowResult, inputs
 from lightune.tasks.held_out_metrics import HeldOut
+from lightune.tasks.losses import cross_entropy
 from lightune.tasks.micro_batches import TargetMean
 from lightune.tuning.base import check_trainable
 from lightune.tuning.optimizer_and_schedule import make_optimizer
@@ -61,13 +62,18 @@ class TrainingLoop(LightningModule):
         self._trained_only = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
+    def targets(self, batch: Batch) -> Tensor:
+        """Return the class of each target, -100 where there is none; logits have one dimension more, (…, classes)."""
+        labels: Tensor = batch["labels"]
+        return labels
+
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
-        """Return the mean loss of a batch and the number of targets that it is the mean of."""
-        raise NotImplementedError
+        """Return the mean loss of a batch and the number of targets that it is the mean of; by default cross-entropy."""
+        return cross_entropy(logits, self.targets(batch))
 
     def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the logits of each target that the loss is the mean over, (targets, classes)."""
-        return logits[batch["labels"] != -100]
+        return logits[self.targets(batch) != -100]
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         """Add a held-out batch to the metrics."""
