@@ -43,11 +43,11 @@ def run(cfg: DictConfig, *, conf: Path) -> float:
     if cfg.plan:
         return _plan(cfg, conf=conf, folder=folder)
     if cfg.find == "lr":
-        result = in_subprocess(f"{MODULES}.learning_rate:range_test", _plain(cfg), folder)
+        result = in_subprocess(f"{MODULES}.find_learning_rate:range_test", _plain(cfg), folder)
         write_json(folder / "lr_find.json", result)
         output.print_lr(result, folder=folder, command=command(f"optimizer.lr={result['suggestion']:.1e}"))
         return float(result["suggestion"])
-    result = in_subprocess(f"{MODULES}.batch_size:find", _plain(cfg))
+    result = in_subprocess(f"{MODULES}.find_batch_size:find", _plain(cfg))
     write_json(folder / "batch_size.json", result)
     output.print_batch_size(result, command=command(*output.batch_size_overrides(result)))
     return float(result["largest"])
