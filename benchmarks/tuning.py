@@ -22,13 +22,7 @@ ARMS: dict[str, list[str]] = {
     "linear_probe_then_full": ["tuning=linear_probe_then_full"],
     "lora": ["tuning=lora", "optimizer.lr=1e-3"],
 }
-METRICS = (
-    "test/accuracy",
-    "val/accuracy",
-    "train/seconds",
-    "train/peak_memory_bytes",
-    "parameters/trainable",
-)
+METRICS = ("test/accuracy", "val/accuracy", "train/seconds", "train/peak_memory_bytes", "parameters/trainable")
 
 
 def main() -> None:
@@ -49,10 +43,7 @@ def main() -> None:
                 "data.max_eval_samples=1000", f"seed={seed}", *ARMS[arm],
             ]  # fmt: skip
             runs.append({"arm": arm, "seed": seed, **train([*common, *arguments.overrides])})
-            print(
-                f"seed {seed}: {arm:25} {runs[-1]['test/accuracy']:.3f} {runs[-1]['seconds']:.0f} s",
-                flush=True,
-            )
+            print(f"seed {seed}: {arm:25} {runs[-1]['test/accuracy']:.3f} {runs[-1]['seconds']:.0f} s", flush=True)
             arguments.out.write_text(json.dumps(runs, indent=2) + "\n")
     print("\n".join(table(runs)))
 

@@ -125,13 +125,7 @@ def test_two_processes_share_a_study_in_one_folder(start: Start, tmp_path: Path)
 
 
 def test_two_machines_share_a_study_in_a_database(start: Start, tmp_path: Path):
-    shared = (
-        "sweep=random",
-        *EIGHT,
-        "sweep.study_name=shared",
-        f"sweep.storage=sqlite:///{tmp_path}/study.db",
-        LR,
-    )
+    shared = ("sweep=random", *EIGHT, "sweep.study_name=shared", f"sweep.storage=sqlite:///{tmp_path}/study.db", LR)
     first = start("one", *shared, sleep=0.3, _0="kill", _1="kill")
     second = start("two", *shared, sleep=0.3)
     first.communicate(timeout=60)

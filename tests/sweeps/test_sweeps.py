@@ -46,11 +46,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Star
         return [
             *(TRAIN, "-m", f"hydra.sweep.dir='{sweep}'"),
             *("data=local", f"data.path={folder / 'reviews.csv'}", "data.max_length=16", "data.batch_size=8"),
-            *(
-                f"model.pretrained_model_name_or_path='{tiny_bert}'",
-                "trainer=cpu",
-                "trainer.precision=32-true",
-            ),
+            *(f"model.pretrained_model_name_or_path='{tiny_bert}'", "trainer=cpu", "trainer.precision=32-true"),
             *("trainer.max_steps=4", "callbacks.last.every_minutes=0", "~callbacks.progress_bar"),
             *("+callbacks.break._target_=breaker.Break", "'+callbacks.break.run_dir=${run_dir}'".strip("'")),
             *overrides,
@@ -87,14 +83,7 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
     given = arguments(sweep, "optimizer.lr=1e-3,2e-3,3e-3,4e-3", "seed=0,1")
     first = run(given, _1="fail", _2="nan", _4="kill")
     assert first.returncode == -9, first.stdout + first.stderr
-    assert list(states(sweep).values()) == [
-        "finished",
-        "failed",
-        "nan",
-        "finished",
-        "running",
-        *["waiting"] * 3,
-    ]
+    assert list(states(sweep).values()) == ["finished", "failed", "nan", "finished", "running", *["waiting"] * 3]
     before = times(sweep, 0, 1, 2, 3)
 
     refused = run([one.replace("max_steps=4", "max_steps=5") for one in given])

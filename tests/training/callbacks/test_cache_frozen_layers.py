@@ -127,12 +127,7 @@ def test_masked_words_change_so_nothing_is_kept(
 def test_a_linear_probe_reads_the_states_until_everything_moves(
     train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path, rows_run: list[tuple[int, bool]]
 ):
-    probe = [
-        "tuning=linear_probe_then_full",
-        "tuning.share=0.66",
-        "data.batch_size=8",
-        "trainer.max_epochs=3",
-    ]
+    probe = ["tuning=linear_probe_then_full", "tuning.share=0.66", "data.batch_size=8", "trainer.max_epochs=3"]
     arguments = ["data=local", f"data.path={reviews}", *probe, "optimizer.lr=3e-3"]
     with_files = train_here(*arguments)
     assert len(kept(cache)) == 2

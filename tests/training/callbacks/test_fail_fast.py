@@ -75,10 +75,7 @@ def test_the_rows_named_are_those_of_the_batch(
 
 @pytest.mark.parametrize(
     "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried"),
-        RuntimeError("DefaultCPUAllocator: not enough memory"),
-    ],
+    [torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError("DefaultCPUAllocator: not enough memory")],
 )
 def test_a_lack_of_memory_says_what_to_lower(
     train_here: Callable[..., dict[str, float]],

@@ -19,10 +19,7 @@ def test_a_profiled_run_leaves_a_trace_and_a_table(
 
 
 def test_a_run_too_short_to_profile_says_so(
-    train_here: Callable[..., dict[str, float]],
-    reviews: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     train_here("data=local", f"data.path={reviews}", "profile=true", "trainer.max_steps=2")
     assert "profile=true: a run of 4 steps or fewer" in caplog.text

@@ -8,10 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightune.training.callbacks import Throughput
 
-BATCHES = [
-    {"attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])},
-    {"attention_mask": torch.tensor([[1, 0]])},
-]
+BATCHES = [{"attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])}, {"attention_mask": torch.tensor([[1, 0]])}]
 
 
 class Slow(LightningModule):
@@ -63,11 +60,7 @@ def test_the_epoch_is_logged_in_one_line(caplog: pytest.LogCaptureFixture):
         is_global_zero=True,
         current_epoch=0,
         global_step=7,
-        callback_metrics={
-            "train/loss": torch.tensor(0.5),
-            "val/loss": torch.tensor(0.25),
-            "val/f1": torch.tensor(0.9),
-        },
+        callback_metrics={"train/loss": torch.tensor(0.5), "val/loss": torch.tensor(0.25), "val/f1": torch.tensor(0.9)},
     )
     with caplog.at_level("INFO"):
         EpochLog().on_validation_end(trainer, SimpleNamespace(monitor=("val/f1", "max")))

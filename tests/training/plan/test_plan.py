@@ -43,12 +43,7 @@ def run_train(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Call
 
 
 def test_a_plan_predicts_the_counts_of_the_run(run_train: Callable[..., tuple[Path, str]]):
-    overrides = [
-        "trainer.max_epochs=2",
-        "trainer.accumulate_grad_batches=2",
-        "tuning=frozen",
-        "tuning.num_layers=1",
-    ]
+    overrides = ["trainer.max_epochs=2", "trainer.accumulate_grad_batches=2", "tuning=frozen", "tuning.num_layers=1"]
     folder, printed = run_train("counted", "plan=true", *overrides)
     plans = json.loads((folder / "plan.json").read_text())
     assert plans["asked"] == "frozen"

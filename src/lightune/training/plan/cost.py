@@ -124,10 +124,7 @@ def _time_steps(cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataMo
     # Throughput is a part of each step
     callbacks = [*dry_run.callbacks(cfg), Throughput(), timer]
     trainer = dry_run.trainer(
-        cfg,
-        callbacks=callbacks,
-        limit_val_batches=1.0 if "validation" in data.restricted else 0,
-        log_every_n_steps=10,
+        cfg, callbacks=callbacks, limit_val_batches=1.0 if "validation" in data.restricted else 0, log_every_n_steps=10
     )
     bytes_before = psutil.Process().memory_info().rss
     cache = datasets.config.HF_DATASETS_CACHE
