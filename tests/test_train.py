@@ -10,7 +10,7 @@ from conftest import ROOT, SHARED, command, write_reviews
 from datasets import ClassLabel, Dataset, Features, Value
 
 
-def test_a_run_folder_holds_what_the_readme_says(finished_run: Path):
+def test_a_run_folder_holds_the_documented_files(finished_run: Path):
     for name in (
         ".hydra/config.yaml",
         "checkpoints/best.ckpt",
@@ -46,10 +46,10 @@ def test_it_learns(finished_run: Path):
     assert json.loads((finished_run / "metrics.json").read_text())["test/accuracy"] >= 0.9
 
 
-def test_the_end_of_a_run_says_the_score_where_it_lies_and_what_next(finished_run: Path):
+def test_a_run_ends_with_its_score_its_folder_and_the_next_commands(finished_run: Path):
     printed = (finished_run / "stdout.txt").read_text()
-    for said in ("accuracy", "run: ", str(finished_run), "lightune predict", "lightune evaluate"):
-        assert said in printed
+    for text in ("accuracy", "run: ", str(finished_run), "lightune predict", "lightune evaluate"):
+        assert text in printed
 
 
 def test_the_csv_log_has_steps_and_epochs(finished_run: Path):
@@ -60,7 +60,7 @@ def test_the_csv_log_has_steps_and_epochs(finished_run: Path):
     assert any(row["train/learning_rate"] for row in rows)
 
 
-def test_best_is_the_epoch_that_validation_liked_most(finished_run: Path):
+def test_best_is_the_epoch_with_the_best_validation(finished_run: Path):
     with (finished_run / "metrics.csv").open() as file:
         by_epoch = [float(row["val/accuracy"]) for row in csv.DictReader(file) if row["val/accuracy"]]
     metrics = json.loads((finished_run / "metrics.json").read_text())
@@ -90,7 +90,7 @@ def test_mixed_precision_with_clipped_gradients(train_here, reviews: Path):
     assert metrics["test/loss"] > 0
 
 
-def test_a_run_of_a_few_steps_is_measured_too(train_here, reviews: Path):
+def test_a_run_of_a_few_steps_is_evaluated_too(train_here, reviews: Path):
     metrics = train_here("data=local", f"data.path={reviews}", "trainer.max_steps=2")
     assert {"val/accuracy", "test/accuracy"} <= set(metrics)
 
@@ -164,7 +164,7 @@ def test_the_flagship_on_local_folders(train_here, tiny_imdb: Path):
     assert {"test/recall/pos", "val/accuracy"} <= set(metrics)
 
 
-def test_the_flagship_without_hub_or_folders_says_the_ways_out(tiny_imdb: Path):
+def test_without_hub_and_folders_an_error_names_the_ways_out(tiny_imdb: Path):
     done = command(
         str(ROOT / "train.py"),
         "model=bert",
@@ -177,7 +177,7 @@ def test_the_flagship_without_hub_or_folders_says_the_ways_out(tiny_imdb: Path):
     assert len(done.stderr.splitlines()) <= 5
 
 
-def test_a_sweep_leaves_a_folder_a_job(tmp_path: Path, tiny_bert: Path):
+def test_a_sweep_has_a_folder_per_job(tmp_path: Path, tiny_bert: Path):
     data = write_reviews(tmp_path / "reviews.csv", 40)
     done = command(
         str(ROOT / "train.py"),
@@ -200,8 +200,8 @@ def test_a_sweep_leaves_a_folder_a_job(tmp_path: Path, tiny_bert: Path):
     assert not (tmp_path / "outputs").exists()
 
 
-def test_two_processes_measure_what_one_does(tmp_path: Path, tiny_bert: Path):
-    """An odd number of rows on two devices: none is counted twice."""
+def test_two_processes_measure_the_same_as_one(tmp_path: Path, tiny_bert: Path):
+    """Of an odd number of rows on two devices, none is counted twice."""
     rows = write_reviews(tmp_path / "reviews.csv", 121)
     results = []
     for devices in ("1", "2"):

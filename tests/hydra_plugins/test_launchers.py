@@ -1,4 +1,4 @@
-"""Sweeps with several jobs at once: what each is given, how it fails, and how all end."""
+"""Sweeps with simultaneous jobs: their shares of the machine, their failures, and how they end."""
 
 import json
 import os
@@ -28,26 +28,26 @@ def assert_secret_is_kept(sweep: Path) -> None:
     assert not [file for file in files if b"hunter2" in file.read_bytes()]
 
 
-def left(marker: Path) -> list[str]:
-    """Return the command lines of processes that were given a variable with this text, and still run."""
-    found = []
+def running(marker: Path) -> list[str]:
+    """Return the command lines of running processes whose environment holds this text."""
+    command_lines = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if str(marker).encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text())
+                command_lines.append((process / "cmdline").read_text())
         except OSError:
             continue
-    return found
+    return command_lines
 
 
-def assert_none_left(marker: Path, *, within: float = 30) -> None:
+def assert_none_running(marker: Path, *, within: float = 30) -> None:
     until = time.monotonic() + within
-    while left(marker) and time.monotonic() < until:
+    while running(marker) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not left(marker)
+    assert not running(marker)
 
 
-def test_jobs_run_at_once_each_on_its_share(start: START, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_simultaneous_jobs_have_shares_of_the_machine(start: START, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     joblib = pytest.importorskip("joblib")
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -66,7 +66,7 @@ def test_jobs_run_at_once_each_on_its_share(start: START, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("launcher", [pytest.param("joblib", marks=pytest.mark.matrix), "submitit_local"])
-def test_a_job_that_fails_says_why_and_lets_the_others_end(start: START, tmp_path: Path, launcher: str):
+def test_a_failed_job_says_why_and_the_others_finish(start: START, tmp_path: Path, launcher: str):
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     done = start(
         None, *SHORT, f"hydra/launcher={launcher}", "data.text_columns=[text],[words]", f"hydra.sweep.dir={tmp_path}",
@@ -79,7 +79,7 @@ def test_a_job_that_fails_says_why_and_lets_the_others_end(start: START, tmp_pat
     assert_secret_is_kept(tmp_path)
 
 
-def test_what_is_refused_of_one_job_is_said_before_any_begins(start: START, tmp_path: Path):
+def test_an_invalid_job_is_reported_before_any_job_starts(start: START, tmp_path: Path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     done = start(
         None, "hydra/launcher=joblib", "scheduler=linear,../scheduler/linear", f"hydra.sweep.dir={tmp_path}/sweep",
@@ -95,7 +95,7 @@ def test_what_is_refused_of_one_job_is_said_before_any_begins(start: START, tmp_
     "number",
     [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.matrix) for n in (signal.SIGINT, signal.SIGKILL))],
 )
-def test_a_signal_to_the_sweep_ends_its_jobs_which_save(start: START, tmp_path: Path, number: signal.Signals):
+def test_a_signal_to_the_sweep_lets_its_jobs_save_and_end(start: START, tmp_path: Path, number: signal.Signals):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     done = start(
         None, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2", f"hydra.sweep.dir={tmp_path}",
@@ -103,7 +103,7 @@ def test_a_signal_to_the_sweep_ends_its_jobs_which_save(start: START, tmp_path: 
         kill={"epoch": 0, "batch": 5, "number": int(number), "parent": True}, MARKER=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == (-number if number == signal.SIGKILL else 128 + number), done.stderr
-    assert_none_left(tmp_path, within=processes.GRACE_SECONDS)
+    assert_none_running(tmp_path, within=processes.GRACE_SECONDS)
     assert list(tmp_path.glob("*/checkpoints/last.ckpt"))
     assert not (tmp_path / "2" / ".hydra").exists()
 
@@ -132,8 +132,8 @@ printf "JobID|State|NodeList\\n4099|$state|localhost\\n"
 """
 
 
-def test_a_job_of_slurm_with_two_tasks_is_one_run_in_the_folder_of_the_sweep(start: START, tmp_path: Path):
-    """SLURM's commands are stand-ins that run the job here, with the variables that SLURM sets."""
+def test_a_slurm_job_with_two_tasks_is_one_run_in_the_sweep_folder(start: START, tmp_path: Path):
+    """Stand-ins for SLURM's commands run the job here, with the variables that SLURM sets."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     for name, text in {"sbatch": SBATCH, "srun": SRUN, "sacct": SACCT}.items():
         file = tmp_path / "bin" / name

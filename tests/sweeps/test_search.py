@@ -1,4 +1,4 @@
-"""A search with Optuna outlives its processes, and several may share it. Training is stood in for: it ends at once."""
+"""A search with Optuna survives its processes, and several may share it. A stand-in for training ends at once."""
 
 import json
 import os
@@ -56,7 +56,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
-    """Start a sweep in a folder, of a training that takes no time."""
+    """Start a sweep of instant trials in a folder."""
     (tmp_path / "quick.py").write_text(QUICK)
 
     def begin(sweep: str, *overrides: str, sleep: float = 0, **broken: str) -> "subprocess.Popen[str]":
@@ -74,14 +74,14 @@ def start(tmp_path: Path) -> Start:
 
 
 def end(*started: "subprocess.Popen[str]", code: int = 0) -> str:
-    said = [process.communicate(timeout=120)[0] for process in started]
-    assert [process.returncode for process in started] == [code] * len(started), said
-    return "\n".join(said)
+    output = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [code] * len(started), output
+    return "\n".join(output)
 
 
 def states(sweep: Path) -> list[str]:
-    found = [json.loads(file.read_text()) for file in sweep.glob("*/trial.json")]
-    return [one["state"] for one in sorted(found, key=lambda one: one["number"])]
+    trials = [json.loads(file.read_text()) for file in sweep.glob("*/trial.json")]
+    return [trial["state"] for trial in sorted(trials, key=lambda trial: trial["number"])]
 
 
 def study(storage: Path, name: str = "study") -> optuna.Study:
@@ -91,37 +91,37 @@ def study(storage: Path, name: str = "study") -> optuna.Study:
     return optuna.load_study(study_name=name, storage=open_storage(where, sweep_dir=storage.parent))
 
 
-def test_a_search_killed_in_its_fifth_trial_goes_on(start: Start, tmp_path: Path):
-    given = ("sweep=optuna", *EIGHT, LR, "data.batch_size=interval(1,64)", "tuning=full,frozen")
-    end(start("search", *given, _1="fail", _2="nan", _3="pruned", _4="kill"), code=-9)
+def test_a_search_killed_in_its_fifth_trial_continues(start: Start, tmp_path: Path):
+    options = ("sweep=optuna", *EIGHT, LR, "data.batch_size=interval(1,64)", "tuning=full,frozen")
+    end(start("search", *options, _1="fail", _2="nan", _3="pruned", _4="kill"), code=-9)
     sweep = tmp_path / "search"
     assert states(sweep) == ["finished", "failed", "nan", "pruned", "running"]
     before = [(sweep / str(number) / "trial.json").read_text() for number in range(5)]
 
-    said = end(start("search", *given, "trainer.max_epochs=1"), code=1)
-    assert "fixed was" in said
-    assert "trainer.max_epochs=1" in said
+    output = end(start("search", *options, "trainer.max_epochs=1"), code=1)
+    assert "fixed was" in output
+    assert "trainer.max_epochs=1" in output
 
-    end(start("search", *given, _6="stop"), code=143)
-    said = end(start("search", *given), code=1)
-    assert "2 of 8 trials failed: 1 (failed: RuntimeError: planned), 2 (nan: val/accuracy is nan)" in said
+    end(start("search", *options, _6="stop"), code=143)
+    output = end(start("search", *options), code=1)
+    assert "2 of 8 trials failed: 1 (failed: RuntimeError: planned), 2 (nan: val/accuracy is nan)" in output
     assert states(sweep) == ["finished", "failed", "nan", "pruned", *["finished"] * 4]
     after = [(sweep / str(number) / "trial.json").read_text() for number in range(5)]
     assert after[:4] == before[:4]
     assert json.loads(after[4])["overrides"] == json.loads(before[4])["overrides"]
     assert (sweep / "ended").read_text().split() == ["0", "2", "4", "5", "6", "7"]
-    told = study(sweep / "study.journal").trials
-    assert [one.state.name for one in told] == ["COMPLETE", "FAIL", "FAIL", "PRUNED", *["COMPLETE"] * 4]
-    assert told[7].value == pytest.approx(1 - told[7].params["optimizer.lr"])
-    assert all(isinstance(one.params["data.batch_size"], int) for one in told)
+    trials = study(sweep / "study.journal").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL", "PRUNED", *["COMPLETE"] * 4]
+    assert trials[7].value == pytest.approx(1 - trials[7].params["optimizer.lr"])
+    assert all(isinstance(trial.params["data.batch_size"], int) for trial in trials)
 
 
 def test_two_processes_share_a_study_in_one_folder(start: Start, tmp_path: Path):
     end(*(start("search", "sweep=optuna", *EIGHT, LR, sleep=0.3) for _ in range(2)))
     assert states(tmp_path / "search") == ["finished"] * 8
     assert sorted((tmp_path / "search" / "ended").read_text().split()) == list("01234567")
-    told = study(tmp_path / "search" / "study.journal").trials
-    assert [one.state.name for one in told] == ["COMPLETE"] * 8
+    trials = study(tmp_path / "search" / "study.journal").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 8
 
 
 def test_two_machines_share_a_study_in_a_database(start: Start, tmp_path: Path):
@@ -130,14 +130,16 @@ def test_two_machines_share_a_study_in_a_database(start: Start, tmp_path: Path):
     second = start("two", *shared, sleep=0.3)
     first.communicate(timeout=60)
     second.communicate(timeout=60)
-    waiting = [one for one in study(tmp_path / "study.db", "shared").trials if one.state.name == "RUNNING"]
-    assert len(waiting) <= 1  # that of the one that was killed, which nobody else takes
+    running = [trial for trial in study(tmp_path / "study.db", "shared").trials if trial.state.name == "RUNNING"]
+    # the trial of the killed process, which no other process takes
+    assert len(running) <= 1
     end(start("one", *shared), start("two", *shared))
-    told = study(tmp_path / "study.db", "shared").trials
-    assert [one.state.name for one in told] == ["COMPLETE"] * len(told)
-    assert 8 <= len(told) <= 9  # folders apart, two may ask for the last at once
+    trials = study(tmp_path / "study.db", "shared").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * len(trials)
+    # two processes with different folders may both ask for the last trial
+    assert 8 <= len(trials) <= 9
     ended = [name for file in tmp_path.glob("*/ended") for name in file.read_text().split()]
-    assert sorted(ended, key=int) == [str(number) for number in range(len(told))]
+    assert sorted(ended, key=int) == [str(number) for number in range(len(trials))]
 
 
 @pytest.mark.parametrize(
@@ -149,17 +151,16 @@ def test_two_machines_share_a_study_in_a_database(start: Start, tmp_path: Path):
         (("sweep=optuna", *EIGHT, LR, "sweep.storage=study"), "expected FILE.journal, or a URL"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_tried(
-    overrides: tuple[str, ...], hint: str, start: Start, tmp_path: Path
-):
-    said = end(start("search", *overrides), code=1)
-    assert hint in said
-    assert len(said.splitlines()) <= 5
+def test_a_mistake_is_reported_before_any_trial(overrides: tuple[str, ...], hint: str, start: Start, tmp_path: Path):
+    output = end(start("search", *overrides), code=1)
+    assert hint in output
+    assert len(output.splitlines()) <= 5
     assert not list(tmp_path.glob("search/*/trial.json"))
 
 
-def test_a_grid_grows_and_needs_no_optuna(start: Start, tmp_path: Path):
-    (tmp_path / "optuna.py").write_text("raise ImportError('not here')")  # found before the installed one
+def test_a_grid_can_grow_and_needs_no_optuna(start: Start, tmp_path: Path):
+    # imported in place of the installed package
+    (tmp_path / "optuna.py").write_text("raise ImportError('not here')")
     end(start("grid", "optimizer.lr=1e-3", "seed=0,1", _1="late"), code=-9)
     end(start("grid", "optimizer.lr=1e-3", "seed=2,1,0"))
     assert states(tmp_path / "grid") == ["finished"] * 3

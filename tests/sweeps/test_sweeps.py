@@ -1,4 +1,4 @@
-"""A sweep that is killed goes on where it was; a trial that fails takes no other with it."""
+"""A killed sweep continues where it was; a failed trial does not affect the others."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 from lightning import Callback
 
 class Break(Callback):
-    '''Do to a trial, at its second batch, what $BREAK says of its number; keep a line for each that was run to its end.'''
+    '''Break a trial at its second batch as $BREAK says for its number; record each trial that ends.'''
     def __init__(self, *, run_dir):
         self.folder = Path(run_dir)
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
@@ -36,13 +36,13 @@ Started = Callable[..., list[str]]
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Started:
-    """What ``python`` is given for a sweep of tiny trials, in some folder."""
+    """Return the arguments of ``python`` for a sweep of tiny trials in a folder."""
     folder = tmp_path_factory.mktemp("sweeps")
     (folder / "breaker.py").write_text(BREAKER)
     os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     write_reviews(folder / "reviews.csv", 60)
 
-    def given(sweep: Path, *overrides: str) -> list[str]:
+    def build(sweep: Path, *overrides: str) -> list[str]:
         return [
             *(TRAIN, "-m", f"hydra.sweep.dir='{sweep}'"),
             *("data=local", f"data.path={folder / 'reviews.csv'}", "data.max_length=16", "data.batch_size=8"),
@@ -52,7 +52,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Star
             *overrides,
         ]
 
-    return given
+    return build
 
 
 def run(arguments: list[str], **broken: str) -> subprocess.CompletedProcess[str]:
@@ -65,8 +65,8 @@ def environment(**broken: str) -> dict[str, str]:
 
 
 def states(sweep: Path) -> dict[int, str]:
-    found = [json.loads(file.read_text()) for file in sweep.glob("*/trial.json")]
-    return {one["number"]: one["state"] for one in sorted(found, key=lambda one: one["number"])}
+    trials = [json.loads(file.read_text()) for file in sweep.glob("*/trial.json")]
+    return {trial["number"]: trial["state"] for trial in sorted(trials, key=lambda trial: trial["number"])}
 
 
 def ended(sweep: Path) -> list[str]:
@@ -78,15 +78,15 @@ def times(sweep: Path, *numbers: int) -> list[tuple[str, int]]:
     return [(str(file), file.stat().st_mtime_ns) for file in files if file.name != "trial.lock"]
 
 
-def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: Path):
+def test_a_grid_killed_in_its_fifth_trial_continues(arguments: Started, tmp_path: Path):
     sweep = tmp_path / "grid sweep"
-    given = arguments(sweep, "optimizer.lr=1e-3,2e-3,3e-3,4e-3", "seed=0,1")
-    first = run(given, _1="fail", _2="nan", _4="kill")
+    command_line = arguments(sweep, "optimizer.lr=1e-3,2e-3,3e-3,4e-3", "seed=0,1")
+    first = run(command_line, _1="fail", _2="nan", _4="kill")
     assert first.returncode == -9, first.stdout + first.stderr
     assert list(states(sweep).values()) == ["finished", "failed", "nan", "finished", "running", *["waiting"] * 3]
     before = times(sweep, 0, 1, 2, 3)
 
-    refused = run([one.replace("max_steps=4", "max_steps=5") for one in given])
+    refused = run([argument.replace("max_steps=4", "max_steps=5") for argument in command_line])
     assert refused.returncode == 1
     assert "Only that trial has trainer.max_steps=4; only this command has trainer.max_steps=5." in refused.stderr
 
@@ -101,7 +101,7 @@ def test_a_grid_killed_in_its_fifth_trial_goes_on(arguments: Started, tmp_path: 
 
 
 def good_study(sweep: Path):
-    """Make a study that has five trials no real one can better."""
+    """Create a study with five trials that no real trial can beat."""
     optuna = pytest.importorskip("optuna")
     from lightune.sweeps.search import open_storage
 
@@ -125,7 +125,7 @@ SEARCH = (
 )
 
 
-def test_a_bad_trial_is_pruned_and_one_that_diverges_is_shown(arguments: Started, tmp_path: Path):
+def test_a_bad_trial_is_pruned_and_a_diverging_one_fails(arguments: Started, tmp_path: Path):
     sweep = tmp_path / "search"
     study = good_study(sweep)
     done = run(arguments(sweep, *SEARCH), _5="nan")
@@ -134,13 +134,13 @@ def test_a_bad_trial_is_pruned_and_one_that_diverges_is_shown(arguments: Started
     assert states(sweep) == {5: "nan", 6: "pruned"}
     assert "val/accuracy" in (sweep / "6" / "metrics.csv").read_text()
     assert (sweep / "6" / "checkpoints" / "last.ckpt").is_file()
-    told = study.trials[5:]
-    assert [trial.state.name for trial in told] == ["FAIL", "PRUNED"]
-    assert list(told[1].intermediate_values) == [2]
+    trials = study.trials[5:]
+    assert [trial.state.name for trial in trials] == ["FAIL", "PRUNED"]
+    assert list(trials[1].intermediate_values) == [2]
 
 
 @pytest.mark.matrix
-def test_all_processes_of_a_trial_end_where_it_is_pruned_or_fails(arguments: Started, tmp_path: Path):
+def test_all_processes_of_a_trial_end_when_it_is_pruned_or_fails(arguments: Started, tmp_path: Path):
     sweep = tmp_path / "search"
     study = good_study(sweep)
     two = ("trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=4")

@@ -19,7 +19,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def rows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
-    """For each pass of rows through a layer: how many, and whether the layer was frozen."""
+    """The number of rows in each pass through a layer, and whether the layer was frozen."""
     passes: list[tuple[int, bool]] = []
     forward = BertLayer.forward
 
@@ -32,7 +32,7 @@ def rows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     return passes
 
 
-def kept(cache: Path) -> list[Path]:
+def cached_files(cache: Path) -> list[Path]:
     return [file for file in cache.iterdir() if file.suffix != ".lock"]
 
 
@@ -40,26 +40,29 @@ def rows_through(passes: list[tuple[int, bool]], *, frozen: bool) -> int:
     return sum(rows for rows, was_frozen in passes if was_frozen == frozen)
 
 
-def test_each_row_goes_through_the_frozen_layers_once_and_the_next_run_reads_it(
+def test_each_row_runs_through_the_frozen_layers_once_and_the_next_run_reads_the_cache(
     train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path, rows_run: list[tuple[int, bool]]
 ):
     arguments = ["data=local", f"data.path={reviews}", *FROZEN]
     train_here(*arguments)
-    # 91 train, 11 validation, 18 test rows: the best checkpoint's validation and test go through all layers
+    # 91 train, 11 validation, 18 test rows: the final validation and test run all layers
     first = rows_through(rows_run, frozen=True)
-    assert len(kept(cache)) == 2
+    assert len(cached_files(cache)) == 2
     assert first < rows_through(rows_run, frozen=False) / 2
     rows_run.clear()
     train_here(*arguments, "seed=1", "optimizer.lr=1e-3")
-    assert rows_through(rows_run, frozen=True) <= first - 91, "the training rows were read"
-    assert len(kept(cache)) == 2
+    assert rows_through(rows_run, frozen=True) <= first - 91, "the training rows were read from the cache"
+    assert len(cached_files(cache)) == 2
 
 
-def test_it_learns_as_without(train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path):
+def test_the_cache_does_not_change_what_is_learned(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
+):
     arguments = ["data=local", f"data.path={reviews}", *FROZEN, "optimizer.lr=3e-3"]
     with_files = train_here(*arguments)
     plain = train_here(*arguments, "~callbacks.frozen_once")
-    assert with_files["val/loss"] == pytest.approx(plain["val/loss"], rel=0.02)  # states are kept in bfloat16
+    # states are cached in bfloat16
+    assert with_files["val/loss"] == pytest.approx(plain["val/loss"], rel=0.02)
     assert with_files["test/loss"] == pytest.approx(plain["test/loss"], rel=0.02)
 
 
@@ -74,7 +77,7 @@ def test_it_learns_as_without(train_here: Callable[..., dict[str, float]], revie
         ),
     ],
 )
-def test_windows_find_their_states(
+def test_windows_read_their_states(
     train_here: Callable[..., dict[str, float]], tmp_path: Path, cache: Path, task: str, row: str
 ):
     data = tmp_path / "rows.jsonl"
@@ -83,10 +86,10 @@ def test_windows_find_their_states(
     short = ["data.max_length=16", "data.doc_stride=4"]
     metrics = train_here("data=local", f"task={task}", f"data.path={data}", *columns, *short, *FROZEN)
     assert metrics["test/f1"] >= 0
-    assert len(kept(cache)) == 2
+    assert len(cached_files(cache)) == 2
 
 
-def test_a_full_disk_is_told_and_training_goes_on(
+def test_a_full_disk_is_reported_and_training_continues(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     cache: Path,
@@ -100,40 +103,40 @@ def test_a_full_disk_is_told_and_training_goes_on(
     assert "run in every epoch" in caplog.text
     assert "free" in caplog.text
     assert "test/accuracy" in metrics
-    assert not kept(cache)
+    assert not cached_files(cache)
 
 
-def test_nothing_is_kept_where_every_weight_moves(
+def test_nothing_is_cached_when_all_weights_are_trained(
     train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
 ):
     train_here("data=local", f"data.path={reviews}", "trainer.max_epochs=1")
     assert not cache.exists()
 
 
-def test_nothing_is_kept_where_layers_join_one_after_another(
+def test_nothing_is_cached_under_gradual_unfreezing(
     train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
 ):
     train_here("data=local", f"data.path={reviews}", "tuning=gradual", "trainer.max_epochs=1")
     assert not cache.exists()
 
 
-def test_masked_words_change_so_nothing_is_kept(
+def test_nothing_is_cached_in_masked_language_modelling(
     train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
 ):
     train_here("data=local", "task=masked_lm", f"data.path={reviews}", "model.pooling=null", *FROZEN)
     assert not cache.exists()
 
 
-def test_a_linear_probe_reads_the_states_until_everything_moves(
+def test_a_linear_probe_reads_the_cache_until_all_weights_are_trained(
     train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path, rows_run: list[tuple[int, bool]]
 ):
     probe = ["tuning=linear_probe_then_full", "tuning.share=0.66", "data.batch_size=8", "trainer.max_epochs=3"]
     arguments = ["data=local", f"data.path={reviews}", *probe, "optimizer.lr=3e-3"]
     with_files = train_here(*arguments)
-    assert len(kept(cache)) == 2
-    # two layers: each of 91 + 11 rows once, then a few batches that the cache is tried on
+    assert len(cached_files(cache)) == 2
+    # two layers: each of 91 + 11 rows once, and a few batches that test the cache
     assert rows_through(rows_run, frozen=True) < 2 * (91 + 11) * 1.5
-    # the last epoch moves all: its rows, and its validation's, go through the layers
+    # the last epoch trains all weights: its rows and its validation run through the layers
     assert rows_through(rows_run, frozen=False) >= 2 * (91 + 11)
     plain = train_here(*arguments, "~callbacks.frozen_once")
     assert with_files["val/loss"] == pytest.approx(plain["val/loss"], rel=0.05)

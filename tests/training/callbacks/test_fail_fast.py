@@ -11,7 +11,7 @@ SMALL = ["data.batch_size=8", "trainer.max_epochs=3"]
 
 
 def failing_at(step: int, monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], Any]) -> list[list[int]]:
-    """Have training go wrong at a step; the labels of its batch."""
+    """Break a training step; return the labels of each batch."""
     seen: list[list[int]] = []
     training_step = TextClassification.training_step
 
@@ -25,7 +25,7 @@ def failing_at(step: int, monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any],
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run_and_leaves_best(
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_best_checkpoint(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     tmp_path: Path,
@@ -44,13 +44,13 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_best(
     said = capsys.readouterr().err
     assert f"The loss was {value} at step {steps_an_epoch + 2}, epoch 2, learning rate" in said
     assert "Training rows: " in said
-    assert len(seen) == steps_an_epoch + 2, "not a step more"
+    assert len(seen) == steps_an_epoch + 2, "training stopped at once"
     state = torch.load(best, weights_only=True)
     assert state["global_step"] == steps_an_epoch
     assert all(tensor.isfinite().all() for tensor in state["state_dict"].values() if tensor.is_floating_point())
 
 
-def test_the_rows_named_are_those_of_the_batch(
+def test_the_message_names_the_rows_of_the_batch(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -77,7 +77,7 @@ def test_the_rows_named_are_those_of_the_batch(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError("DefaultCPUAllocator: not enough memory")],
 )
-def test_a_lack_of_memory_says_what_to_lower(
+def test_an_out_of_memory_error_says_what_to_lower(
     train_here: Callable[..., dict[str, float]],
     reviews: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""metrics.csv of a run that was killed goes on where its checkpoint was."""
+"""metrics.csv of a killed run continues at its checkpoint."""
 
 import csv
 from pathlib import Path
@@ -19,15 +19,17 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_rows_after_the_checkpoint_are_cut_and_columns_grow(tmp_path: Path):
+def test_rows_after_the_checkpoint_are_dropped_and_columns_are_added(tmp_path: Path):
     path = tmp_path / "metrics.csv"
     log = MetricsCSV(path)
     log.on_train_start(trainer(0), None)
     log._add(trainer(1, train_loss=0.5), "train/")
     state = log.state_dict()
-    log._add(trainer(2, train_loss=0.25), "train/")  # after the checkpoint: lost with the process
+    # after the checkpoint: lost with the process
+    log._add(trainer(2, train_loss=0.25), "train/")
     with path.open("a") as file:
-        file.write("0,3,0.1")  # half a row
+        # half a row
+        file.write("0,3,0.1")
 
     resumed = MetricsCSV(path)
     resumed.load_state_dict(state)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 
-def test_a_profiled_run_leaves_a_trace_and_a_table(
+def test_a_profiled_run_writes_a_trace_and_a_table(
     train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path
 ):
     train_here("data=local", f"data.path={reviews}", "profile=true", "data.batch_size=4", "trainer.max_epochs=1")
@@ -18,7 +18,7 @@ def test_a_profiled_run_leaves_a_trace_and_a_table(
     assert {f"ProfilerStep#{step}" for step in range(4, 14)} <= names
 
 
-def test_a_run_too_short_to_profile_says_so(
+def test_a_warning_says_that_a_run_is_too_short_to_profile(
     train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     train_here("data=local", f"data.path={reviews}", "profile=true", "trainer.max_steps=2")
@@ -26,6 +26,6 @@ def test_a_run_too_short_to_profile_says_so(
     assert not (tmp_path / "run" / "profile").exists()
 
 
-def test_nothing_is_recorded_unasked(train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path):
+def test_nothing_is_recorded_by_default(train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path):
     train_here("data=local", f"data.path={reviews}", "trainer.max_steps=2")
     assert not (tmp_path / "run" / "profile").exists()

@@ -8,14 +8,14 @@ from rich.progress import Progress
 from lightune.training.callbacks import ProgressBar
 
 
-def test_a_line_of_80_columns_holds_it(monkeypatch):
-    told = {
+def test_the_bar_fits_into_80_columns(monkeypatch):
+    metrics = {
         "train/loss": torch.tensor(0.192),
         "train/samples_per_second": 241.3,
         "train/tokens_per_second": torch.tensor(7240.1),
         "train/padding_efficiency": 0.984,
     }
-    monkeypatch.setattr("lightning.pytorch.callbacks.RichProgressBar.get_metrics", lambda *_: told)
+    monkeypatch.setattr("lightning.pytorch.callbacks.RichProgressBar.get_metrics", lambda *_: metrics)
     bar = ProgressBar()
     [(name, value)] = bar.get_metrics(SimpleNamespace(), None).items()
     assert f"{name}: {value}" == "loss: 0.192 241 samples/s 7.24k tok/s 98% real"
