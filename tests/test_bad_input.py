@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -367,3 +368,17 @@ def test_workers_do_not_hang_where_tokenizers_are_parallel(tmp_path: Path, tiny_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "test" in done.stdout
+
+
+@pytest.mark.parametrize("value", ["Müller/r.csv", "a#b.csv", "~/no.csv", "数据.csv", "it's.csv", 'the "best".csv'])
+def test_text_that_needs_quotes_is_shown_with_them(said, value: str):
+    _, message = said("data=local", f"data.path={value}")
+    assert "Cannot read" in message
+    (advised,) = shlex.split(message.partition("\nWrite ")[2])
+    _, message = said("data=local", advised)
+    assert f"data.path: there is no file or folder {value}" in message
+
+
+def test_what_cannot_be_taken_out_is_named_with_the_nearest(said):
+    _, message = said("~trainer.max_epoch")
+    assert "no option or group 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'" in message

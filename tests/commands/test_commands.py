@@ -1,6 +1,7 @@
 """``lightune``: from a fresh process, by the run's folder alone."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,47 @@ def test_a_table_without_the_column_names_the_nearest(finished_run: Path, tmp_pa
 def test_a_second_text_for_a_run_on_single_texts_is_refused(finished_run: Path, capsys):
     message = refused(capsys, "predict", finished_run, "--text", "x", "--text-pair", "y")
     assert "give --text alone" in message
+
+
+def test_a_file_that_exists_is_never_written_over(finished_run: Path, tmp_path: Path, capsys):
+    """Not even before the run is read: the rows to label may be the only copy of somebody's labels."""
+    labelled = tmp_path / "labelled.jsonl"
+    labelled.write_text('{"text": "a superb film", "label": "positive"}\n')
+    before = labelled.read_bytes()
+    for command in (
+        ("predict", finished_run, "--file", labelled, "--out", labelled),
+        ("predict", finished_run, "--text", "x", "--out", labelled),
+        ("explain", finished_run, "--text", "x", "--out", labelled),
+        ("report", finished_run, "--out", labelled),
+    ):
+        assert f"{labelled} exists already" in refused(capsys, *command)
+        assert f"{tmp_path} exists already" in refused(capsys, *command[:-1], tmp_path)
+        assert f"there is no folder {tmp_path / 'no'}" in refused(capsys, *command[:-1], tmp_path / "no" / "out.csv")
+    assert labelled.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [labelled]
+
+
+def test_texts_that_the_terminal_cannot_show_are_labelled(finished_run: Path, tmp_path: Path):
+    texts = ["一部好电影", "café 😀"]
+    (tmp_path / "rows.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "lightune.commands", "predict", finished_run, "--file", tmp_path / "rows.txt"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["text"] for line in done.stdout.decode("ascii").splitlines()] == texts
+
+
+def test_blank_texts_are_counted(finished_run: Path, tmp_path: Path, capsys):
+    (tmp_path / "rows.csv").write_text('id,text\n1,superb\n2," "\n3,dire\n4,""\n')
+    cli.main(["predict", str(finished_run), "--file", str(tmp_path / "rows.csv")])
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 4
+    assert "warning: 2 of the rows have a blank text, the first in line 3" in printed.err
+    cli.main(["predict", str(finished_run), "--text", "superb", "--text", ""])
+    assert "warning: 1 of the rows have a blank text, the first in line 2" in capsys.readouterr().err
 
 
 def test_changed_data_is_not_measured_silently(finished_run: Path, capsys):

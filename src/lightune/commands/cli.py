@@ -11,9 +11,9 @@ COMMANDS = (resume, evaluate, predict, explain, export, leaderboard, report, ser
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command."""
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     with friendly_errors():
+        arguments = _parser().parse_args(argv)
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
         arguments.command(arguments)
 
 

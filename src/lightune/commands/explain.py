@@ -5,9 +5,8 @@ from pathlib import Path
 
 from lightune.commands import Commands
 from lightune.commands.open_run import load
-from lightune.commands.output import output
+from lightune.commands.output import check_out, output
 from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
-from lightune.common.errors import UserError
 from lightune.config import load_run_config
 
 
@@ -24,8 +23,7 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     cfg = load_run_config(arguments.run)
-    if arguments.out is not None and not arguments.out.absolute().parent.is_dir():
-        raise UserError(f"--out {arguments.out}: there is no folder {arguments.out.parent}.")
+    check_out(arguments.out)
 
     import torch
     from rich.console import Console

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from lightune.commands import Commands
+from lightune.commands.output import check_out, output
 from lightune.common.errors import UserError, listed
-from lightune.common.files import atomic_file
 
 
 def add(commands: Commands) -> None:
@@ -29,6 +29,7 @@ def _run(arguments: argparse.Namespace) -> None:
     }
     if arguments.out is not None and arguments.out.suffix not in written:
         raise UserError(f"--out {arguments.out}: expected a name that ends with {listed(written)}.")
+    check_out(arguments.out)
     board = read_leaderboard(arguments.sweep)
     if arguments.out is None:
         from rich.console import Console
@@ -38,9 +39,6 @@ def _run(arguments: argparse.Namespace) -> None:
             print(leaderboard_formats.printable(f"best: {board.best.folder}"))
             print(leaderboard_formats.printable(f"again: {board.command}"))
         return
-    try:
-        with atomic_file(arguments.out) as file:
-            file.write(written[arguments.out.suffix](board))
-    except OSError as error:
-        raise UserError(f"--out {arguments.out} cannot be written: {error.strerror}.") from error
+    with output(arguments.out) as write:
+        write(written[arguments.out.suffix](board).rstrip("\n"))
     print(arguments.out)

@@ -11,6 +11,20 @@ from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
 
 
+def check_out(path: Path | None) -> None:
+    """Refuse a file that cannot be written or that exists, before anything is computed.
+
+    Raises:
+        UserError: there is no folder for it, or something has its name.
+    """
+    if path is None:
+        return
+    if path.exists():
+        raise UserError(f"--out {path} exists already, and is left as it is. Name a new file.")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--out {path}: there is no folder {path.parent}.")
+
+
 @contextmanager
 def output(path: Path | None) -> Iterator[Callable[[str], None]]:
     """Yield a function that writes a line to the screen, or to a file that appears once it is complete.

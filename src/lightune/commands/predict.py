@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lightune.commands import Commands
 from lightune.commands.open_run import load
-from lightune.commands.output import output, progress_bar
+from lightune.commands.output import check_out, output, progress_bar
 from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
 
@@ -49,8 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--batch-size {arguments.batch_size}: expected 1 or more.")
     if arguments.file is not None and not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")
-    if arguments.out is not None and not arguments.out.absolute().parent.is_dir():
-        raise UserError(f"--out {arguments.out}: there is no folder {arguments.out.parent}.")
+    check_out(arguments.out)
     cfg, task, preprocessor = load(arguments.run)
 
     from lightune.data.sources.stream_files import stream_rows
@@ -68,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.text:
         _predict_texts(text_rows(arguments, columns), columns, predict_rows, out=arguments.out)
         return
-    rows = stream_rows(arguments.file, columns)
+    rows = _count_blank(stream_rows(arguments.file, columns), columns)
     on_same_screen = arguments.out is None and sys.stdout.isatty()
     with progress_bar(visible=sys.stderr.isatty() and not on_same_screen) as on_batch:
         if arguments.out is None:
@@ -87,10 +86,23 @@ def _predict_texts(
         for number, row in enumerate(texts, start=1)
     )
     with output(out) as write:
-        for row in chain.from_iterable(predict_rows(rows)):
+        for row in chain.from_iterable(predict_rows(_count_blank(rows, columns))):
             if isinstance(row, RejectedRow):
                 raise UserError(f"--text {row.raw!r:.80}: {row.reason}")
-            write(_prediction_line(row))
+            write(_prediction_line(row, to_file=out is not None))
+
+
+def _count_blank(rows: "Iterator[InputRow | RejectedRow]", columns: list[str]) -> "Iterator[InputRow | RejectedRow]":
+    """Pass the rows on; after the last, warn of blank texts."""
+    from lightune.data.sources.stream import InputRow
+
+    first, total = 0, 0
+    for row in rows:
+        if isinstance(row, InputRow) and not all(str(row.values[column]).strip() for column in columns):
+            first, total = first or row.line, total + 1
+        yield row
+    if total:
+        print(f"warning: {total:,} of the rows have a blank text, the first in line {first}", file=sys.stderr)
 
 
 def _to_screen(file: Path, chunks: "Chunks") -> None:
@@ -101,7 +113,7 @@ def _to_screen(file: Path, chunks: "Chunks") -> None:
         for row in chain.from_iterable(chunks):
             if isinstance(row, InputRow):
                 labelled += 1
-                print(_prediction_line(row), flush=True)
+                print(_prediction_line(row, to_file=False), flush=True)
             else:
                 rejected += 1
                 print(f"rejected: line {row.line}: {row.reason}: {row.raw!r:.100}", file=sys.stderr)
@@ -136,8 +148,10 @@ def _to_file(arguments: argparse.Namespace, rows: "Iterator[InputRow | RejectedR
     _report(arguments.file, out.state["labelled"], out.state["rejected"], out=out)
 
 
-def _prediction_line(row: "InputRow") -> str:
-    return json.dumps(row.values, ensure_ascii=False, default=str)
+def _prediction_line(row: "InputRow", *, to_file: bool = True) -> str:
+    # files are UTF-8; a terminal or a pipe that is not gets JSON's escapes
+    is_utf8 = to_file or sys.stdout.encoding.lower().startswith("utf")
+    return json.dumps(row.values, ensure_ascii=not is_utf8, default=str)
 
 
 def _rejection_line(row: "RejectedRow") -> str:

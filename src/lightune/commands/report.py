@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightune.commands import Commands
 from lightune.commands.open_run import load
+from lightune.commands.output import check_out
 from lightune.common.errors import UserError
 from lightune.config import load_run_config, settings_and_command
 
@@ -38,9 +39,8 @@ def _run(arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"{folder} holds no metrics.json: the run has not finished.\nGo on with it: lightune resume {folder}"
             )
+    check_out(arguments.out)
     out = arguments.out or (runs[0] / "report.html" if len(runs) == 1 else Path("comparison.html"))
-    if not out.parent.is_dir() or out.is_dir():
-        raise UserError(f"--out {out}: expected a file in a folder that exists.")
 
     from lightune.common.quiet import quiet
     from lightune.runs.report.page import write_page

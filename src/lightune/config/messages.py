@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -34,6 +36,10 @@ def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     Args:
         conf: folder of the configuration groups, for the nearest valid names.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # what a terminal or a pipe that is not UTF-8 cannot show must not end a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except UserError as error:
@@ -70,11 +76,15 @@ def _explain(error: Exception, conf: Path | None) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"There is no {group}={name}. {nearest(name, error.options)}"
     if isinstance(error, OverrideParseException):
+        name, _, value = error.override.partition("=")
+        escaped = value.replace('"', '\\"')
+        example = f'{name}="{escaped}"' if escaped else 'data.path="a, b.csv"'
         return (
-            f"Cannot read {error.override!r}: {text.splitlines()[0]}.\n"
-            "Text with commas, brackets, braces or equals signs needs quotes of its own: 'data.path=\"a, b.csv\"'"
+            f"Cannot read {error.override!r}.\n"
+            "Text needs quotes of its own where it holds letters outside ASCII, or one of , = # ~ ( ) [ ] { } ' \".\n"
+            f"Write {shlex.quote(example)}"
         )
-    override = re.match(r"Could not override '([^']+)'", text)
+    override = re.match(r"Could not (?:override|delete from config\.) '([^']+)'", text)
     if override and conf is not None:
         key = override.group(1)
         names = _known_names(conf)

@@ -68,10 +68,8 @@ class ResumableOutput:
                 "rejected": self.state["rejected"] + len(rejected),
                 "bytes": [file.tell() for file in self._files],
             }
-            with atomic_file(self._state_file) as state_file:
+            with atomic_file(self._state_file, sync=True) as state_file:
                 json.dump(self.state, state_file)
-                state_file.flush()
-                os.fsync(state_file.fileno())
         except OSError as error:
             raise self._cannot_write(error) from error
 
