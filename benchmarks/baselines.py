@@ -1,6 +1,8 @@
 """Run one of ``speed.py``'s other arms in a process of its own: fine-tune for some steps, print the cost.
 
-python benchmarks/baselines.py ARM MODEL DATA MAX_LENGTH BATCH_SIZE STEPS SEED
+python benchmarks/baselines.py ARM MODEL DATA MAX_LENGTH BATCH_SIZE STEPS SEED [WARM_UP]
+
+The Trainer's first WARM_UP steps, by default none, are left out of the figures.
 """
 
 import random
@@ -19,6 +21,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 
@@ -49,7 +52,24 @@ class Counter:
         return batch
 
 
-def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, steps: int, seed: int) -> None:
+class WarmUp(TrainerCallback):
+    """Starts the clock and the counts again after some steps."""
+
+    def __init__(self, counter: Counter, *, steps: int) -> None:
+        self.counter, self.steps = counter, steps
+        self.started = 0.0
+
+    def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+        if state.global_step == self.steps:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.counter.tokens = self.counter.computed = self.counter.rows = 0
+            self.started = time.perf_counter()
+
+
+def main(
+    arm: str, name: str, data: str, *, max_length: int, batch_size: int, steps: int, seed: int, warm_up: int = 0
+) -> None:
     """Run an arm, and print its figures as JSON."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -87,8 +107,11 @@ def main(arm: str, name: str, data: str, *, max_length: int, batch_size: int, st
             disable_tqdm=True,
             **TRAINER[arm],
         )
-        trainer = Trainer(model, arguments, data_collator=counter, train_dataset=rows)
+        clock = WarmUp(counter, steps=warm_up)
+        trainer = Trainer(model, arguments, data_collator=counter, train_dataset=rows, callbacks=[clock])
         seconds = trainer.train().metrics["train_runtime"]
+        if warm_up:
+            seconds, steps = time.perf_counter() - clock.started, steps - warm_up
     # the Trainer collates a batch or two that it does not train on
     trained = batch_size * steps / counter.rows
     print_figures(
@@ -118,5 +141,5 @@ def plain_loop(model: Any, rows: Any, collate: Counter, *, batch_size: int, step
 
 if __name__ == "__main__":
     arm, name, data, *numbers = sys.argv[1:]
-    max_length, batch_size, steps, seed = map(int, numbers)
-    main(arm, name, data, max_length=max_length, batch_size=batch_size, steps=steps, seed=seed)
+    max_length, batch_size, steps, seed, *warm_up = map(int, numbers)
+    main(arm, name, data, max_length=max_length, batch_size=batch_size, steps=steps, seed=seed, warm_up=sum(warm_up))

@@ -8,7 +8,6 @@ DATA is a folder with ``text`` and ``label`` in the Hub's layout. The protocol i
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -106,11 +105,13 @@ def run_and_read(*command: str) -> dict[str, float]:
 
 def print_figures(*, samples: int, tokens: int, computed: int, seconds: float) -> None:
     """Print the figures of a training as JSON, for ``run_and_read``."""
+    from lightune.training.callbacks.throughput import peak_memory_bytes
+
     figures = {
         "samples_per_second": samples / seconds,
         "tokens_per_second": tokens / seconds,
         "padding_efficiency": tokens / computed,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory_bytes(),
     }
     print(json.dumps(figures))
 
@@ -130,22 +131,27 @@ def gemm_peak() -> float:
     """Return the FLOP/s of this machine in matrix products right now: in bfloat16 or float32, whichever is more."""
     import torch
 
-    peak = 0.0
+    on_gpu = torch.cuda.is_available()
+    size, device, peak = (8192, "cuda", 0.0) if on_gpu else (2048, "cpu", 0.0)
     for dtype in (torch.float32, torch.bfloat16):
-        left, right = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         times = []
         for _ in range(6):
             started = time.perf_counter()
             left @ right
+            if on_gpu:
+                torch.cuda.synchronize()
             times.append(time.perf_counter() - started)
-        peak = max(peak, 2 * 2048**3 / statistics.median(times))
+        peak = max(peak, 2 * size**3 / statistics.median(times))
     return peak
 
 
-def flops_per_second(figures: dict[str, float]) -> float:
+def flops_per_second(
+    figures: dict[str, float], *, weights: int = WEIGHTS, layers: int = LAYERS, width: int = WIDTH
+) -> float:
     """Return the FLOP/s of real tokens, with scores as if every row had the mean length."""
     mean_length = figures["tokens_per_second"] / figures["samples_per_second"]
-    return figures["tokens_per_second"] * (6 * WEIGHTS + 12 * LAYERS * WIDTH * mean_length)
+    return figures["tokens_per_second"] * (6 * weights + 12 * layers * width * mean_length)
 
 
 if __name__ == "__main__":

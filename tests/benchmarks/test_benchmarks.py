@@ -58,6 +58,31 @@ def test_every_arm_has_a_name_in_the_plot(monkeypatch: pytest.MonkeyPatch):
     assert {*speed.BASELINES, *speed.OURS} == set(load("plot", monkeypatch).NAMES)
 
 
+def test_the_gpu_table_tells_ratios_and_failures(monkeypatch: pytest.MonkeyPatch):
+    sizes = {"model": "bert_base", "weights": 10**8, "layers": 12, "width": 768, "gemm_peak": 1e12}
+    figures = {"samples_per_second": 8.0, "tokens_per_second": 800.0, "peak_memory_bytes": 2e9}
+    gpu = load("gpu", monkeypatch)
+    rows = [
+        {**sizes, "arm": gpu.TRAINER, **figures, "samples_per_second": 4.0, "tokens_per_second": 400.0},
+        {**sizes, "arm": "ours", **figures},
+        {**sizes, "arm": "ours_compiled", "error": "CUDA out of memory"},
+    ]
+    trainer, ours, compiled = gpu.table(rows).splitlines()[2:]
+    assert trainer == "| bert_base | trainer_grouped_bf16 | 4.0 | 1.00 | 400 | 0.24 | 2.00 |"
+    assert ours == "| bert_base | ours | 8.0 | 2.00 | 800 | 0.49 | 2.00 |"
+    assert "failed: CUDA out of memory" in compiled
+
+
+def test_the_gpu_benchmark_measures_a_model_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    gpu = load("gpu", monkeypatch)
+    arguments = ["gpu.py", "--smoke", "--models", "qwen_0.5b", "--arms", "ours", "--out", str(tmp_path / "gpu.json")]
+    monkeypatch.setattr("sys.argv", arguments)
+    gpu.main()
+    (row,) = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert row["samples_per_second"] > 0
+    assert row["weights"] == 2 * (4 * 32 * 32 + 3 * 32 * 64) + 3 * 32 * 2 + 5 * 32
+
+
 def test_deleting_top_words_is_compared_with_random_words(finished_run: Path, monkeypatch: pytest.MonkeyPatch):
     deletion = load("deletion", monkeypatch)
     _, task, preprocessor = rebuild(finished_run)

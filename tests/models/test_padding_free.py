@@ -281,7 +281,7 @@ def test_the_call_of_torchs_kernel_fits_its_declaration(window: int | None):
     assert query.grad is not None and query.grad.shape == query.shape
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.cuda
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("model_type", PACKED)
 def test_on_a_gpu_packed_batches_equal_padded_ones(model_type: str, mixed: bool):
