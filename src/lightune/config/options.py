@@ -1,5 +1,6 @@
 """Check options against the type hints and bounds of the arguments that they become."""
 
+import inspect
 import json
 import pkgutil
 import re
@@ -66,10 +67,11 @@ def check_options(raw: dict[str, Any], resolved: dict[str, Any]) -> None:
         _check_node(name, node, raw, resolved)
     data, own = resolved.get("data", {}), raw.get("preprocessor", {})
     for target in readers_of_data(raw):
+        parameters = inspect.signature(target).parameters
         for name, hint in signature_of(target)[1].items():
             if name in data:
                 _check(f"data.{name}", data[name], hint)
-            elif name not in {*own, *NOT_FROM_DATA}:
+            elif name not in {*own, *NOT_FROM_DATA} and parameters[name].default is inspect.Parameter.empty:
                 raise UserError(
                     f"data.{name} is not in the configuration, and a run needs it.\n"
                     f"Leave out what takes it away, such as ~data.{name}. All options: python train.py --help"

@@ -1,6 +1,7 @@
 """Problems of a data set that make scores too good or training worse: repeated rows, leaked rows, uneven labels."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -69,7 +70,7 @@ def find_problems(
     Raises:
         UserError: all training rows are the same, or of one class.
     """
-    warnings = list(_row_warnings(rows, has_classes=strata["train"] is not None))
+    warnings = [*_row_warnings(rows, has_classes=strata["train"] is not None), *_alike_names(names)]
     if strata["train"] is not None and names:
         warnings += _label_warnings({split: np.asarray(classes) for split, classes in strata.items()}, names)
     for warning in warnings:
@@ -94,6 +95,18 @@ def _row_warnings(rows: dict[str, Dataset], *, has_classes: bool) -> Iterator[st
         if count:
             fix = "data.drop_leaked=true takes them out of train"
             yield f"{split}: {count:,} of {sizes[split]} rows are also in train, so scores come out too good; {fix}"
+
+
+def _alike_names(names: Sequence[str]) -> Iterator[str]:
+    alike: dict[object, list[str]] = defaultdict(list)
+    for name in names:
+        try:
+            alike[float(name)].append(name)
+        except ValueError:
+            alike["".join(name.casefold().split())].append(name)
+    groups = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    if groups:
+        yield f"labels differ only in case, spaces or the spelling of a number: {listed(groups, limit=3)}"
 
 
 def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Iterator[str]:

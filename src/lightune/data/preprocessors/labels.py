@@ -1,13 +1,27 @@
 """The labels of a data set, and how each becomes the target of a loss."""
 
+import logging
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset, List
+from datasets import Dataset
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightune.common.errors import UserError, listed, nearest
 from lightune.data.preprocessors.columns import refuse_missing
+from lightune.data.preprocessors.label_values import (
+    as_flag,
+    is_missing,
+    is_multi_hot,
+    known_names,
+    label_name,
+    read_labels,
+    replace_indices,
+)
+
+log = logging.getLogger(__name__)
 
 MAX_NUMBER = 1e18  # as the target of a regression: float32 holds its square
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
@@ -21,10 +35,14 @@ def head_of(names: list[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Labels:
-    """The label names in the order of their indices, and transformers' ``problem_type``."""
+    """The label names in the order of their indices, and transformers' ``problem_type``.
+
+    ``multi_hot``: lists hold a 0 or 1 for each label, not the labels that are there.
+    """
 
     names: list[str]
     problem_type: str
+    multi_hot: bool = False
 
     @property
     def head(self) -> dict[str, Any]:
@@ -42,85 +60,122 @@ class Labels:
             if not abs(number) <= MAX_NUMBER:  # NaN fails this, too
                 raise ValueError(f"{value!r} is too large or not a number")
             return number
-        if self.problem_type == MULTI:
-            present = {self._index(item) for item in value}
-            return [float(index in present) for index in range(len(self.names))]
-        return self._index(value)
+        if self.problem_type == SINGLE:
+            return self._index(value)
+        if isinstance(value, list) and self.multi_hot:
+            if len(value) != len(self.names):
+                raise ValueError(f"{value!r:.80} has {len(value)} values for {len(self.names)} labels")
+            value = dict(zip(self.names, value, strict=True))
+        if isinstance(value, dict):
+            flags = {self.names[self._index(name)]: as_flag(number) for name, number in value.items()}
+            for name in self.names:
+                if flags.get(name) is None:
+                    raise ValueError(f"{name!r} is neither 0 nor 1 in {value!r:.80}")
+            return [float(flags[name] or 0) for name in self.names]
+        if not isinstance(value, list):
+            raise ValueError(f"{value!r:.80} is not a list like the other labels")
+        present = {self._index(item) for item in value}
+        return [float(index in present) for index in range(len(self.names))]
 
     def _index(self, value: Any) -> int:
-        name = _name(value)
+        name = label_name(value)
         if name in self.names:
             return self.names.index(name)
         raise ValueError(f"{value!r} is not one of the labels. {nearest(name, self.names)}")
 
 
-def infer_labels(train: Dataset, column: str, *, label_names: Sequence[str] | None) -> Labels:
-    """Find the labels in the label column of the training rows.
+def infer_labels(
+    train: Dataset, column: str | list[str], *, label_names: Sequence[str] | None, separator: str | None = None
+) -> Labels:
+    """Find the labels in the label column, or columns, of the training rows, by the values alone.
 
     Names keep the order of ``label_names`` or else of a ``ClassLabel`` column. Words are sorted alphabetically, whole
-    numbers by size. Numbers with a fraction are a regression. Lists are several labels at once.
+    numbers by size; 1 and 1.0 are the same in every format. Numbers with a fraction are a regression, and so are
+    numbers with one name. Lists, mappings and columns of 0 and 1 are several labels at once. How numbers and lists
+    are read is logged.
 
     Raises:
         UserError: there is only one class, or a row has no label.
     """
-    is_multi, dtype, names = _describe(train, column, label_names)
-    values = decode_labels(train, column, label_names=label_names)
-    if names is None:
-        flat = [item for value in values for item in (value or [])] if is_multi else values
-        flat = [value for value in flat if not is_missing(value)]
-        numbers = _as_numbers(flat)
-        if not is_multi:
-            if dtype.startswith("float") or any(not number.is_integer() for number in numbers):
-                return Labels(names=["value"], problem_type=REGRESSION)
-            if not numbers:
-                _refuse_mixture(values, column)
-        unique = {_name(value) for value in flat}
-        names = sorted(unique, key=float) if numbers else sorted(unique)
-    if len(names) < 2:
+    values = read_labels(train, column, label_names=label_names, separator=separator)
+    present = [value for value in values if not is_missing(value)]
+    if separator is not None or any(isinstance(value, (list, dict)) for value in present):
+        multi_hot = is_multi_hot(values, train, column)
+        labels = _several(values, known_names(train, column, label_names), column, multi_hot=multi_hot)
+    elif label_names is not None and len(label_names) == 1 and _as_numbers(present):
+        labels = Labels(names=[str(label_names[0])], problem_type=REGRESSION)
+    else:
+        labels = _one_or_number(values, known_names(train, column, label_names), column)
+    if len(labels.names) < 2 and labels.problem_type != REGRESSION:
         raise UserError(
-            f"data.label_column={column}: the training rows have {len(names)} label(s): {listed(names)}.\n"
+            f"data.label_column={column}: the training rows have {len(labels.names)} label(s): {listed(labels.names)}.\n"
             "Expected at least two: there is nothing to tell apart."
         )
-    return Labels(names=names, problem_type=MULTI if is_multi else SINGLE)
+    return labels
 
 
-def decode_labels(dataset: Dataset, column: str, *, label_names: Sequence[str] | None) -> list[Any]:
-    """Return a column's labels, with names for indices that have one in ``ClassLabel`` or ``label_names``."""
-    is_multi, dtype, names = _describe(dataset, column, label_names)
-    values = list(dataset[column])
+def _one_or_number(values: list[Any], names: list[str] | None, column: str | list[str]) -> Labels:
+    if names is not None:
+        return Labels(names=names, problem_type=SINGLE)
+    present = [value for value in values if not is_missing(value)]
+    numbers = _as_numbers(present)
+    if any(not number.is_integer() for number in numbers):
+        _tell(column, "numbers with a fraction are a regression")
+        return Labels(names=["value"], problem_type=REGRESSION)
+    if not numbers:
+        _refuse_mixture(values, column)
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for value in present:
+        spellings[label_name(value)].add(str(value))
+    if numbers:
+        _tell(column, f"whole numbers are {len(spellings)} classes; for a regression set data.label_names=[value]")
+    for name, spelled in spellings.items():
+        if len(spelled) > 1:
+            _tell(column, f"{listed(map(repr, sorted(spelled)))} are one label, {name!r}")
+    return Labels(names=sorted(spellings, key=float) if numbers else sorted(spellings), problem_type=SINGLE)
+
+
+def _several(values: list[Any], names: list[str] | None, column: str | list[str], *, multi_hot: bool) -> Labels:
+    mappings = [value for value in values if isinstance(value, dict)]
+    lists = [value for value in values if isinstance(value, list)]
+    items = [item for value in lists for item in value if not is_missing(item) and not isinstance(item, (list, dict))]
+    numbers = _as_numbers(items)
+    if any(not number.is_integer() for number in numbers):
+        raise UserError(
+            f"data.label_column={column}: lists of numbers with a fraction, such as {lists[0]!r:.80}, are no labels.\n"
+            "Expected lists of labels, or of a 0 or 1 for each label."
+        )
     if names is None:
-        return values
-    # a CSV file has indices as texts
-    if label_names is not None and not is_multi and _are_indices(values, names):
-        values = [value if is_missing(value) else int(value) for value in values]
-    elif not dtype.startswith(("int", "uint")):
-        return values
-
-    def name(index: int | None) -> Any:
-        return names[index] if index is not None and 0 <= index < len(names) else index
-
-    return [[name(item) for item in value] if is_multi else name(value) for value in values]
-
-
-def _describe(dataset: Dataset, column: str, label_names: Sequence[str] | None) -> tuple[bool, str, list[str] | None]:
-    """Return whether a column holds lists of labels, the type of a label, and the names of all labels if known."""
-    feature: Any = dataset.features[column]
-    is_multi = isinstance(feature, List)
-    feature = feature.feature if is_multi else feature
-    names = getattr(feature, "names", None) if label_names is None else [str(name) for name in label_names]
-    return is_multi, str(getattr(feature, "dtype", "")), names
+        unique = {label_name(item) for item in items}
+        names = sorted(unique, key=float) if numbers else sorted(unique)
+        if mappings:
+            names = list(dict.fromkeys(label_name(name) for value in mappings for name in value))
+        elif multi_hot:
+            names = [str(index) for index in range(len(lists[0]))]
+    kind = "a 0 or 1 for each label" if mappings or multi_hot else "lists"
+    hint = "; name them by data.label_names" if multi_hot and names[0] == "0" else ""
+    _tell(column, f"{kind}, so several labels at once: {listed(names)}{hint}")
+    return Labels(names=names, problem_type=MULTI, multi_hot=multi_hot)
 
 
 def encode_labels(
-    rows: Dataset, column: str, labels: Labels, *, label_names: Sequence[str] | None, split: str
+    rows: Dataset,
+    column: str | list[str],
+    labels: Labels,
+    *,
+    label_names: Sequence[str] | None,
+    separator: str | None = None,
+    split: str,
 ) -> list[Any]:
-    """Return a column's labels as targets.
+    """Return the labels of a column, or of several, as targets.
 
     Raises:
         UserError: a row has no label, or an unknown one; names the rows.
     """
-    values = decode_labels(rows, column, label_names=label_names)
-    refuse_missing([is_missing(value) for value in values], "label", column, split=split)
+    values = read_labels(rows, column, label_names=label_names, separator=separator)
+    if not labels.multi_hot and labels.problem_type != REGRESSION:
+        values = replace_indices(values, rows, column, label_names=label_names)
+    refuse_missing([is_missing(value) for value in values], "label", str(column), split=split)
     encoded: list[Any] = []
     errors: list[tuple[int, Any, Exception]] = []
     for index, value in enumerate(values):
@@ -133,7 +188,7 @@ def encode_labels(
         reason = str(first)
         if labels.problem_type == REGRESSION:
             reason = f"{value!r} is not a number up to {MAX_NUMBER:.0e} like the other labels."
-        elif value == -1:
+        elif label_name(value) == "-1":
             fix = f"name a labelled split, such as data.{split}_split=validation"
             reason = f"-1 marks rows without a label; {fix}."
         others = [number + 1 for number, _, _ in errors[1:]]
@@ -145,17 +200,11 @@ def encode_labels(
     return encoded
 
 
-def is_missing(value: Any) -> bool:
-    """Say whether a value is no label: None, or an empty text, as in CSV."""
-    return value is None or (isinstance(value, str) and not value.strip())
+def _tell(column: str | list[str], what: str) -> None:
+    rank_zero_only(log.info)(f"data.label_column={column}: {what}")
 
 
-def _are_indices(values: Sequence[Any], names: Sequence[str]) -> bool:
-    texts = {value.strip() for value in values if isinstance(value, str)} - {""}
-    return bool(texts) and all(text.isdecimal() and text.isascii() for text in texts) and not texts & {*names}
-
-
-def _refuse_mixture(values: Sequence[Any], column: str) -> None:
+def _refuse_mixture(values: Sequence[Any], column: str | list[str]) -> None:
     """Refuse a few words among numbers with fractions: a regression with mistakes rather than classes."""
     present = [(index, value) for index, value in enumerate(values) if not is_missing(value)]
     words = [(index, value) for index, value in present if not _as_numbers([value])]
@@ -169,13 +218,9 @@ def _refuse_mixture(values: Sequence[Any], column: str) -> None:
         )
 
 
-def _name(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else str(value)
-
-
 def _as_numbers(values: Iterable[Any]) -> list[float]:
     """Return the values as numbers, or an empty list if one of them is not a number."""
     try:
-        return [float(_name(value)) for value in values]  # True is a word
+        return [float(label_name(value)) for value in values]  # True is a word
     except (TypeError, ValueError):
         return []

@@ -25,8 +25,10 @@ class TextClassificationPreprocessor(Preprocessor):
     Args:
         tokenizer: of the pretrained model.
         text_columns: one column of texts, or two for pairs of texts (premise and hypothesis, …).
-        label_column: class indices or names, lists of them (several labels at once), or numbers (regression).
+        label_column: class indices or names, lists of them (several labels at once), or numbers (regression); or several
+            columns, each with a 0 or 1 for one label.
         label_names: the label names in the order of their indices; None: inferred from the data.
+        label_separator: between the labels of a text that holds several, such as ``|``.
         max_length: tokens a text (or pair) is cut to, special tokens counted.
         truncation: what is kept of a longer text: its ``head``, its ``tail``, or ``head_tail``: a quarter from its
             beginning and the rest from its end, the best of the three on reviews (Sun et al., 2019).
@@ -34,18 +36,22 @@ class TextClassificationPreprocessor(Preprocessor):
 
     tokenizer: PreTrainedTokenizerBase
     text_columns: list[str]
-    label_column: str
+    label_column: str | list[str]
     label_names: list[str] | None
+    label_separator: str | None = None
     max_length: int
     truncation: Literal["head", "tail", "head_tail"]
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.text_columns) <= 2:
             raise UserError(f"data.text_columns={self.text_columns}: expected one column, or two for pairs.")
+        if self.label_separator == "":
+            raise UserError("data.label_separator='': expected one character or more, or null.")
         check_length(self.tokenizer, self.max_length)
         if self.truncation != "head" and len(self.text_columns) == 2:
             raise UserError(f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head")
         self.input_columns = self.text_columns
+        self._labels_from: Any = {"label_names": self.label_names, "separator": self.label_separator}
         self.labels: Labels | None = None
 
     @property
@@ -57,7 +63,7 @@ class TextClassificationPreprocessor(Preprocessor):
     def fit(self, train: Dataset) -> None:
         """Learn the labels from the training rows."""
         self._check_columns(train, split="train", labelled=True)
-        self.labels = infer_labels(train, self.label_column, label_names=self.label_names)
+        self.labels = infer_labels(train, self.label_column, **self._labels_from)
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
         """Return the text columns, checked, with the encoded ``labels``."""
@@ -70,8 +76,7 @@ class TextClassificationPreprocessor(Preprocessor):
         if "labels" in self.input_columns:
             raise UserError("data.text_columns: a text column cannot be called 'labels'. Rename it.")
         assert self.labels is not None, "fit() has not been called"
-        names, column = self.label_names, self.label_column
-        encoded = encode_labels(rows, column, self.labels, label_names=names, split=split)
+        encoded = encode_labels(rows, self.label_column, self.labels, **self._labels_from, split=split)
         return prepared.add_column("labels", encoded)
 
     def strata(self, prepared: Dataset) -> Sequence[int] | None:
