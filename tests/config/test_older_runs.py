@@ -49,6 +49,7 @@ def older_run(finished_run: Path, tmp_path: Path) -> Path:
     for node, names in readers.items():
         cfg[node] |= {name: f"${{data.{name}}}" for name in names}
     cfg["task"] |= {name: f"${{{name}}}" for name in ("tuning", "optimizer", "scheduler")}
+    del cfg["data"]["label_separator"]
     for option in ("plan", "find", "layerwise_lr_decay"):
         del cfg[option]
     cfg["callbacks"]["own"] = {"_target_": "somebody.elses.Callback"}

@@ -230,3 +230,41 @@ def test_the_row_numbers_that_pandas_writes_are_a_column(tmp_path: Path):
 def test_a_text_of_any_length_is_read(tmp_path: Path):
     (tmp_path / "a.TSV").write_text(f"text\tlabel\n{'x' * 200_000}\tgood\n")
     assert len(read_table(tmp_path / "a.TSV")["text"][0]) == 200_000
+
+
+@pytest.mark.parametrize(
+    "name", ["r [1]", "r*", "r?", "**", "[!r]", "{r}", "r::s", "r#s", "100%", "$HOME", "r\\s", "a[b", "file:::r"]
+)
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".jsonl", ".parquet", ""])
+def test_a_path_is_taken_literally(tmp_path: Path, name: str, suffix: str):
+    """Each of these names would be a pattern, an address or a variable to datasets."""
+    rows, neighbour = Dataset.from_dict({"text": ["mine"]}), Dataset.from_dict({"text": ["another's"]})
+    for neighbours in ("rs", "r", "HOME", "rr"):
+        neighbour.to_csv(tmp_path / f"{neighbours}{suffix or '.csv'}")
+    file = tmp_path / f"{name}{suffix}"
+    if suffix == "":
+        DatasetDict(train=rows).save_to_disk(tmp_path / "saved")
+        (tmp_path / "saved").rename(file)
+    elif suffix == ".parquet":
+        (tmp_path / "plain").write_bytes(b"")
+        rows.to_parquet(tmp_path / "plain")
+        (tmp_path / "plain").rename(file)
+    else:
+        content = b"text\nmine\n" if ".csv" in suffix else b'{"text": "mine"}\n'
+        file.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+    assert read(str(file))["train"].to_dict() == {"text": ["mine"]}
+    if suffix:
+        assert read({"train": str(file), "test": str(file)})["test"].to_dict() == {"text": ["mine"]}
+
+
+def test_a_folder_in_the_hubs_layout_and_its_parents_are_taken_literally(tmp_path: Path):
+    for parent in ("d [1]", "d*", "d1"):
+        folder = tmp_path / parent / "hub"
+        folder.mkdir(parents=True)
+        Dataset.from_dict({"text": [parent]}).to_parquet(tmp_path / "rows.parquet")
+        (tmp_path / "rows.parquet").rename(folder / "anything.parquet")
+        (folder / "README.md").write_text(
+            "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: anything.parquet\n---\n"
+        )
+    for parent in ("d [1]", "d*", "d1"):
+        assert read(str(tmp_path / parent / "hub"))["test"]["text"][:] == [parent]

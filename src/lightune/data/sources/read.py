@@ -1,6 +1,8 @@
 """Files, folders and the Hub become ``{split: Dataset}``. Nothing here knows about tasks or tokens."""
 
+import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pyarrow.lib import ArrowException
 
 from lightune.common import hub, package_index
 from lightune.common.errors import UserError, did_you_mean, listed
+from lightune.common.files import atomic_folder
 from lightune.data.sources.class_folders import holds_text_files, read_class_folders
 from lightune.data.sources.conll import is_conll, read_conll
 from lightune.data.sources.csv_files import check_csv, default_delimiter
@@ -24,6 +27,7 @@ from lightune.data.splits import SPLIT_NAMES
 
 TABLES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 VERSION = re.compile(r"-v\d+$")  # SQuAD calls its files train-v1.1.json and dev-v1.1.json
+NOT_A_PLAIN_NAME = re.compile(r"[*?\[\]{}!#%|$\\]|:[:/]")  # datasets reads a pattern or an address
 FILE_PER_SPLIT = "data.path.train=FILE data.path.validation=FILE data.path.test=FILE"
 
 
@@ -98,7 +102,7 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         features = Features(dict.fromkeys(check_csv(path, delimiter), Value("string")))
         options = {"sep": delimiter, "features": features, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        rows = load_dataset(kind, data_files=str(path), split="train", **options)
+        rows = load_dataset(kind, data_files=str(_plainly_named(path)), split="train", **options)
     except (DatasetGenerationError, ArrowException, OSError, ValueError) as error:
         cause = error.__cause__ or error if isinstance(error, DatasetGenerationError) else error
         if isinstance(cause, UnicodeDecodeError):
@@ -149,7 +153,7 @@ def _read_folder(
 ) -> dict[str, Dataset]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         try:
-            saved = load_from_disk(str(folder))
+            saved = load_from_disk(str(_plainly_named(folder)))
         except (OSError, ValueError, IndexError) as error:
             raise UserError(
                 f"{folder}: this folder of save_to_disk cannot be read: {error}.\n"
@@ -166,7 +170,7 @@ def _read_folder(
         if files := _split_files(folder):
             return {split: read_table(file, delimiter=delimiter) for split, file in files.items()}
     try:
-        return dict(load_dataset(str(folder), name, cache_dir=_cache_of(folder)))
+        return dict(load_dataset(str(_plainly_named(folder)), name, cache_dir=_cache_of(folder)))
     except (DatasetGenerationError, FileNotFoundError, ValueError) as error:
         raise UserError(
             f"{folder}: cannot be read as a data set: {str(error.__cause__ or error).strip().splitlines()[0][:200]}\n"
@@ -189,13 +193,28 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return files or ({"train": tables[0]} if len(tables) == 1 else {})
 
 
-def _cache_of(folder: Path) -> str:
-    """Return a cache folder for this folder with this content.
+def _plainly_named(path: Path) -> Path:
+    """Return a path that datasets takes literally: itself, or links to the file or the folder's files in the cache."""
+    if not NOT_A_PLAIN_NAME.search(path.resolve().as_posix()):
+        return path
+    links = Path(f"{_cache_of(path)}-links")
+    link = links / f"linked{'.gz' if path.suffix == '.gz' else ''}"
+    if not links.exists():
+        with atomic_folder(links) as folder:
+            if path.is_dir():
+                shutil.copytree(path.resolve(), folder / link.name, copy_function=os.symlink)
+            else:
+                (folder / link.name).symlink_to(path.resolve())
+    return link
+
+
+def _cache_of(path: Path) -> str:
+    """Return a cache folder for this file, or folder, with this content.
 
     datasets would cache a local folder under its last name alone: another folder of that name, or an edited
     file, would silently give the old rows.
     """
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = sorted(file for file in [path, *path.rglob("*")] if file.is_file())
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return str(Path(datasets.config.HF_DATASETS_CACHE) / "folders" / Hasher.hash(stats))
 
