@@ -3,7 +3,7 @@ import random
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from lightune.common.bio_tags import entity_types, label_names, spans, to_bio
+from lightune.common.bio_tags import entity_types, label_names, read_spellings, spans, to_bio
 
 WANTED = [("PER", 0, 2), ("PER", 2, 3), ("creative-work", 4, 7), ("LOC", 7, 8)]
 
@@ -47,3 +47,44 @@ def test_random_sequences_are_read_as_seqeval_reads_them():
 def test_label_names():
     assert entity_types(["O", "I-x", "B-x", "B-a-b", "plain"]) == ["x", "a-b", "plain"]
     assert label_names(["x", "a-b"]) == ["O", "B-x", "I-x", "B-a-b", "I-a-b"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "wanted"),
+    [
+        ("O B-PER I-PER", "O B-PER I-PER"),
+        ("o B-PER I-PER O", "O B-PER I-PER O"),
+        ("o b-PER i-PER", "O B-PER I-PER"),
+        ("O B_PER I_PER", "O B-PER I-PER"),
+        ("o b_first_name i_first_name", "O B-first_name I-first_name"),
+        ("O PER-B PER-I LOC-B", "O B-PER I-PER B-LOC"),
+        ("O PER_B PER_I PER_E LOC_S", "O B-PER I-PER E-PER S-LOC"),
+        ("O B-PER M-PER E-PER W-PER", "O B-PER M-PER E-PER S-PER"),
+        ("O B I", "O B-entity I-entity"),
+        ("o b i", "O B-entity I-entity"),
+        ("O S-PER", "O S-PER"),
+        ("o PER e-mail", "O PER e-mail"),
+        ("O b_cell t_cell", "O b_cell t_cell"),
+        ("O vitamin-B vitamin-E", "O vitamin-B vitamin-E"),
+        ("NN , $ ''", "NN , $ ''"),
+    ],
+)
+def test_the_usual_spellings_of_tags_are_read(tags: str, wanted: str):
+    assert [*read_spellings(tags.split()).values()] == wanted.split()
+
+
+@pytest.mark.parametrize(
+    ("tags", "no_tag"),
+    [
+        ("O B-PER I-PER PER", "PER"),
+        ("O B-PER X", "X"),
+        ("O B-PER X-PER", "X-PER"),
+        ("O B_PER I_PER NONE", "NONE"),
+        ("O PER 0", "0"),
+        ("O B-PER I-PER _", "_"),
+        ("(PER* *) *", "(PER*"),
+        ("O PER [CLS]", "[CLS]"),
+    ],
+)
+def test_a_tag_that_fits_no_scheme_is_left_out(tags: str, no_tag: str):
+    assert no_tag not in read_spellings(tags.split())

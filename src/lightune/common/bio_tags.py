@@ -1,12 +1,44 @@
 """Tags of words, such as B-PER, I-PER and O, and the entities that they mark."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from lightune.common.errors import listed
 
 # an entity: its type, the index of its first word, and the index after its last
 Span = tuple[str, int, int]
 PREFIXES = frozenset("BIMESLU")
 BEGINNING = frozenset("BSU")
 ENDING = frozenset("ESLU")
+PREFIXED = re.compile(r"(?P<prefix>[BIMESLUW])(?:[-_](?P<kind>.+))?", re.IGNORECASE)  # some write W- for S-
+SUFFIXED = re.compile(r"(?P<kind>.+)[-_](?P<prefix>[BIMESLUW])", re.IGNORECASE)
+NO_TYPE = re.compile(r"\d+|[_-]|.*\*.*|[\[<].*[\]>]")  # 7, _, (PER*, [CLS]
+
+
+def read_spellings(tags: Iterable[str]) -> dict[str, str]:
+    """Return each of the tags of a data set as ``spans`` reads it; those that fit no scheme are left out.
+
+    Also ``o``, ``b-PER``, ``B_PER`` and ``PER-B`` are read. Tags without a prefix are types, where none has a prefix.
+    """
+    distinct = [*dict.fromkeys(tags)]
+    inside = [tag for tag in distinct if tag not in ("O", "o")]
+    read = {tag: tag for tag in inside if not NO_TYPE.fullmatch(tag)}
+    for pattern in (PREFIXED, SUFFIXED):
+        parts = {tag: match for tag in inside if (match := pattern.fullmatch(tag))}
+        begin, go_on = ({m["kind"] for m in parts.values() if m["prefix"].upper() == letter} for letter in "BI")
+        fits_all = len(parts) == len(inside) and any(m["prefix"].upper() in "BISU" for m in parts.values())
+        if begin & go_on or (pattern is PREFIXED and (fits_all or any(tag[:2] in ("B-", "I-") for tag in parts))):
+            prefixes = {tag: match["prefix"].upper().replace("W", "S") for tag, match in parts.items()}
+            read = {tag: f"{prefixes[tag]}-{match['kind'] or 'entity'}" for tag, match in parts.items()}
+            break
+    read |= dict.fromkeys(("O", "o"), "O")
+    return {tag: read[tag] for tag in distinct if tag in read}
+
+
+def no_scheme(tag: str, spellings: Mapping[str, str]) -> str:
+    """Return the end of a message about a tag that ``read_spellings`` leaves out."""
+    others = f" beside {listed(spellings, limit=4)}" if spellings else ""
+    return f"{tag!r} is no tag{others}.\nExpected O, B-TYPE or I-TYPE for each word, or another scheme throughout."
 
 
 def spans(tags: Sequence[str]) -> list[Span]:

@@ -286,3 +286,25 @@ def test_words_and_tags_of_another_kind_are_refused(tiny_bert: Path):
         preprocessor.prepare(Dataset.from_list([{"tokens": {"a": "b"}}]), split="predict", labelled=False)
     with pytest.raises(UserError, match=r"row 1.*\['B-X'\] is not a tag"):
         preprocessor.fit(Dataset.from_list([{"tokens": ["a"], "ner_tags": [["B-X"]]}]))
+
+
+def test_a_spelling_of_tags_is_told_and_what_fits_no_scheme_refused(tiny_bert: Path, caplog: pytest.LogCaptureFixture):
+    preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
+    rows = Dataset.from_dict({"tokens": [["x", "y", "z"]], "ner_tags": [["o", "B_PER", "I_PER"]]})
+    with caplog.at_level(logging.INFO):
+        preprocessor.fit(rows)
+        assert preprocessor.label_names == ["O", "B-PER", "I-PER"]
+        assert list(preprocessor.prepare(rows, split="train")["tags"]) == [["O", "B-PER", "I-PER"]]
+    assert caplog.text.count("how tags are read: o as O, B_PER as B-PER, I_PER as I-PER") == 1
+    with caplog.at_level(logging.INFO):
+        preprocessor.fit(Dataset.from_dict({"tokens": [["x", "y"]], "ner_tags": [["PER", "O"]]}))
+    assert "how tags are read: PER as a type" in caplog.text
+    mixed = Dataset.from_dict({"tokens": [["x"], ["y", "z"]], "ner_tags": [["B-PER"], ["O", "NONE"]]})
+    with pytest.raises(
+        UserError, match="train split, row 2, column 'ner_tags': 'NONE' is no tag beside B-PER, O.\nExpected"
+    ):
+        preprocessor.fit(mixed)
+    with pytest.raises(UserError, match="train split, row 2, column 'ner_tags': 'NONE' is no tag"):
+        preprocessor.fit(with_names(["O", "B-A", "I-A", "NONE"], [[0, 1], [3]]))
+    preprocessor.fit(with_names(["o", "B_A", "I_A", "NONE"], [[0, 1], [2]]))
+    assert preprocessor.label_names == ["O", "B-A", "I-A"]

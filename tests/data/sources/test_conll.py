@@ -67,6 +67,10 @@ def test_a_file_for_each_split(tmp_path: Path):
     [
         ("Anna B-PER\n\nlives\n", "line 3: 'lives' stands alone"),
         ("Anna B-PER\nlives 7\n", "line 2: '7' is not a tag"),
+        ("Anna B-PER\nin O\n\nOslo LOC\n", "line 4: 'LOC' is no tag beside B-PER, O"),
+        ("1 Anna PER\n2 in 7\n", "line 2: '7' is not a tag"),
+        ("1 Anna x B-PER\n2 in O\n", "line 2: 3 columns, 4 in the lines before"),
+        ("1 Anna 4 _\n2 in 5 _\n", "line 1: '_' is not a tag"),
         ("# a comment\n\n", "there are no sentences"),
         ("Åse B-PER\n", "not UTF-8"),
     ],
@@ -86,3 +90,48 @@ def test_plain_lines_are_still_lines(tmp_path: Path):
     assert read_lines(file) == ["a superb film", "B-movies are fun"]
     with pytest.raises(UserError, match="cannot tell its format"):
         read_table(file)
+
+
+GERMEVAL = (
+    "#\thttp://example.org [2009-10-17]\n1\tAnna\tB-PER\tO\n2\tin\tO\tO\n3\tOslo\tB-LOC\tB-ORG\n\n# n\n1\t7\tO\tO\n"
+)
+CONLL_U = """# newdoc
+# text = So spricht B-12
+1-2\tzum\t_\t_\t_\t_\t_\t_\t_\t_
+1\tzu\tzu\tADP\tAPPR\t_\t3\tcase\t_\t_
+2\tdem\tder\tDET\tART\t_\t3\tdet\t_\t_
+2.1\tx\tx\tX\tX\t_\t_\t_\t_\t_
+
+# text = Haus
+1\tHaus\tHaus\tNOUN\tNN\t_\t0\troot\t_\t_
+"""
+
+
+def test_the_numbers_of_words_are_no_words(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    for name in ("x.conll", "NER-de-train.tsv", "x.txt"):
+        (tmp_path / name).write_text(GERMEVAL)
+        with caplog.at_level("INFO"):
+            rows = read_table(tmp_path / name)
+        assert rows["tokens"][:] == [["Anna", "in", "Oslo"], ["7"]]
+        assert rows["ner_tags"][:] == [["B-PER", "O", "B-LOC"], ["O"]]
+        assert rows["column_4"][:] == [["O", "O", "B-ORG"], ["O"]]
+    assert "the first column numbers the words; the others are tokens, ner_tags, column_4" in caplog.text
+    (tmp_path / "y.conll").write_text("0 Anna NNP B-NP B-PER\n1 lives VBZ B-VP O\n")
+    assert read_table(tmp_path / "y.conll")["ner_tags"][:] == [["B-PER", "O"]]
+    (tmp_path / "en.iob2").write_text("1\tAnna\tB-PER\t-\tme\n2\tlives\tO\t-\tme\n")
+    assert read_table(tmp_path / "en.iob2")["ner_tags"][:] == [["B-PER", "O"]]
+    (tmp_path / "plain.conll").write_text("1 Anna PER\n2 lives O\n")
+    assert read_table(tmp_path / "plain.conll").to_dict() == {"tokens": [["Anna", "lives"]], "ner_tags": [["PER", "O"]]}
+
+
+def test_columns_of_conll_u_are_named(tmp_path: Path):
+    (tmp_path / "x.conllu").write_text(CONLL_U)
+    rows = read_table(tmp_path / "x.conllu")
+    assert rows.column_names == ["tokens", "lemmas", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
+    assert rows["tokens"][:] == [["zu", "dem"], ["Haus"]]
+    assert rows["upos"][:] == [["ADP", "DET"], ["NOUN"]]
+
+
+def test_words_that_are_numbers_are_words(tmp_path: Path):
+    (tmp_path / "x.conll").write_text("1984 CD B-WORK\nby IN O\n\n7 CD O\n")
+    assert read_table(tmp_path / "x.conll")["tokens"][:] == [["1984", "by"], ["7"]]

@@ -10,8 +10,8 @@ from lightune.common.errors import UserError
 def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) -> tuple[list[str], list[int]]:
     """Return the answers to a question, and the character of the context at which each begins.
 
-    A wrong start is replaced by the first place of the answer: some copies of SQuAD count in other units.
-    ``where`` is the row, for messages.
+    A wrong start is replaced by the nearest place of the answer: some copies of SQuAD count in other units, and
+    ``is_repaired`` says so. ``where`` is the row, for messages.
 
     Raises:
         UserError: there is no answer though there must be, or it is malformed or not in the context.

@@ -1,13 +1,17 @@
 """Checks of words and their tags: both are lists without gaps, of one length, and tags are of known types."""
 
+import logging
 from collections.abc import Collection
 from typing import Any
 
 from datasets import ClassLabel, Dataset, List
+from lightning.pytorch.utilities import rank_zero_only
 
-from lightune.common.bio_tags import entity_types, label_names
-from lightune.common.errors import UserError, nearest
+from lightune.common.bio_tags import PREFIXED, entity_types, label_names, no_scheme, read_spellings
+from lightune.common.errors import UserError, listed, nearest
 from lightune.data.preprocessors.columns import check_columns, check_filled
+
+log = logging.getLogger(__name__)
 
 
 def check_words(rows: Dataset, column: str, *, split: str, allow_raw: bool) -> None:
@@ -45,6 +49,8 @@ def infer_tag_names(train: Dataset, tokens_column: str, label_column: str) -> li
     names = getattr(train.features[label_column].feature, "names", None)
     if names is None:
         names = label_names(sorted(entity_types(tag for row in tags for tag in row)))
+    else:
+        names = [*read_spellings(names).values()]
     if not entity_types(names):
         raise UserError(
             f"data.label_column={label_column}: the training rows have no tag other than O: there is nothing to learn.\n"
@@ -58,9 +64,11 @@ def read_tags(
 ) -> list[list[str]]:
     """Return the tags of each row by their names; ``types`` are those that tags may name, None: any.
 
+    How tags are read that are not written as O, B-TYPE and I-TYPE is logged.
+
     Raises:
         UserError: a column is missing or does not hold lists, tags are numbers without names, a row has more or
-            fewer tags than words, or a tag is missing or of another type; names the row.
+            fewer tags than words, or a tag is missing, fits no scheme or is of another type; names the row.
     """
     check_columns(rows, {"tokens_column": tokens_column, "label_column": label_column}, split=split)
     check_words(rows, tokens_column, split=split, allow_raw=False)
@@ -85,11 +93,21 @@ def read_tags(
             raise UserError(
                 f"{where}: {len(values)} tags for {len(words)} words.\nExpected one tag for each word of {words!r:.80}."
             )
-        tags = [_name(value, names, where) for value in values]
+        tags_of_rows.append([_name(value, names, where) for value in values])
+    spellings = read_spellings(tag for tags in tags_of_rows for tag in tags)
+    for index, tags in enumerate(tags_of_rows):
+        where = f"The {split} split, row {index + 1}, column {label_column!r}"
+        for tag in tags:
+            if tag not in spellings:
+                raise UserError(f"{where}: {no_scheme(tag, spellings)}")
+        tags[:] = [spellings[tag] for tag in tags]
         for kind in entity_types(tags):
             if types is not None and kind not in types:
                 raise UserError(f"{where}: the training rows have no {kind!r}. {nearest(kind, types)}")
-        tags_of_rows.append(tags)
+    told = [f"{tag} as {read}" for tag, read in spellings.items() if tag != read]
+    told = told or [f"{tag} as a type" for tag in spellings if tag != "O" and not PREFIXED.fullmatch(tag)]
+    if told and types is None:
+        rank_zero_only(log.info)(f"data.label_column={label_column}: how tags are read: {listed(told)}")
     return tags_of_rows
 
 
