@@ -91,8 +91,10 @@ def _data(folder: Path) -> "DataModule | None":
 
 def _predict(folder: Path, data: "DataModule", task: "Task", trainer: "Trainer") -> None:
     """Measure the best checkpoint of a run that kept no rows."""
+    from lightune.data.quality import inputs_of
     from lightune.runs.report.predictions import write_rows
     from lightune.runs.run_folder import Run
 
     trainer.test(task, data, verbose=False)
-    write_rows(Run(folder).predictions, task.all_test_rows(), rows=data.rows["test"], lengths=data.lengths("test"))
+    inputs = inputs_of(data.rows["test"], data.preprocessor)
+    write_rows(Run(folder).predictions, task.all_test_rows(), inputs=inputs, lengths=data.lengths("test"))

@@ -112,7 +112,7 @@ class DataModule(LightningDataModule):
             return
         rows = prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
         if self.drop_duplicates:
-            rows["train"] = quality.drop_duplicates(rows["train"], path=self.path)
+            rows["train"] = quality.drop_duplicates(rows["train"], self.preprocessor, path=self.path)
         for split in ("test", "validation"):
             if split not in rows:
                 rows["train"], rows[split] = carve_split(
@@ -123,11 +123,12 @@ class DataModule(LightningDataModule):
                     seed=self.split_seed,
                 )
         if self.drop_leaked:
-            rows["train"] = quality.drop_leaked(rows, path=self.path)
+            rows["train"] = quality.drop_leaked(rows, self.preprocessor, path=self.path)
         strata_of = {split: self.preprocessor.strata(dataset) for split, dataset in rows.items()}
         names = list(self.head.get("id2label", {}).values())
         with about(source_of(self.path, "train")):
-            self.warnings = quality.find_problems(rows, strata=strata_of, names=names)
+            inputs = {split: quality.inputs_of(dataset, self.preprocessor) for split, dataset in rows.items()}
+            self.warnings = quality.find_problems(inputs, strata=strata_of, names=names)
         for split, dataset in rows.items():
             if (size := self.max_rows[split]) is not None:
                 chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)

@@ -9,20 +9,25 @@ from datasets import Dataset
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightune.common.errors import UserError, listed
+from lightune.data.preprocessors.base import Preprocessor
 
 log = logging.getLogger(__name__)
 
-TARGET_COLUMNS = {"labels", "tags", "answers", "answer_starts"}
 MIN_ROWS_FOR_LABELS = 20  # with fewer rows it says nothing that most have a label of their own
 UNEVEN_RATIO = 10  # of the largest class to the smallest: worth a warning
 
 
-def hash_inputs(rows: Dataset) -> np.ndarray:
-    """Return a hash of each row without its targets: (rows,) int64."""
-    columns = [name for name in rows.column_names if name not in TARGET_COLUMNS]
+def inputs_of(rows: Dataset, preprocessor: Preprocessor) -> Dataset:
+    """Return prepared rows with the columns alone that hold what a model reads."""
+    declared = getattr(preprocessor, "prepared_inputs", ())
+    return rows.select_columns(list(declared) or [name for name in rows.column_names if name != "labels"])
+
+
+def hash_inputs(inputs: Dataset) -> np.ndarray:
+    """Return a hash of each row: (rows,) int64."""
     hashes: list[int] = []
-    for batch in rows.select_columns(columns).iter(batch_size=1000):
-        hashes += [hash(repr(values)) for values in zip(*(batch[name] for name in columns), strict=True)]
+    for batch in inputs.iter(batch_size=1000):
+        hashes += [hash(repr(values)) for values in zip(*batch.values(), strict=True)]
     return np.array(hashes, dtype=np.int64)
 
 
@@ -33,19 +38,19 @@ def find_repeated(hashes: np.ndarray) -> np.ndarray:
     return is_repeated
 
 
-def drop_duplicates(train: Dataset, *, path: object) -> Dataset:
+def drop_duplicates(train: Dataset, preprocessor: Preprocessor, *, path: object) -> Dataset:
     """Return the training rows without those that repeat another, and log how many were dropped."""
-    return _drop(find_repeated(hash_inputs(train)), train, reason="duplicates", path=path)
+    return _drop(find_repeated(hash_inputs(inputs_of(train, preprocessor))), train, reason="duplicates", path=path)
 
 
-def drop_leaked(rows: dict[str, Dataset], *, path: object) -> Dataset:
+def drop_leaked(rows: dict[str, Dataset], preprocessor: Preprocessor, *, path: object) -> Dataset:
     """Return the training rows that no held-out split has too, and log how many were dropped.
 
     Raises:
         UserError: no row is left.
     """
-    held_out = np.concatenate([hash_inputs(rows[split]) for split in ("validation", "test")])
-    is_leaked = np.isin(hash_inputs(rows["train"]), held_out)
+    hashes = {split: hash_inputs(inputs_of(dataset, preprocessor)) for split, dataset in rows.items()}
+    is_leaked = np.isin(hashes["train"], np.concatenate([hashes["validation"], hashes["test"]]))
     return _drop(is_leaked, rows["train"], reason="also held out", path=path)
 
 
@@ -58,19 +63,19 @@ def _drop(mask: np.ndarray, train: Dataset, *, reason: str, path: object) -> Dat
 
 
 def find_problems(
-    rows: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], names: Sequence[str]
+    inputs: dict[str, Dataset], *, strata: dict[str, Sequence[int] | None], names: Sequence[str]
 ) -> list[str]:
     """Log a warning for each thing that a person should know before they trust a score, and return the warnings.
 
     Args:
-        rows: of each split, prepared.
+        inputs: of each split, as ``inputs_of`` returns them.
         strata: of each split, the class of each row, if rows have exactly one.
         names: of the classes; empty where classes have none.
 
     Raises:
         UserError: all training rows are the same, or of one class.
     """
-    warnings = [*_row_warnings(rows, has_classes=strata["train"] is not None), *_alike_names(names)]
+    warnings = [*_row_warnings(inputs, has_classes=strata["train"] is not None), *_alike_names(names)]
     if strata["train"] is not None and names:
         warnings += _label_warnings({split: np.asarray(classes) for split, classes in strata.items()}, names)
     for warning in warnings:
@@ -78,11 +83,11 @@ def find_problems(
     return warnings
 
 
-def _row_warnings(rows: dict[str, Dataset], *, has_classes: bool) -> Iterator[str]:
-    hashes = {split: hash_inputs(dataset) for split, dataset in rows.items()}
-    sizes = {split: f"{len(dataset):,}" for split, dataset in rows.items()}
+def _row_warnings(inputs: dict[str, Dataset], *, has_classes: bool) -> Iterator[str]:
+    hashes = {split: hash_inputs(dataset) for split, dataset in inputs.items()}
+    sizes = {split: f"{len(dataset):,}" for split, dataset in inputs.items()}
     count = int(find_repeated(hashes["train"]).sum())
-    if has_classes and 0 < count == len(rows["train"]) - 1:
+    if has_classes and 0 < count == len(inputs["train"]) - 1:
         raise UserError(
             f"All {sizes['train']} training rows are the same or empty: nothing tells their classes apart.\n"
             "Is it the wrong column, or was the file cut off?"

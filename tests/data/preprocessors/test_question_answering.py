@@ -175,3 +175,24 @@ def test_a_long_question_is_cut_between_characters(tiny_bert: Path):
     question = truncate_texts(tokenizer, ["한국한국"], tokens=4)
     assert question == ["한"]
     assert len(tokenizer(question[0], add_special_tokens=False)["input_ids"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [(46, 45), (0, 12), (28, 12), (30, 45), (-3, 12), (12, 12), (45, 45), (400, 45)]
+)
+def test_a_wrong_start_is_moved_to_the_nearest_place_and_counted(
+    tiny_bert: Path, caplog: pytest.LogCaptureFixture, given: int, wanted: int
+):
+    context = "the film is lovely and the good story is not lovely"
+    context = context.replace("not lovely", "so lovely")[:45] + "lovely"
+    assert context.find("lovely") == 12 and context.rfind("lovely") == 45
+    raw_rows = Dataset.from_list(
+        [
+            {"question": "a", "context": context, "answers": {"text": ["film"], "answer_start": [4]}},
+            {"question": "b", "context": context, "answers": {"text": ["lovely"], "answer_start": [given]}},
+        ]
+    )
+    prepared = make_preprocessor(tiny_bert).prepare(raw_rows, split="train")
+    assert prepared["answer_starts"][:] == [[4], [wanted]]
+    told = "train: 1 of 2 rows have an answer that is not at its answer_start; the nearest place of its text is taken: row 2"
+    assert [record.message for record in caplog.records] == ([told] if given != wanted else [])

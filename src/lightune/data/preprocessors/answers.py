@@ -1,5 +1,6 @@
 """Answers to questions: where they lie in their context, in characters and in tokens."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,11 @@ import numpy as np
 from lightune.common.errors import UserError
 
 
-def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) -> tuple[list[str], list[int]]:
-    """Return the answers to a question, and the character of the context at which each begins.
+def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) -> tuple[list[str], list[int], bool]:
+    """Return the answers to a question, the character of the context at which each begins, and whether one was moved.
 
-    A wrong start is replaced by the nearest place of the answer: some copies of SQuAD count in other units, and
-    ``is_repaired`` says so. ``where`` is the row, for messages.
+    A wrong start is replaced by the nearest place of the answer: some copies of SQuAD count in other units.
+    ``where`` is the row, for messages.
 
     Raises:
         UserError: there is no answer though there must be, or it is malformed or not in the context.
@@ -32,15 +33,19 @@ def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) ->
             f"{where}: the question has no answer.\n"
             "If that is intended, set data.version_2_with_negative=true (data=squad_v2 does)"
         )
-    for index, (text, start) in enumerate(zip(texts, starts, strict=True)):
-        if start < 0 or context[start : start + len(text)] != text:
-            starts[index] = context.find(text)
-            if starts[index] < 0:
-                raise UserError(
-                    f"{where}: the answer {text[:60]!r} is not in its context.\n"
-                    "An answer must be an exact part of the context."
-                )
-    return texts, starts
+    found = []
+    for text, start in zip(texts, starts, strict=True):
+        if start >= 0 and context.startswith(text, start):
+            found.append(start)
+            continue
+        places = [match.start() for match in re.finditer(f"(?={re.escape(text)})", context)]
+        if not places:
+            raise UserError(
+                f"{where}: the answer {text[:60]!r} is not in its context.\n"
+                "An answer must be an exact part of the context."
+            )
+        found.append(min(places, key=lambda place: abs(place - start)))
+    return texts, found, found != starts
 
 
 def _is_well_formed(answers: Any) -> bool:

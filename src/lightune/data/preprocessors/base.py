@@ -12,6 +12,9 @@ class Preprocessor(Protocol):
     input_columns: list[str]
     """The columns that a prediction reads."""
 
+    prepared_inputs: Sequence[str] = ()
+    """The columns of prepared rows that tell whether two rows have the same input; empty: all but ``labels``."""
+
     @property
     def head(self) -> dict[str, Any]:
         """The configuration that the data asks of the model's head; known after ``fit``."""

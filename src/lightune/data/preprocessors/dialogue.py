@@ -43,6 +43,7 @@ class DialoguePreprocessor(Preprocessor):
     def __post_init__(self) -> None:
         check_length(self.tokenizer, self.max_length, least=8)
         self.input_columns = [self.dialogue_column]
+        self.prepared_inputs = ("turns", "reply")
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
         """Return the last ``reply`` (a list of one turn, empty if it is to be predicted), and the ``turns`` before it."""

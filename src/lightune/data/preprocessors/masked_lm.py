@@ -38,7 +38,7 @@ class MaskedLMPreprocessor(Preprocessor):
         if self.tokenizer.mask_token is None:
             raise UserError("task=masked_lm: this model's tokenizer has no mask token. Choose model=bert, …")
         check_length(self.tokenizer, self.max_length)
-        self.input_columns = self.text_columns
+        self.input_columns = self.prepared_inputs = self.text_columns
         self.collator = DataCollatorForLanguageModeling(self.tokenizer, mlm_probability=self.mlm_probability)
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:

@@ -1,5 +1,6 @@
 """Extractive question answering: a question and the text that holds its answer become windows of token ids."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,14 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from lightning.pytorch.utilities import rank_zero_only
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from lightune.common.errors import listed
 from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.answers import find_answer_tokens, read_answers
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, check_texts
 from lightune.data.preprocessors.lengths import check_length, check_offsets, truncate_texts
 from lightune.data.preprocessors.windows import Place, check_stride, group_by_row, locate_tokens, ungroup
+
+log = logging.getLogger(__name__)
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
 
@@ -48,6 +53,7 @@ class QuestionAnsweringPreprocessor(Preprocessor):
         room = self.max_length - self.max_query_length - self.tokenizer.num_special_tokens_to_add(pair=True)
         check_stride(self.doc_stride, max_length=self.max_length, room=room, suggested=room // 2)
         self.input_columns = [self.question_column, self.context_column]
+        self.prepared_inputs = ("question", "context")
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
         """Return ``question`` and ``context``, checked, with ``answers`` and ``answer_starts``."""
@@ -61,12 +67,21 @@ class QuestionAnsweringPreprocessor(Preprocessor):
         }
         if labelled:
             prepared |= {"answers": [], "answer_starts": []}
+            moved = []
             contexts_and_answers = zip(prepared["context"], rows[self.answers_column], strict=True)
             for index, (context, answers) in enumerate(contexts_and_answers):
                 where = f"The {split} split, row {index + 1}, column {self.answers_column!r}"
-                texts, starts = read_answers(answers, context, allow_none=self.version_2_with_negative, where=where)
+                texts, starts, is_moved = read_answers(
+                    answers, context, allow_none=self.version_2_with_negative, where=where
+                )
+                moved += [index + 1] if is_moved else []
                 prepared["answers"].append(texts)
                 prepared["answer_starts"].append(starts)
+            if moved:
+                rank_zero_only(log.warning)(
+                    f"{split}: {len(moved):,} of {len(rows):,} rows have an answer that is not at its answer_start; the "
+                    f"nearest place of its text is taken: row {listed(moved, limit=3)}"
+                )
         return Dataset.from_dict(prepared)
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:

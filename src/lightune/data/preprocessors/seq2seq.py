@@ -48,6 +48,7 @@ class Seq2SeqPreprocessor(Preprocessor):
                 "To reverse the direction: data.source_lang=de data.target_lang=en"
             )
         self.input_columns = [self.source_column]
+        self.prepared_inputs = ("source",)
         self.source_prefix = self.source_prefix or ""
         if hasattr(self.tokenizer, "tgt_lang"):
             self.tokenizer.src_lang = self._language_code(self.source_lang, option="source_lang")

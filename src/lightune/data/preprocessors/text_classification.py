@@ -50,7 +50,7 @@ class TextClassificationPreprocessor(Preprocessor):
         check_length(self.tokenizer, self.max_length)
         if self.truncation != "head" and len(self.text_columns) == 2:
             raise UserError(f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head")
-        self.input_columns = self.text_columns
+        self.input_columns = self.prepared_inputs = self.text_columns
         self._labels_from: Any = {"label_names": self.label_names, "separator": self.label_separator}
         self.labels: Labels | None = None
 

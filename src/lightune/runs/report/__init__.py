@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightune.data import DataModule
+from lightune.data.quality import inputs_of
 from lightune.runs.report.predictions import Row, write_rows
 from lightune.runs.run_folder import Run
 from lightune.tasks import Task
@@ -30,7 +31,8 @@ def report_finished(
         page: whether to write ``report.html``.
     """
     try:
-        write_rows(run.predictions, rows, rows=data.rows["test"], lengths=data.lengths("test"))
+        inputs = inputs_of(data.rows["test"], data.preprocessor)
+        write_rows(run.predictions, rows, inputs=inputs, lengths=data.lengths("test"))
         if page:
             # importing matplotlib takes a second
             from lightune.runs.report.page import write_page

@@ -14,34 +14,32 @@ from datasets import Dataset
 
 from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
-from lightune.data.quality import TARGET_COLUMNS
 
 Row = dict[str, Any]
 REQUIRED = {"row", "id", "loss", "targets", "length"}
 
 
-def identify(rows: Dataset) -> list[str]:
+def identify(inputs: Dataset) -> list[str]:
     """Return a hash of each row's inputs, the same in every process and whatever the columns are called."""
-    names = [name for name in rows.column_names if name not in TARGET_COLUMNS]
     hashes = []
-    for batch in rows.select_columns(names).iter(batch_size=1000):
-        for values in zip(*(batch[name] for name in names), strict=True):
+    for batch in inputs.iter(batch_size=1000):
+        for values in zip(*batch.values(), strict=True):
             hashes.append(blake2b(json.dumps(values, default=str).encode(), digest_size=8).hexdigest())
     return hashes
 
 
-def write_rows(path: Path, results: list[Row], *, rows: Dataset, lengths: np.ndarray) -> None:
+def write_rows(path: Path, results: list[Row], *, inputs: Dataset, lengths: np.ndarray) -> None:
     """Write the file atomically; write none where the task has no results of rows.
 
     Args:
         path: the file.
         results: as the task's ``all_test_rows`` returns them.
-        rows: the test split, with its texts.
+        inputs: of the test split, as ``lightune.data.quality.inputs_of`` returns them.
         lengths: tokens of each row (rows,).
     """
     if not results:
         return
-    ids = identify(rows)
+    ids = identify(inputs)
     with atomic_file(path) as file:
         for result in results:
             number = result["row"]

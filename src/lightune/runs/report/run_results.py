@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightune.data.quality import inputs_of
 from lightune.runs.report.figures import summarize
 from lightune.runs.report.predictions import Row, identify, read_rows
 from lightune.runs.report.statistics import Summary
@@ -75,7 +76,7 @@ class RunResults:
         if self.data is None or row["row"] >= len(self.data.rows["test"]):
             return None
         rows = self.data.rows["test"].select([row["row"]])
-        return dict(rows[0]) if identify(rows) == [row["id"]] else None
+        return dict(rows[0]) if identify(inputs_of(rows, self.data.preprocessor)) == [row["id"]] else None
 
     def texts(self, row: Row) -> list[tuple[str, str]]:
         """Return a row's texts with their column names, long ones cut; none where the data is missing."""
