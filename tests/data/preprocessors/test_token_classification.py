@@ -1,3 +1,4 @@
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from lightune.common.errors import UserError
 from lightune.data import TokenClassificationPreprocessor
 from lightune.data.preprocessors.words import split_words
+from lightune.data.sources.read import read_table
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 ROWS = {
@@ -308,3 +310,75 @@ def test_a_spelling_of_tags_is_told_and_what_fits_no_scheme_refused(tiny_bert: P
         preprocessor.fit(with_names(["O", "B-A", "I-A", "NONE"], [[0, 1], [3]]))
     preprocessor.fit(with_names(["o", "B_A", "I_A", "NONE"], [[0, 1], [2]]))
     assert preprocessor.label_names == ["O", "B-A", "I-A"]
+
+
+TEXT = "Anna Lee isn't in New York."
+SPANS = {
+    "doccano": {"label": [[0, 8, "PER"], [18, 26, "LOC"]]},
+    "doccano, exported by relations": {
+        "label": [{"id": 1, "label": "PER", "start_offset": 0, "end_offset": 8}, {"id": 2, "label": "LOC", "start_offset": 18, "end_offset": 26}]
+    },
+    "prodigy": {"label": [{"start": 0, "end": 8, "token_start": 0, "label": "PER"}, {"start": 18, "end": 26, "token_start": 4, "label": "LOC"}]},
+    "unsorted, with spaces around": {"label": [[17, 26, "LOC"], [0, 9, " PER "]]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", SPANS)
+def test_spans_of_characters_become_tags_of_words(tiny_bert: Path, tmp_path: Path, form: str):
+    file = tmp_path / "spans.jsonl"
+    file.write_text(
+        json.dumps({"text": "nobody", "label": []}) + "\n" + json.dumps({"text": TEXT} | SPANS[form]) + "\n"
+    )
+    preprocessor = make_preprocessor(
+        AutoTokenizer.from_pretrained(tiny_bert), tokens_column="text", label_column="label"
+    )
+    rows = read_table(file)
+    preprocessor.fit(rows)
+    assert preprocessor.label_names == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    prepared = preprocessor.prepare(rows, split="train")
+    assert prepared["words"][:] == [["nobody"], ["Anna", "Lee", "isn't", "in", "New", "York", "."]]
+    assert prepared["tags"][:] == [["O"], ["B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "O"]]
+    raw = preprocessor.prepare(rows.select_columns(["text"]), split="predict", labelled=False)
+    assert raw["words"][:] == ["nobody", TEXT]
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([[0, 8, "PER"], [5, 8, "PER"]], r"\[5, 8, 'PER'\] overlaps another span"),
+        ([[0, 8, "PER"], [0, 8, "LOC"]], "overlaps another span"),
+        ([[0, 7, "PER"]], r"\[0, 7, 'PER'\] is 'Anna Le', which is not whole words"),
+        ([[9, 12, "X"]], "is 'isn', which is not whole words"),
+        ([[4, 5, "X"]], "not whole words"),
+        ([[20, 99, "X"]], "is no span of a text of 27 characters"),
+        ([[-3, 2, "X"]], "is no span of a text"),
+        ([[3, 3, "X"]], "is no span of a text"),
+        ([[0, 4, ""]], "is no span of a text"),
+        ([["Anna", "PER", "x"]], "is no span of a text"),
+        ([{"start": 0, "end": 4}], "is no span of a text"),
+    ],
+)
+def test_a_span_that_is_not_whole_words_of_its_own_is_refused_with_its_row(tiny_bert: Path, spans: list, message: str):
+    preprocessor = make_preprocessor(
+        AutoTokenizer.from_pretrained(tiny_bert), tokens_column="text", label_column="label"
+    )
+    rows = Dataset.from_list([{"text": TEXT, "label": []}, {"text": TEXT, "label": spans}], on_mixed_types="use_json")
+    with pytest.raises(UserError, match=f"train split, row 2, column 'label': .*{message}") as caught:
+        preprocessor.fit(rows)
+    assert len(str(caught.value).splitlines()) <= 4
+
+
+def test_rows_that_were_rejected_in_prodigy_are_left_out(tiny_bert: Path, caplog: pytest.LogCaptureFixture):
+    preprocessor = make_preprocessor(
+        AutoTokenizer.from_pretrained(tiny_bert), tokens_column="text", label_column="spans"
+    )
+    span = {"start": 0, "end": 4, "label": "PER"}
+    answers = ["accept", "reject", "ignore", "accept"]
+    rows = Dataset.from_list(
+        [{"text": f"Anna {i}", "spans": [span], "answer": answer} for i, answer in enumerate(answers)]
+    )
+    preprocessor.fit(rows)
+    with caplog.at_level(logging.INFO):
+        prepared = preprocessor.prepare(rows, split="test")
+    assert prepared["words"][:] == [["Anna", "0"], ["Anna", "3"]]
+    assert "test: 2 row(s) left out: their answer is reject or ignore" in caplog.text

@@ -4,6 +4,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import pandas
 import pytest
 from conftest import write_reviews
 from datasets import Dataset, DatasetDict
@@ -11,6 +12,7 @@ from datasets import Dataset, DatasetDict
 from lightune.common import hub
 from lightune.common.errors import UserError
 from lightune.data.sources.read import read, read_table
+from lightune.data.sources.stream_files import stream_rows
 from lightune.data.sources.text_files import read_lines
 
 ODD = 'Der Text,"ver dict"\n"two\nlines, one ""value""",bad\nNA,good\nnull,bad\n007,good\n'
@@ -268,3 +270,81 @@ def test_a_folder_in_the_hubs_layout_and_its_parents_are_taken_literally(tmp_pat
         )
     for parent in ("d [1]", "d*", "d1"):
         assert read(str(tmp_path / parent / "hub"))["test"]["text"][:] == [parent]
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.csv", "a.csv.gz", "a.tsv", "a.jsonl", "a.jsonl.gz", "a.json", "a.parquet", "a.parquet.gz", "a.conll", "a.conll.gz", "a.txt", "a.txt.gz", "a.tar.gz", "train/pos/1.txt", "pos/1.txt.gz", "train.en"],
+)  # fmt: skip
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path, name: str):
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(POINTER)
+    if name == "train.en":
+        (tmp_path / "train.de").write_text("ein\n")
+    message = complaint(tmp_path if "/" in name or name == "train.en" else file)
+    assert str(file) in message
+    assert "a pointer of Git LFS, not the file itself.\nFetch the file: git lfs pull" in message
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_text_file_of_a_class_in_another_encoding_gets_the_hint_of_csv_files(tmp_path: Path, packed: bool):
+    for label, text in (("pos", b"good\n"), ("neg", "bad\nna\u00efve\n".encode("latin-1"))):
+        (tmp_path / "given" / label).mkdir(parents=True)
+        name = "1.txt.gz" if label == "neg" and packed else "1.txt"
+        (tmp_path / "given" / label / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    with tarfile.open(tmp_path / "given.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "given", arcname="given")
+    for source in ("given", "given.tar.gz"):
+        message = complaint(tmp_path / source)
+        assert (
+            f"neg/{name}, line 2: not UTF-8: b'na\\xefve\\n'.\nConvert it, for example: iconv -f WINDOWS-1252"
+            in message.replace("1.txt,", f"{name},")
+        )
+
+
+def test_damaged_archives_and_texts_are_refused(tmp_path: Path):
+    (tmp_path / "a.tar.gz").write_bytes(b"nothing of the kind")
+    assert "not a whole tar archive" in complaint(tmp_path / "a.tar.gz")
+    (tmp_path / "b" / "pos").mkdir(parents=True)
+    (tmp_path / "b" / "pos" / "1.txt.gz").write_bytes(b"text")
+    assert "1.txt.gz: not a whole gzip file" in complaint(tmp_path / "b")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("first", "character"), [("sep=;", ";"), ("SEP=|", "|"), ('"sep=,"', ","), ("sep=\t", "\t")])
+def test_excels_first_line_names_the_delimiter(tmp_path: Path, first: str, character: str, packed: bool):
+    content = f"\ufeff{first}\r\ntext{character}label\r\na film{character}good\r\n".encode()
+    file = tmp_path / ("a.csv.gz" if packed else "a.csv")
+    file.write_bytes(gzip.compress(content) if packed else content)
+    assert read_table(file).to_dict() == {"text": ["a film"], "label": ["good"]}
+    assert [(row.line, row.values) for row in stream_rows(file, ["text"])] == [(3, {"text": "a film"})]
+    ragged = content + b"too short\r\n"
+    file.write_bytes(gzip.compress(ragged) if packed else ragged)
+    assert "line 4: the row has 1 value(s) for 2 columns" in complaint(file)
+
+
+PEOPLE = [{"text": f"a film {i}", "label": ["good", "bad"][i % 2]} for i in range(12)]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz"])
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "table", "records"])
+def test_what_pandas_writes_is_read_in_every_layout(tmp_path: Path, orient: str, name: str, indent: int | None):
+    frame = pandas.DataFrame(PEOPLE)
+    frame.index += 5
+    frame.to_json(tmp_path / name, orient=orient, indent=indent)
+    rows = read_table(tmp_path / name)
+    assert rows.select_columns(["text", "label"]).to_list() == PEOPLE
+    streamed = [row.values for row in stream_rows(tmp_path / name, ["text"])]
+    assert streamed == [{"text": row["text"]} for row in PEOPLE] or (orient == "records" and name == "a.jsonl")
+
+
+def test_json_lines_that_begin_like_pandas_are_lines(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text('{"votes": {"0": 3}, "text": "a"}\n{"votes": {"0": 4}, "text": "b"}\n')
+    assert read_table(tmp_path / "a.jsonl")["text"][:] == ["a", "b"]
+    (tmp_path / "b.json").write_text('{"votes": {"0": 3}, "text": "a"}')
+    assert read_table(tmp_path / "b.json")["text"][:] == ["a"]

@@ -14,6 +14,7 @@ from lightune.data.batches.padding import pad, pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import head_of
 from lightune.data.preprocessors.lengths import check_length, check_offsets
+from lightune.data.preprocessors.span_columns import tag_spans
 from lightune.data.preprocessors.tag_columns import check_words, infer_tag_names, read_tags
 from lightune.data.preprocessors.windows import Place, check_stride, group_by_row, locate_tokens, ungroup
 from lightune.data.preprocessors.words import Words, join_words, split_words
@@ -35,8 +36,8 @@ class TokenClassificationPreprocessor(Preprocessor):
 
     Args:
         tokenizer: of the pretrained model; a fast one, which knows where its tokens lie in the text.
-        tokens_column: lists of words; to predict, raw texts too.
-        label_column: lists of tags of the same lengths: names, or indices of a ``ClassLabel``.
+        tokens_column: lists of words; to predict, or with spans, raw texts too.
+        label_column: lists of tags of the same lengths: names, or indices of a ``ClassLabel``; or lists of spans.
         max_length: tokens a window, special tokens counted.
         doc_stride: tokens that neighbouring windows share.
     """
@@ -65,12 +66,15 @@ class TokenClassificationPreprocessor(Preprocessor):
 
     def fit(self, train: Dataset) -> None:
         """Learn the entity types from the training rows: O, B-TYPE and I-TYPE are the labels."""
+        train = tag_spans(train, self.tokens_column, self.label_column, split="train")
         names = infer_tag_names(train, self.tokens_column, self.label_column)
         canonical = label_names(entity_types(names))
         self.label_names = names if set(names) == set(canonical) else canonical
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
         """Return the ``words``, checked, with their BIO ``tags``."""
+        if labelled:
+            rows = tag_spans(rows, self.tokens_column, self.label_column, split=split)
         check_words(rows, self.tokens_column, split=split, allow_raw=not labelled)
         prepared = rows.select_columns([self.tokens_column])
         if self.tokens_column != "words":

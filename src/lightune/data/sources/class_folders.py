@@ -1,30 +1,37 @@
 """A folder of text files for each class becomes ``{split: Dataset}``."""
 
-import gzip
 import tarfile
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
 from lightune.common.errors import UserError, listed
+from lightune.data.sources.text_files import open_text, refuse_pointer
 from lightune.data.splits import SPLIT_NAMES
 
 PATTERNS = ("*/*.txt*", "*/*/*.txt*")
 UNLABELLED = "unsup"  # aclImdb's folder of unlabelled reviews, beside the classes
 
 
-def _text_files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Yield (path inside the source, content) of ``[SPLIT/]CLASS/NAME.txt[.gz]`` in a folder or tar archive."""
+def _text_files(source: Path) -> Iterator[tuple[Path, Callable[[], Any]]]:
+    """Yield (path inside the source, how to open it) of ``[SPLIT/]CLASS/NAME.txt[.gz]`` in a folder or tar archive."""
     if source.is_dir():
-        for file in sorted(file for pattern in PATTERNS for file in source.glob(pattern)):
-            yield PurePosixPath(file.relative_to(source).as_posix()), file.read_bytes()
+        for path in sorted(path for pattern in PATTERNS for path in source.glob(pattern)):
+            yield path.relative_to(source), partial(path.open, "rb")
         return
-    with tarfile.open(source) as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() else None
-            if content is not None:
-                yield PurePosixPath(member.name), content.read()
+    with source.open("rb") as file:
+        refuse_pointer(source, file)
+        try:
+            with tarfile.open(fileobj=file) as archive:
+                for member in archive:
+                    if member.isfile():
+                        yield Path(member.name), partial(archive.extractfile, member)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise UserError(f"{source}: not a whole tar archive.\nCopy it again, or name a folder.") from error
 
 
 def holds_text_files(folder: Path) -> bool:
@@ -38,20 +45,18 @@ def read_class_folders(source: Path, class_folders: list[str] | None) -> dict[st
     Source of the layout: Maas et al. (2011), the Large Movie Review Dataset's archive (aclImdb).
 
     Raises:
-        UserError: there are no such files, or one is not UTF-8.
+        UserError: there are no such files, or one is not UTF-8, damaged or a pointer of Git LFS.
     """
     columns: dict[str, dict[str, list[str]]] = {}
-    for path, content in _text_files(source):
+    for path, opened in _text_files(source):
         if not path.name.endswith((".txt", ".txt.gz")) or len(path.parts) < 2:
             continue
         label = path.parts[-2]
         split = SPLIT_NAMES.get(path.parts[-3]) if len(path.parts) >= 3 else None
         if label in SPLIT_NAMES or label == UNLABELLED or (class_folders and label not in class_folders):
             continue
-        try:
-            text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{source}/{path}: not UTF-8: {error.reason} at byte {error.start}.") from error
+        with open_text(source / path, file=opened()) as file:
+            text = file.read()
         rows = columns.setdefault(split or "train", {"text": [], "label": []})
         rows["text"].append(text)
         rows["label"].append(label)

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from lightune.common.errors import UserError, listed
@@ -12,20 +14,24 @@ from lightune.data.sources.text_files import is_unicode, not_utf8, open_text
 
 csv.field_size_limit(2**31 - 1)  # the default refuses texts of more than 131,072 characters
 
+EXCEL = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 LONGEST_RECORD = 2**20  # characters over several lines; a longer record has a quote that is not closed
 SEPARATORS = {",": ",", ";": ";", "\t": "\\t", "|": "|"}
 """Common delimiters, and how each is written on a command line."""
 
 
-def default_delimiter(path: Path) -> str:
-    """Return a tab for TSV, else a comma."""
-    return "\t" if ".tsv" in path.name.lower() else ","
+def find_delimiter(path: Path) -> tuple[str, int]:
+    """Return Excel's ``sep=;`` of the first line and 1, the lines before the header; else a tab for TSV or a comma."""
+    with open_text(path, errors="surrogateescape") as file:
+        declared = EXCEL.fullmatch(file.readline(LONGEST_RECORD))
+    return (declared[1], 1) if declared else ("\t" if ".tsv" in path.name.lower() else ",", 0)
 
 
-def check_csv(path: Path, delimiter: str) -> list[str]:
+def check_csv(path: Path, delimiter: str, *, skipped: int) -> list[str]:
     """Return the column names of a CSV file after a look at all its rows: each has a value for each column.
 
-    A column without a name, such as the row numbers that pandas writes first, is called as pandas reads it.
+    A column without a name, such as the row numbers that pandas writes first, is called as pandas reads it. The
+    header follows the ``skipped`` lines.
 
     Raises:
         UserError: names the file, the line, its content and the fix.
@@ -37,14 +43,14 @@ def check_csv(path: Path, delimiter: str) -> list[str]:
         )
     try:
         with open_text(path) as file:
-            reader = csv.reader(file, delimiter=delimiter)
+            reader = csv.reader(islice(file, skipped, None), delimiter=delimiter)
             header = next(reader, [])
             check_header(header, path, delimiter)
-            last_line = reader.line_num
+            last_line = reader.line_num + skipped
             for row in reader:
                 if row and len(row) != len(header):
-                    raise _ragged(path, row, len(header), first=last_line + 1, last=reader.line_num)
-                last_line = reader.line_num
+                    raise _ragged(path, row, len(header), first=last_line + 1, last=reader.line_num + skipped)
+                last_line = reader.line_num + skipped
     except csv.Error as error:
         raise UserError(f"{path}: not well-formed CSV: {error}.") from error
     return [column or f"Unnamed: {index}" for index, column in enumerate(header)]
@@ -89,8 +95,8 @@ def stream_csv(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRo
     Raises:
         UserError: the header is malformed or lacks a column.
     """
-    delimiter = default_delimiter(path)
-    records = _records(stream_lines(path), delimiter)
+    delimiter, skipped = find_delimiter(path)
+    records = _records(islice(stream_lines(path), skipped, None), delimiter)
     first = next(records, None)
     if first is None:
         raise UserError(f"{path}: the file is empty.\nExpected a header and rows.")

@@ -17,9 +17,10 @@ from lightune.common.errors import UserError, did_you_mean, listed
 from lightune.common.files import atomic_folder
 from lightune.data.sources.class_folders import holds_text_files, read_class_folders
 from lightune.data.sources.conll import is_conll, read_conll
-from lightune.data.sources.csv_files import check_csv, default_delimiter
+from lightune.data.sources.csv_files import check_csv, find_delimiter
 from lightune.data.sources.file_format import check_content
 from lightune.data.sources.json_files import find_malformed, json_start
+from lightune.data.sources.pandas_json import may_be_pandas, read_pandas
 from lightune.data.sources.parallel_text import parallel_files, read_parallel
 from lightune.data.sources.squad_json import is_squad, read_squad
 from lightune.data.sources.text_files import not_utf8
@@ -84,8 +85,7 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         UserError: the file is empty, of another format, or malformed.
     """
     kind = table_format(path)
-    if path.suffix != ".gz":
-        check_content(path, kind)
+    check_content(path, kind)
     if kind is None:
         raise UserError(
             f"{path}: cannot tell its format from its name.\nExpected one of {listed(TABLES)} (or these with .gz)."
@@ -94,13 +94,19 @@ def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
         raise UserError(f"{path}: the file is empty.\nExpected a header and rows, or one JSON object a line.")
     if kind == "conll":
         return read_conll(path)
-    if kind == "json" and is_squad(json_start(path)):
-        return read_squad(path)
+    if kind == "json":
+        start = json_start(path)
+        if is_squad(start):
+            return read_squad(path)
+        if may_be_pandas(start) and (rows := read_pandas(path)) is not None:
+            return rows
     options: dict[str, object] = {}
     if kind == "csv":
-        delimiter = delimiter or default_delimiter(path)
-        features = Features(dict.fromkeys(check_csv(path, delimiter), Value("string")))
+        found, skipped = find_delimiter(path)
+        delimiter = delimiter or found
+        features = Features(dict.fromkeys(check_csv(path, delimiter, skipped=skipped), Value("string")))
         options = {"sep": delimiter, "features": features, "keep_default_na": False, "encoding": "utf-8-sig"}
+        options["skiprows"] = skipped
     try:
         rows = load_dataset(kind, data_files=str(_plainly_named(path)), split="train", **options)
     except (DatasetGenerationError, ArrowException, OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightune.common.errors import UserError
 from lightune.data.sources.csv_files import stream_csv
 from lightune.data.sources.file_format import check_content
 from lightune.data.sources.json_files import PEEK_CHARACTERS, look_up, stream_jsonl
+from lightune.data.sources.pandas_json import may_be_pandas
 from lightune.data.sources.read import read_table, table_format
 from lightune.data.sources.squad_json import is_squad
 from lightune.data.sources.stream import InputRow, RejectedRow, require_columns, stream_lines
@@ -33,7 +35,7 @@ def stream_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedR
             while it is read.
     """
     kind = table_format(path)
-    if kind is not None and path.suffix != ".gz":
+    if kind is not None:
         check_content(path, kind)
     if kind == "csv":
         return stream_csv(path, columns)
@@ -54,7 +56,7 @@ def stream_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedR
 def _is_one_value(path: Path) -> bool:
     """Say whether a JSON file must be read as a whole: SQuAD's, a list, or an object over several lines."""
     lines = (line for line in stream_lines(path) if isinstance(line, RejectedRow) or line.text.strip())
-    first, second = next(lines, None), next(lines, None)
+    first, more = next(lines, None), [*islice(lines, 3)]
     if first is None:
         raise UserError(f"{path}: there are no rows.\nExpected one JSON object a line, or a list of objects.")
     start = first.raw.lstrip()
@@ -64,10 +66,12 @@ def _is_one_value(path: Path) -> bool:
     except (ValueError, RecursionError):
         is_complete = False
     if start.startswith("["):
-        return not is_complete or second is None
-    beginning = start if second is None else start + second.raw
-    return is_squad(beginning[:PEEK_CHARACTERS]) or (
-        ".jsonl" not in path.name.lower() and start.startswith("{") and not is_complete
+        return not is_complete or not more
+    beginning = (start + "".join(line.raw for line in more))[:PEEK_CHARACTERS]
+    return (
+        is_squad(beginning)
+        or may_be_pandas(beginning)
+        or (".jsonl" not in path.name.lower() and start.startswith("{") and not is_complete)
     )
 
 

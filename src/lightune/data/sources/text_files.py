@@ -11,35 +11,52 @@ from pathlib import Path
 from typing import Any
 
 from lightune.common.errors import UserError
+from lightune.common.files import LFS_POINTER
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
-def open_text(path: Path, *, errors: str = "strict") -> Iterator[io.TextIOWrapper]:
+def open_text(
+    path: Path, *, file: io.BufferedReader | None = None, errors: str = "strict"
+) -> Iterator[io.TextIOWrapper]:
     """Open a text file. A byte order mark is not part of its text, and line ends stay as they are.
 
+    ``file`` is its content, where it is a member of an archive.
+
     Raises:
-        UserError: the file is not in UTF-8, or its name ends in ``.gz`` and it is damaged or not gzipped.
+        UserError: the file is not in UTF-8 or a pointer of Git LFS, or its name ends in ``.gz`` and it is damaged or
+            not gzipped.
     """
-    try:
-        with path.open("rb") as file:
-            unpacked: Any = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
-            yield io.TextIOWrapper(unpacked, encoding="utf-8-sig", errors=errors, newline="")
-    except UnicodeDecodeError as error:
-        raise not_utf8(path) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{path}: not a whole gzip file: {error}.\nCopy it again, or remove .gz from its name if it is not gzipped."
-        ) from error
+    with file or path.open("rb") as opened:
+        refuse_pointer(path, opened)
+        try:
+            yield io.TextIOWrapper(_unpacked(path, opened), encoding="utf-8-sig", errors=errors, newline="")
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, opened) from error
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(
+                f"{path}: not a whole gzip file: {error}.\n"
+                "Copy it again, or remove .gz from its name if it is not gzipped."
+            ) from error
 
 
-def not_utf8(path: Path) -> UserError:
+def refuse_pointer(path: Path, file: io.BufferedReader) -> None:
+    """Raise a UserError if Git LFS has not fetched a file; nothing of it is read."""
+    if file.peek(len(LFS_POINTER)).startswith(LFS_POINTER):
+        raise UserError(f"{path}: a pointer of Git LFS, not the file itself.\nFetch the file: git lfs pull")
+
+
+def _unpacked(path: Path, file: io.BufferedReader) -> Any:
+    return gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+
+
+def not_utf8(path: Path, file: io.BufferedReader | None = None) -> UserError:
     """Return the error for a file in another encoding: it shows the first line that is not UTF-8."""
-    opened = gzip.open if path.suffix == ".gz" else open
     number, line, excerpt = 0, b"", b""
-    with opened(path, "rb") as file:
-        for line in file:
+    with file or path.open("rb") as opened:
+        opened.seek(0)
+        for line in _unpacked(path, opened):
             number += 1
             try:
                 excerpt = line[-20:]

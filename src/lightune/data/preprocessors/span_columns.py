@@ -1,0 +1,80 @@
+"""Spans of characters, as Doccano, Prodigy and spaCy mark entities, become a tag for each word."""
+
+import logging
+from typing import Any
+
+from datasets import Dataset, Features, List, Value
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightune.common.errors import UserError
+from lightune.data.preprocessors.columns import check_columns, check_filled
+from lightune.data.preprocessors.words import split_words
+
+log = logging.getLogger(__name__)
+
+NAMES = (("start", "start_offset"), ("end", "end_offset"), ("label", "type"))  # of a span's parts
+
+
+def tag_spans(rows: Dataset, tokens_column: str, label_column: str, *, split: str) -> Dataset:
+    """Return rows of raw texts and spans as rows of words and tags, in the same columns; any other rows as they are.
+
+    A span is ``[start, end, type]`` or a dictionary of the same. Words are those of a raw text to predict. Rows that a
+    person rejected in Prodigy are left out.
+
+    Raises:
+        UserError: a span is malformed, overlaps another, or begins or ends inside a word; names the row.
+    """
+    check_columns(rows, {"tokens_column": tokens_column, "label_column": label_column}, split=split)
+    if getattr(rows.features[tokens_column], "dtype", None) not in ("string", "large_string"):
+        return rows
+    labels = list(rows[label_column])
+    first = next((value[0] for value in labels if isinstance(value, list) and value), None)
+    if not isinstance(first, (list, dict)):
+        return rows
+    check_filled(rows, [tokens_column], split=split)
+    answers = list(rows["answer"]) if "answer" in rows.column_names else []
+    rejected = {index for index, answer in enumerate(answers) if answer in ("reject", "ignore")}
+    if rejected:
+        rank_zero_only(log.info)(f"{split}: {len(rejected):,} row(s) left out: their answer is reject or ignore")
+    tagged: dict[str, list[list[str]]] = {tokens_column: [], label_column: []}
+    for index, (text, spans) in enumerate(zip(rows[tokens_column], labels, strict=True)):
+        if index in rejected:
+            continue
+        words = split_words(text)
+        try:
+            tags = _tags(text, words.offsets, spans)
+        except ValueError as error:
+            raise UserError(
+                f"The {split} split, row {index + 1}, column {label_column!r}: {error}.\n"
+                "Expected [start, end, type] of whole words, counted in characters; or lists of words and of tags."
+            ) from error
+        tagged[tokens_column].append([text[start:end] for start, end in words.offsets])
+        tagged[label_column].append(tags)
+    return Dataset.from_dict(tagged, features=Features(dict.fromkeys(tagged, List(Value("string")))))
+
+
+def _tags(text: str, offsets: list[tuple[int, int]], spans: Any) -> list[str]:
+    if spans is None:
+        raise ValueError("there are no spans")
+    tags = ["O"] * len(offsets)
+    for span in spans:
+        start, end, kind = _parts(span, text)
+        inside = [word for word, (first, last) in enumerate(offsets) if first < end and last > start]
+        if not inside or (offsets[inside[0]][0], offsets[inside[-1]][1]) != (start, end):
+            raise ValueError(f"{span!r:.80} is {text[start:end]!r:.60}, which is not whole words")
+        if any(tags[word] != "O" for word in inside):
+            raise ValueError(f"{span!r:.80} overlaps another span")
+        tags[inside[0] : inside[-1] + 1] = [f"B-{kind}", *[f"I-{kind}"] * (len(inside) - 1)]
+    return tags
+
+
+def _parts(span: Any, text: str) -> tuple[int, int, str]:
+    """Return the start, the end and the type of a span, without the spaces around it."""
+    if isinstance(span, dict):
+        span = [next((span[name] for name in names if span.get(name) is not None), None) for names in NAMES]
+    known: Any = span if isinstance(span, list) and [*map(type, span)] == [int, int, str] else (0, 0, "")
+    start, end, kind = known
+    if not 0 <= start < end <= len(text) or not kind.strip():
+        raise ValueError(f"{span!r:.80} is no span of a text of {len(text)} characters")
+    start += len(text[start:end]) - len(text[start:end].lstrip())
+    return start, start + len(text[start:end].rstrip()), kind.strip()
