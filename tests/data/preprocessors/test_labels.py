@@ -153,7 +153,7 @@ def test_a_column_for_each_label(no: object, yes: object):
     assert encoded(rows, ["toxic", "insult"]) == [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     assert infer_labels(rows, ["toxic", "insult"], label_names=None).names == ["toxic", "insult"]
     assert infer_labels(rows, ["toxic", "insult"], label_names=["T", "I"]).names == ["T", "I"]
-    with pytest.raises(UserError, match="data.label_names has 3 names for the 2 columns"):
+    with pytest.raises(UserError, match=r"row 1.*\[.*\] has 2 values for 3 labels"):
         encoded(rows, ["toxic", "insult"], label_names=["a", "b", "c"])
 
 

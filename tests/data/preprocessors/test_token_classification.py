@@ -381,4 +381,4 @@ def test_rows_that_were_rejected_in_prodigy_are_left_out(tiny_bert: Path, caplog
     with caplog.at_level(logging.INFO):
         prepared = preprocessor.prepare(rows, split="test")
     assert prepared["words"][:] == [["Anna", "0"], ["Anna", "3"]]
-    assert "test: 2 row(s) left out: their answer is reject or ignore" in caplog.text
+    assert "test: 2 of 4 rows are left out, because their answer is reject or ignore: row 2, 3" in caplog.text

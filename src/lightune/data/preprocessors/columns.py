@@ -59,11 +59,14 @@ def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
         if not pc.any(pc.equal(pc.utf8_trim_whitespace(stored), "")).as_py():
             continue
         empty = [index + 1 for index, text in enumerate(rows[column]) if not text.strip()]
-        if empty:
-            rank_zero_only(log.warning)(
-                f"{split}: {len(empty):,} of {len(rows):,} rows have an empty text in column {column!r}: "
-                f"row {listed(empty, limit=3)}"
-            )
+        warn_of_rows(empty, len(rows), f"rows have an empty text in column {column!r}", split=split)
+
+
+def warn_of_rows(numbers: Sequence[int], total: int, what: str, *, split: str) -> None:
+    """Log how many rows of a split, and which, a person should know of, if there are any."""
+    if numbers:
+        shown = listed(numbers, limit=3)
+        rank_zero_only(log.warning)(f"{split}: {len(numbers):,} of {total:,} {what}: row {shown}")
 
 
 def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:

@@ -10,16 +10,9 @@ from datasets import Dataset
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightune.common.errors import UserError, listed, nearest
+from lightune.data.preprocessors import label_values
 from lightune.data.preprocessors.columns import refuse_missing
-from lightune.data.preprocessors.label_values import (
-    as_flag,
-    is_missing,
-    is_multi_hot,
-    known_names,
-    label_name,
-    read_labels,
-    replace_indices,
-)
+from lightune.data.preprocessors.label_values import Columns, as_flag, is_missing, label_name
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +60,15 @@ class Labels:
                 raise ValueError(f"{value!r:.80} has {len(value)} values for {len(self.names)} labels")
             value = dict(zip(self.names, value, strict=True))
         if isinstance(value, dict):
-            flags = {self.names[self._index(name)]: as_flag(number) for name, number in value.items()}
-            for name in self.names:
-                if flags.get(name) is None:
-                    raise ValueError(f"{name!r} is neither 0 nor 1 in {value!r:.80}")
-            return [float(flags[name] or 0) for name in self.names]
-        if not isinstance(value, list):
+            flags = {self._index(name): as_flag(flag) for name, flag in value.items()}
+            present = {index for index, flag in flags.items() if flag}
+            wrong = [name for index, name in enumerate(self.names) if flags.get(index) is None]
+            if wrong:
+                raise ValueError(f"{wrong[0]!r} is neither 0 nor 1 in {value!r:.80}")
+        elif isinstance(value, list):
+            present = {self._index(item) for item in value}
+        else:
             raise ValueError(f"{value!r:.80} is not a list like the other labels")
-        present = {self._index(item) for item in value}
         return [float(index in present) for index in range(len(self.names))]
 
     def _index(self, value: Any) -> int:
@@ -85,27 +79,27 @@ class Labels:
 
 
 def infer_labels(
-    train: Dataset, column: str | list[str], *, label_names: Sequence[str] | None, separator: str | None = None
+    train: Dataset, column: Columns, *, label_names: Sequence[str] | None, separator: str | None = None
 ) -> Labels:
-    """Find the labels in the label column, or columns, of the training rows, by the values alone.
+    """Find the labels in the label column, or columns, of the training rows by their values, and log how they are read.
 
     Names keep the order of ``label_names`` or else of a ``ClassLabel`` column. Words are sorted alphabetically, whole
-    numbers by size; 1 and 1.0 are the same in every format. Numbers with a fraction are a regression, and so are
-    numbers with one name. Lists, mappings and columns of 0 and 1 are several labels at once. How numbers and lists
-    are read is logged.
+    numbers by size; 1 and 1.0 are the same. Numbers with a fraction, or with one name, are a regression. Lists,
+    mappings and columns of 0 and 1 are several labels at once.
 
     Raises:
-        UserError: there is only one class, or a row has no label.
+        UserError: there is only one class, or lists hold numbers with a fraction.
     """
-    values = read_labels(train, column, label_names=label_names, separator=separator)
+    values = label_values.read_labels(train, column, separator=separator)
+    names = label_values.known_names(train, column, label_names)
     present = [value for value in values if not is_missing(value)]
     if separator is not None or any(isinstance(value, (list, dict)) for value in present):
-        multi_hot = is_multi_hot(values, train, column)
-        labels = _several(values, known_names(train, column, label_names), column, multi_hot=multi_hot)
+        is_multi_hot = isinstance(column, list) or label_values.is_multi_hot(values, train, column)
+        labels = _several(present, names or (column if isinstance(column, list) else None), column, is_multi_hot)
     elif label_names is not None and len(label_names) == 1 and _as_numbers(present):
-        labels = Labels(names=[str(label_names[0])], problem_type=REGRESSION)
+        return Labels(names=[*map(str, label_names)], problem_type=REGRESSION)
     else:
-        labels = _one_or_number(values, known_names(train, column, label_names), column)
+        labels = _one_or_number(values, names, column)
     if len(labels.names) < 2 and labels.problem_type != REGRESSION:
         raise UserError(
             f"data.label_column={column}: the training rows have {len(labels.names)} label(s): {listed(labels.names)}.\n"
@@ -114,7 +108,7 @@ def infer_labels(
     return labels
 
 
-def _one_or_number(values: list[Any], names: list[str] | None, column: str | list[str]) -> Labels:
+def _one_or_number(values: list[Any], names: list[str] | None, column: Columns) -> Labels:
     if names is not None:
         return Labels(names=names, problem_type=SINGLE)
     present = [value for value in values if not is_missing(value)]
@@ -132,12 +126,12 @@ def _one_or_number(values: list[Any], names: list[str] | None, column: str | lis
     for name, spelled in spellings.items():
         if len(spelled) > 1:
             _tell(column, f"{listed(map(repr, sorted(spelled)))} are one label, {name!r}")
-    return Labels(names=sorted(spellings, key=float) if numbers else sorted(spellings), problem_type=SINGLE)
+    return Labels(names=sorted(spellings, key=float if numbers else None), problem_type=SINGLE)
 
 
-def _several(values: list[Any], names: list[str] | None, column: str | list[str], *, multi_hot: bool) -> Labels:
-    mappings = [value for value in values if isinstance(value, dict)]
-    lists = [value for value in values if isinstance(value, list)]
+def _several(present: list[Any], names: list[str] | None, column: Columns, multi_hot: bool) -> Labels:
+    lists = [value for value in present if isinstance(value, list)]
+    keys = dict.fromkeys(label_name(key) for value in present if isinstance(value, dict) for key in value)
     items = [item for value in lists for item in value if not is_missing(item) and not isinstance(item, (list, dict))]
     numbers = _as_numbers(items)
     if any(not number.is_integer() for number in numbers):
@@ -146,21 +140,16 @@ def _several(values: list[Any], names: list[str] | None, column: str | list[str]
             "Expected lists of labels, or of a 0 or 1 for each label."
         )
     if names is None:
-        unique = {label_name(item) for item in items}
-        names = sorted(unique, key=float) if numbers else sorted(unique)
-        if mappings:
-            names = list(dict.fromkeys(label_name(name) for value in mappings for name in value))
-        elif multi_hot:
-            names = [str(index) for index in range(len(lists[0]))]
-    kind = "a 0 or 1 for each label" if mappings or multi_hot else "lists"
-    hint = "; name them by data.label_names" if multi_hot and names[0] == "0" else ""
-    _tell(column, f"{kind}, so several labels at once: {listed(names)}{hint}")
+        positions = map(str, range(len(lists[0]))) if multi_hot else ()
+        names = [*keys] or [*positions] or sorted({*map(label_name, items)}, key=float if numbers else None)
+    kind = "a 0 or 1 for each label" if keys or multi_hot else "lists"
+    _tell(column, f"{kind}, so several labels at once: {listed(names)}")
     return Labels(names=names, problem_type=MULTI, multi_hot=multi_hot)
 
 
 def encode_labels(
     rows: Dataset,
-    column: str | list[str],
+    column: Columns,
     labels: Labels,
     *,
     label_names: Sequence[str] | None,
@@ -172,9 +161,9 @@ def encode_labels(
     Raises:
         UserError: a row has no label, or an unknown one; names the rows.
     """
-    values = read_labels(rows, column, label_names=label_names, separator=separator)
+    values = label_values.read_labels(rows, column, separator=separator)
     if not labels.multi_hot and labels.problem_type != REGRESSION:
-        values = replace_indices(values, rows, column, label_names=label_names)
+        values = label_values.replace_indices(values, rows, column, label_names=label_names)
     refuse_missing([is_missing(value) for value in values], "label", str(column), split=split)
     encoded: list[Any] = []
     errors: list[tuple[int, Any, Exception]] = []
@@ -200,11 +189,11 @@ def encode_labels(
     return encoded
 
 
-def _tell(column: str | list[str], what: str) -> None:
+def _tell(column: Columns, what: str) -> None:
     rank_zero_only(log.info)(f"data.label_column={column}: {what}")
 
 
-def _refuse_mixture(values: Sequence[Any], column: str | list[str]) -> None:
+def _refuse_mixture(values: Sequence[Any], column: Columns) -> None:
     """Refuse a few words among numbers with fractions: a regression with mistakes rather than classes."""
     present = [(index, value) for index, value in enumerate(values) if not is_missing(value)]
     words = [(index, value) for index, value in present if not _as_numbers([value])]

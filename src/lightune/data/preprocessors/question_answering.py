@@ -1,6 +1,5 @@
 """Extractive question answering: a question and the text that holds its answer become windows of token ids."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from lightning.pytorch.utilities import rank_zero_only
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from lightune.common.errors import listed
 from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.answers import find_answer_tokens, read_answers
 from lightune.data.preprocessors.base import Preprocessor
-from lightune.data.preprocessors.columns import check_columns, check_texts
+from lightune.data.preprocessors.columns import check_columns, check_texts, warn_of_rows
 from lightune.data.preprocessors.lengths import check_length, check_offsets, truncate_texts
 from lightune.data.preprocessors.windows import Place, check_stride, group_by_row, locate_tokens, ungroup
-
-log = logging.getLogger(__name__)
 
 MAX_QUERY_LENGTH = 64  # tokens of a question, as in Devlin et al. (2019); the rest is cut off
 
@@ -77,11 +72,8 @@ class QuestionAnsweringPreprocessor(Preprocessor):
                 moved += [index + 1] if is_moved else []
                 prepared["answers"].append(texts)
                 prepared["answer_starts"].append(starts)
-            if moved:
-                rank_zero_only(log.warning)(
-                    f"{split}: {len(moved):,} of {len(rows):,} rows have an answer that is not at its answer_start; the "
-                    f"nearest place of its text is taken: row {listed(moved, limit=3)}"
-                )
+            what = "rows have an answer that is not at its answer_start; the nearest place of its text is taken"
+            warn_of_rows(moved, len(rows), what, split=split)
         return Dataset.from_dict(prepared)
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:

@@ -1,16 +1,12 @@
 """Spans of characters, as Doccano, Prodigy and spaCy mark entities, become a tag for each word."""
 
-import logging
 from typing import Any
 
 from datasets import Dataset, Features, List, Value
-from lightning.pytorch.utilities import rank_zero_only
 
 from lightune.common.errors import UserError
-from lightune.data.preprocessors.columns import check_columns, check_filled
+from lightune.data.preprocessors.columns import check_columns, check_filled, warn_of_rows
 from lightune.data.preprocessors.words import split_words
-
-log = logging.getLogger(__name__)
 
 NAMES = (("start", "start_offset"), ("end", "end_offset"), ("label", "type"))  # of a span's parts
 
@@ -32,20 +28,19 @@ def tag_spans(rows: Dataset, tokens_column: str, label_column: str, *, split: st
     if not isinstance(first, (list, dict)):
         return rows
     check_filled(rows, [tokens_column], split=split)
-    answers = list(rows["answer"]) if "answer" in rows.column_names else []
-    rejected = {index for index, answer in enumerate(answers) if answer in ("reject", "ignore")}
-    if rejected:
-        rank_zero_only(log.info)(f"{split}: {len(rejected):,} row(s) left out: their answer is reject or ignore")
+    answers = rows["answer"] if "answer" in rows.column_names else []
+    rejected = {number: answer for number, answer in enumerate(answers, start=1) if answer in ("reject", "ignore")}
+    warn_of_rows([*rejected], len(rows), "rows are left out, because their answer is reject or ignore", split=split)
     tagged: dict[str, list[list[str]]] = {tokens_column: [], label_column: []}
-    for index, (text, spans) in enumerate(zip(rows[tokens_column], labels, strict=True)):
-        if index in rejected:
+    for number, (text, spans) in enumerate(zip(rows[tokens_column], labels, strict=True), start=1):
+        if number in rejected:
             continue
         words = split_words(text)
         try:
             tags = _tags(text, words.offsets, spans)
         except ValueError as error:
             raise UserError(
-                f"The {split} split, row {index + 1}, column {label_column!r}: {error}.\n"
+                f"The {split} split, row {number}, column {label_column!r}: {error}.\n"
                 "Expected [start, end, type] of whole words, counted in characters; or lists of words and of tags."
             ) from error
         tagged[tokens_column].append([text[start:end] for start, end in words.offsets])

@@ -11,6 +11,7 @@ from lightune.data.sources.stream import InputRow, Line, RejectedRow, stream_lin
 from lightune.data.sources.text_files import is_unicode, open_text
 
 PEEK_CHARACTERS = 4096  # enough to tell the kind of a file
+NO_OBJECT = "not a JSON object"
 EXAMPLE = '{"text": "…", "label": "…"}'
 
 
@@ -38,29 +39,13 @@ def json_start(path: Path) -> str:
 
 def find_malformed(path: Path) -> UserError | None:
     """Return the error for the first line that is not a JSON object; None if there is none, or all is one value."""
-    with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                value = json.loads(line) if line.strip() else {}
-            except json.JSONDecodeError as error:
-                if number == 1 and path.name.removesuffix(".gz").endswith(".json"):
-                    return _malformed_value(path)
-                return UserError(
-                    f"{path}, line {number}: not well-formed JSON: {error.msg} at character {error.colno}: {line.strip()!r:.100}.\n"
-                    "Expected one JSON object a line."
-                )
-            except RecursionError:
-                return None
-            if number > 1 and not isinstance(value, dict):
-                return UserError(
-                    f"{path}, line {number}: {line.strip()!r:.100} is not an object.\n"
-                    f"Expected one JSON object a line, such as {EXAMPLE}."
-                )
-    return None
-
-
-def _malformed_value(path: Path) -> UserError | None:
-    """Return the error for a file that is one value over several lines; None if it is well-formed."""
+    bad = next((row for row in stream_jsonl(path, []) if isinstance(row, RejectedRow)), None)
+    if bad is None:
+        return None
+    is_value = path.name.removesuffix(".gz").endswith(".json") or bad.reason == NO_OBJECT
+    if bad.line > 1 or not is_value:
+        expected = f"Expected one JSON object a line, such as {EXAMPLE}."
+        return UserError(f"{path}, line {bad.line}: {bad.reason}: {bad.raw.strip()!r:.100}.\n{expected}")
     with open_text(path) as file, suppress(RecursionError):
         try:
             json.load(file)
@@ -87,9 +72,10 @@ def _row(line: Line, columns: list[str]) -> InputRow | RejectedRow:
     try:
         value = json.loads(line.text)
     except (ValueError, RecursionError) as error:
-        return line.rejected(f"not well-formed JSON: {error}"[:200])
+        reason = f"{error.msg} at character {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        return line.rejected(f"not well-formed JSON: {reason}"[:200])
     if not isinstance(value, dict):
-        return line.rejected("not a JSON object")
+        return line.rejected(NO_OBJECT)
     try:
         return line.row({column: look_up(value, column) for column in columns})
     except KeyError as error:
