@@ -167,6 +167,8 @@ def test_data_that_cannot_be_trained_on_is_refused(case: str, given):
 TOLD = {
     "empty texts": ({"a.csv": ROWS + ",positive\n ,negative\n"}, (), "train: 2 of 42 rows have an empty text in column 'text': row 41, 42"),
     "repeated rows": ({"a.csv": ROWS + BODY}, (), "of 61 rows repeat another; data.drop_duplicates=true leaves them out"),
+    "labels that differ in case": ({"a.csv": ROWS + "".join(f"a fine film {i},Positive\n" for i in range(9))}, (), "labels differ only in case, spaces or the spelling of a number: 'Positive' and 'positive'"),
+    "several labels": ({"a.jsonl": lines([{"text": f"a film {i}", "label": {"toxic": i % 2, "insult": i // 2 % 2}} for i in range(40)])}, (), "data.label_column=label: a 0 or 1 for each label, so several labels at once: toxic, insult"),
     "rows of train and test": ({"train.csv": ROWS, "test.csv": H + "\n".join(BODY.splitlines()[:8])}, (), "test: 8 of 8 rows are also in train", "data.drop_leaked=true"),
     "uneven classes": ({"train.csv": H + "".join(f"a {i},{'no' if i < 400 else 'yes'}\n" for i in range(412)), "validation.csv": ROWS.replace("positive", "yes").replace("negative", "no"), "test.csv": H + "b,no\n"}, (),
         "train: classes are uneven: no 400 … yes 12; look at f1"),

@@ -227,3 +227,17 @@ def test_batches_have_few_widths_and_a_budget_counts_them(make_data, tmp_path: P
                 assert batch["input_ids"].shape == batch["attention_mask"].shape
                 assert "max_tokens_per_batch" not in settings or batch["input_ids"].numel() <= 200
     assert widths == set(range(44, 65, 4))  # of 20 lengths
+
+
+def test_splits_in_other_formats_spell_their_labels_alike(make_data, tmp_path: Path):
+    """0 in CSV, 0.0 in JSON and in Parquet are one class."""
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a {i},{i % 2}\n" for i in range(20)))
+    (tmp_path / "validation.jsonl").write_text("".join(f'{{"text": "b {i}", "label": {i % 2}.0}}\n' for i in range(4)))
+    Dataset.from_dict({"text": ["c", "d"], "label": [0.0, 1.0]}).to_parquet(tmp_path / "test.parquet")
+    data = make_data(tmp_path)
+    assert data.head["id2label"] == {0: "0", 1: "1"}
+    assert data.datasets["validation"]["labels"][:] == [0, 1, 0, 1]
+    assert data.datasets["test"]["labels"][:] == [0, 1]
+    (tmp_path / "validation.jsonl").write_text('{"text": "b", "label": 0.5}\n')
+    with pytest.raises(UserError, match="validation split, row 1, column 'label': 0.5 is not one of the labels"):
+        make_data(tmp_path)

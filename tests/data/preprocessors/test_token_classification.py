@@ -308,8 +308,12 @@ def test_a_spelling_of_tags_is_told_and_what_fits_no_scheme_refused(tiny_bert: P
         preprocessor.fit(mixed)
     with pytest.raises(UserError, match="train split, row 2, column 'ner_tags': 'NONE' is no tag"):
         preprocessor.fit(with_names(["O", "B-A", "I-A", "NONE"], [[0, 1], [3]]))
-    preprocessor.fit(with_names(["o", "B_A", "I_A", "NONE"], [[0, 1], [2]]))
+    preprocessor.fit(with_names(["o", "O", "B_A", "I_A", "NONE"], [[0, 1], [2]]))
     assert preprocessor.label_names == ["O", "B-A", "I-A"]
+    bare = Dataset.from_dict({"tokens": [["x", "y", "z"]], "ner_tags": [["b_cell", "t_cell", "O"]]})
+    preprocessor.fit(bare)
+    held_out = Dataset.from_dict({"tokens": [["x", "y"]], "ner_tags": [["b_cell", "O"]]})
+    assert list(preprocessor.prepare(held_out, split="test")["tags"]) == [["B-b_cell", "O"]]
 
 
 TEXT = "Anna Lee isn't in New York."

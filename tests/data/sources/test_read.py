@@ -343,6 +343,11 @@ def test_what_pandas_writes_is_read_in_every_layout(tmp_path: Path, orient: str,
     assert streamed == [{"text": row["text"]} for row in PEOPLE] or (orient == "records" and name == "a.jsonl")
 
 
+def test_a_column_of_pandas_may_hold_several_kinds_as_json_may(tmp_path: Path):
+    pandas.DataFrame({"text": ["a", "b"], "label": [1, "many"]}).to_json(tmp_path / "a.json")
+    assert read_table(tmp_path / "a.json").to_dict() == {"text": ["a", "b"], "label": [1, "many"]}
+
+
 def test_json_lines_that_begin_like_pandas_are_lines(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('{"votes": {"0": 3}, "text": "a"}\n{"votes": {"0": 4}, "text": "b"}\n')
     assert read_table(tmp_path / "a.jsonl")["text"][:] == ["a", "b"]

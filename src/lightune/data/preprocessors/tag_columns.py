@@ -50,7 +50,7 @@ def infer_tag_names(train: Dataset, tokens_column: str, label_column: str) -> li
     if names is None:
         names = label_names(sorted(entity_types(tag for row in tags for tag in row)))
     else:
-        names = [*read_spellings(names).values()]
+        names = dict.fromkeys(read_spellings(names).values())
     if not entity_types(names):
         raise UserError(
             f"data.label_column={label_column}: the training rows have no tag other than O: there is nothing to learn.\n"
@@ -94,7 +94,9 @@ def read_tags(
                 f"{where}: {len(values)} tags for {len(words)} words.\nExpected one tag for each word of {words!r:.80}."
             )
         tags_of_rows.append([_name(value, names, where) for value in values])
-    spellings = read_spellings(tag for tags in tags_of_rows for tag in tags)
+    # a type without a prefix may look like a tag with one where others are missing: b_cell
+    looks_prefixed = {kind: kind for kind in types or () if PREFIXED.fullmatch(kind)}
+    spellings = read_spellings(tag for tags in tags_of_rows for tag in tags) | looks_prefixed
     for index, tags in enumerate(tags_of_rows):
         where = f"The {split} split, row {index + 1}, column {label_column!r}"
         for tag in tags:

@@ -2,13 +2,12 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from pyarrow.lib import ArrowException
 
-from lightune.common.errors import UserError
 from lightune.data.sources.text_files import open_text
 
 NAME = r'"(?:[^"\\]|\\.)*"'
@@ -21,20 +20,11 @@ def may_be_pandas(start: str) -> bool:
 
 
 def read_pandas(path: Path) -> Dataset | None:
-    """Read a file in one of the layouts ``columns`` (the default), ``index``, ``split`` and ``table``; None if it is none.
-
-    Raises:
-        UserError: a column holds values of several kinds.
-    """
-    try:
-        with open_text(path) as file:
-            rows = _rows(json.load(file))
-    except (ValueError, RecursionError):
-        return None
-    try:
-        return Dataset.from_list(rows) if rows else None
-    except (ArrowException, TypeError, ValueError) as error:
-        raise UserError(f"{path}: a column holds values of several kinds: {error}") from error
+    """Read a file in the layout ``columns`` (the default), ``index``, ``split`` or ``table``; None if it is none."""
+    with suppress(ValueError, RecursionError), open_text(path) as file:
+        if rows := _rows(json.load(file)):
+            return Dataset.from_list(rows, on_mixed_types="use_json")
+    return None
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:
