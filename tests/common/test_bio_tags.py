@@ -63,6 +63,7 @@ def test_label_names():
         ("O B I", "O B-entity I-entity"),
         ("o b i", "O B-entity I-entity"),
         ("O S-PER", "O S-PER"),
+        ("O B-PER PER", "O B-PER PER"),
         ("o PER e-mail", "O PER e-mail"),
         ("O b_cell t_cell", "O b_cell t_cell"),
         ("O vitamin-B vitamin-E", "O vitamin-B vitamin-E"),
@@ -76,7 +77,7 @@ def test_the_usual_spellings_of_tags_are_read(tags: str, wanted: str):
 @pytest.mark.parametrize(
     ("tags", "no_tag"),
     [
-        ("O B-PER I-PER PER", "PER"),
+        ("O B-PER I-PER LOC", "LOC"),
         ("O B-PER X", "X"),
         ("O B-PER X-PER", "X-PER"),
         ("O B_PER I_PER NONE", "NONE"),

@@ -29,7 +29,9 @@ def read_spellings(tags: Iterable[str]) -> dict[str, str]:
         fits_all = len(parts) == len(inside) and any(m["prefix"].upper() in "BISU" for m in parts.values())
         if begin & go_on or (pattern is PREFIXED and (fits_all or any(tag[:2] in ("B-", "I-") for tag in parts))):
             prefixes = {tag: match["prefix"].upper().replace("W", "S") for tag, match in parts.items()}
-            read = {tag: f"{prefixes[tag]}-{match['kind'] or 'entity'}" for tag, match in parts.items()}
+            kinds = {match["kind"] for match in parts.values()}
+            read = {tag: tag for tag in inside if tag in kinds}  # a known type without a prefix goes on
+            read |= {tag: f"{prefixes[tag]}-{match['kind'] or 'entity'}" for tag, match in parts.items()}
             break
     read |= dict.fromkeys(("O", "o"), "O")
     return {tag: read[tag] for tag in distinct if tag in read}

@@ -95,8 +95,7 @@ def read_tags(
             )
         tags_of_rows.append([_name(value, names, where) for value in values])
     # a type without a prefix may look like a tag with one where others are missing: b_cell
-    looks_prefixed = {kind: kind for kind in types or () if PREFIXED.fullmatch(kind)}
-    spellings = read_spellings(tag for tags in tags_of_rows for tag in tags) | looks_prefixed
+    spellings = read_spellings(tag for tags in tags_of_rows for tag in tags) | {kind: kind for kind in types or ()}
     for index, tags in enumerate(tags_of_rows):
         where = f"The {split} split, row {index + 1}, column {label_column!r}"
         for tag in tags:
