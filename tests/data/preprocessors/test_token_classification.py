@@ -342,6 +342,8 @@ def test_spans_of_characters_become_tags_of_words(tiny_bert: Path, tmp_path: Pat
     prepared = preprocessor.prepare(rows, split="train")
     assert prepared["words"][:] == [["nobody"], ["Anna", "Lee", "isn't", "in", "New", "York", "."]]
     assert prepared["tags"][:] == [["O"], ["B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "O"]]
+    nobody = preprocessor.prepare(rows.select([0]), split="test")
+    assert nobody["tags"][:] == [["O"]]
     raw = preprocessor.prepare(rows.select_columns(["text"]), split="predict", labelled=False)
     assert raw["words"][:] == ["nobody", TEXT]
 
@@ -385,4 +387,4 @@ def test_rows_that_were_rejected_in_prodigy_are_left_out(tiny_bert: Path, caplog
     with caplog.at_level(logging.INFO):
         prepared = preprocessor.prepare(rows, split="test")
     assert prepared["words"][:] == [["Anna", "0"], ["Anna", "3"]]
-    assert "test: 2 of 4 rows are left out, because their answer is reject or ignore: row 2, 3" in caplog.text
+    assert "test: 2 of 4 rows left out: rejected or ignored" in caplog.text

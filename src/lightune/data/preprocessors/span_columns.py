@@ -5,7 +5,7 @@ from typing import Any
 from datasets import Dataset, Features, List, Value
 
 from lightune.common.errors import UserError
-from lightune.data.preprocessors.columns import check_columns, check_filled, warn_of_rows
+from lightune.data.preprocessors.columns import check_columns
 from lightune.data.preprocessors.words import split_words
 
 NAMES = (("start", "start_offset"), ("end", "end_offset"), ("label", "type"))  # of a span's parts
@@ -24,33 +24,30 @@ def tag_spans(rows: Dataset, tokens_column: str, label_column: str, *, split: st
     if getattr(rows.features[tokens_column], "dtype", None) not in ("string", "large_string"):
         return rows
     labels = list(rows[label_column])
-    first = next((value[0] for value in labels if isinstance(value, list) and value), None)
-    if not isinstance(first, (list, dict)):
+    lists = [value for value in labels if isinstance(value, list)]
+    if not lists or not all(isinstance(span, (list, dict)) for value in lists for span in value[:1]):
         return rows
-    check_filled(rows, [tokens_column], split=split)
-    answers = rows["answer"] if "answer" in rows.column_names else []
-    rejected = {number: answer for number, answer in enumerate(answers, start=1) if answer in ("reject", "ignore")}
-    warn_of_rows([*rejected], len(rows), "rows are left out, because their answer is reject or ignore", split=split)
+    answers = rows["answer"] if "answer" in rows.column_names else [None] * len(rows)
     tagged: dict[str, list[list[str]]] = {tokens_column: [], label_column: []}
-    for number, (text, spans) in enumerate(zip(rows[tokens_column], labels, strict=True), start=1):
-        if number in rejected:
+    for number, (text, spans, answer) in enumerate(zip(rows[tokens_column], labels, answers, strict=True), start=1):
+        if answer in ("reject", "ignore"):
             continue
-        words = split_words(text)
         try:
-            tags = _tags(text, words.offsets, spans)
+            words, tags = _tag_words(text, spans)
         except ValueError as error:
             raise UserError(
                 f"The {split} split, row {number}, column {label_column!r}: {error}.\n"
                 "Expected [start, end, type] of whole words, counted in characters; or lists of words and of tags."
             ) from error
-        tagged[tokens_column].append([text[start:end] for start, end in words.offsets])
+        tagged[tokens_column].append(words)
         tagged[label_column].append(tags)
     return Dataset.from_dict(tagged, features=Features(dict.fromkeys(tagged, List(Value("string")))))
 
 
-def _tags(text: str, offsets: list[tuple[int, int]], spans: Any) -> list[str]:
-    if spans is None:
-        raise ValueError("there are no spans")
+def _tag_words(text: Any, spans: Any) -> tuple[list[str], list[str]]:
+    if text is None or spans is None:
+        raise ValueError("there is no text, or no list of spans")
+    offsets = split_words(text).offsets
     tags = ["O"] * len(offsets)
     for span in spans:
         start, end, kind = _parts(span, text)
@@ -60,7 +57,7 @@ def _tags(text: str, offsets: list[tuple[int, int]], spans: Any) -> list[str]:
         if any(tags[word] != "O" for word in inside):
             raise ValueError(f"{span!r:.80} overlaps another span")
         tags[inside[0] : inside[-1] + 1] = [f"B-{kind}", *[f"I-{kind}"] * (len(inside) - 1)]
-    return tags
+    return [text[start:end] for start, end in offsets], tags
 
 
 def _parts(span: Any, text: str) -> tuple[int, int, str]:

@@ -74,7 +74,9 @@ class TokenClassificationPreprocessor(Preprocessor):
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
         """Return the ``words``, checked, with their BIO ``tags``."""
         if labelled:
-            rows = tag_spans(rows, self.tokens_column, self.label_column, split=split)
+            given, rows = rows, tag_spans(rows, self.tokens_column, self.label_column, split=split)
+            if len(rows) < len(given):
+                log.info(f"{split}: {len(given) - len(rows):,} of {len(given):,} rows left out: rejected or ignored")
         check_words(rows, self.tokens_column, split=split, allow_raw=not labelled)
         prepared = rows.select_columns([self.tokens_column])
         if self.tokens_column != "words":

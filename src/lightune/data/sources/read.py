@@ -136,9 +136,8 @@ def table_format(path: Path) -> str | None:
     """Return ``csv``, ``json``, ``parquet`` or ``conll``; None if the file is not a table."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ""
-    return (
-        "conll" if is_conll(path, extension=suffix, known=suffix in TABLES and suffix != ".tsv") else TABLES.get(suffix)
-    )
+    known = suffix in TABLES and suffix != ".tsv"
+    return "conll" if is_conll(path, extension=suffix, known=known) else TABLES.get(suffix)
 
 
 def _is_archive(path: Path) -> bool:
