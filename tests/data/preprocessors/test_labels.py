@@ -126,6 +126,7 @@ SEVERAL = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]  # insult, toxic
         (["('insult',)", "{'toxic'}", "['toxic' 'insult']", "()"], {}),
         (["insult", "toxic", "toxic|insult", ""], {"separator": "|"}),
         (["insult", "toxic", " toxic, insult ", ","], {"separator": ","}),
+        ([["insult"], ["toxic"], ["toxic", "insult"], []], {"separator": "|"}),
         ([{"insult": i, "toxic": t} for i, t in SEVERAL], {}),
         ([{"insult": bool(i), "toxic": bool(t)} for i, t in SEVERAL], {}),
         ([str({"insult": int(i), "toxic": int(t)}) for i, t in SEVERAL], {}),

@@ -351,5 +351,7 @@ def test_a_column_of_pandas_may_hold_several_kinds_as_json_may(tmp_path: Path):
 def test_json_lines_that_begin_like_pandas_are_lines(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('{"votes": {"0": 3}, "text": "a"}\n{"votes": {"0": 4}, "text": "b"}\n')
     assert read_table(tmp_path / "a.jsonl")["text"][:] == ["a", "b"]
+    (tmp_path / "a.json").write_text('{"index": ["a"], "data": [[1, 2]]}')
+    assert read_table(tmp_path / "a.json").column_names == ["index", "data"]
     (tmp_path / "b.json").write_text('{"votes": {"0": 3}, "text": "a"}')
     assert read_table(tmp_path / "b.json")["text"][:] == ["a"]

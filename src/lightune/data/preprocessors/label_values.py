@@ -23,10 +23,7 @@ def read_labels(rows: Dataset, columns: Columns, *, separator: str | None) -> li
     """
     if isinstance(columns, list):
         return [list(cells) for cells in zip(*(rows[column] for column in columns), strict=True)]
-    if separator is None:
-        return [_literal(value) if isinstance(value, str) else value for value in rows[columns]]
-    split = (value.split(separator) if isinstance(value, str) else value for value in rows[columns])
-    return [[part.strip() for part in row if part.strip()] if isinstance(row, list) else row for row in split]
+    return [_parsed(value, separator) if isinstance(value, str) else value for value in rows[columns]]
 
 
 def known_names(rows: Dataset, columns: Columns, label_names: Sequence[str] | None) -> list[str] | None:
@@ -78,7 +75,9 @@ def _feature(rows: Dataset, columns: Columns) -> Any:
     return feature.feature if isinstance(feature, List) else feature
 
 
-def _literal(text: str) -> Any:
+def _parsed(text: str, separator: str | None) -> Any:
+    if separator is not None:
+        return [part.strip() for part in text.split(separator) if part.strip()]
     for read in (json.loads, ast.literal_eval) if text.lstrip()[:1] in ("[", "(", "{") else ():
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             value = read(NUMPY_GAP.sub(", ", text.strip()))

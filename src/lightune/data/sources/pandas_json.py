@@ -21,7 +21,7 @@ def may_be_pandas(start: str) -> bool:
 
 def read_pandas(path: Path) -> Dataset | None:
     """Read a file in the layout ``columns`` (the default), ``index``, ``split`` or ``table``; None if it is none."""
-    with suppress(ValueError, RecursionError), open_text(path) as file:
+    with suppress(ValueError, TypeError, KeyError, RecursionError), open_text(path) as file:
         if rows := _rows(json.load(file)):
             return Dataset.from_list(rows, on_mixed_types="use_json")
     return None
