@@ -279,6 +279,15 @@ class Kill(Callback):
                 raise RuntimeError("planned")
             os.kill(os.getppid() if self.parent else os.getpid(), self.number)
 
+class Spoil(Callback):
+    '''Make the weights of one device NaN at a step.'''
+    def __init__(self, *, step, rank):
+        self.step, self.rank = step, rank
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if (trainer.global_step, trainer.global_rank) == (self.step, self.rank):
+            for weight in module.parameters():
+                weight.data.fill_(float("nan"))
+
 class Note(Callback):
     '''Write down what this process was given.'''
     def __init__(self, api_key=None):

@@ -26,3 +26,11 @@ def test_without_a_target_the_loss_is_0():
     held_out = HeldOut(MetricCollection({}), stage="val", perplexity=True)
     held_out.loss.update(torch.tensor(0.0), weight=torch.tensor(0))
     assert held_out.scalars() == {"val/loss": 0.0, "val/perplexity": 1.0}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_not_left_out(value: float):
+    held_out = HeldOut(MetricCollection({}), stage="val", perplexity=False)
+    for loss in (2.0, value):
+        held_out.loss.update(torch.tensor(loss), weight=torch.tensor(3))
+    assert held_out.scalars()["val/loss"].item() == pytest.approx(value, nan_ok=True)

@@ -1,8 +1,9 @@
 """Errors meant for people: printed without a traceback, at most five lines, exit code 1."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(Exception):
@@ -10,7 +11,7 @@ class UserError(Exception):
 
 
 class NotFiniteError(UserError):
-    """A loss was infinite or not a number."""
+    """A loss or a weight was infinite or not a number."""
 
 
 class PrunedError(Exception):
@@ -28,6 +29,15 @@ def about(what: object) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
+
+
+def not_finite(what: str, *, optimizers: Sequence[Any]) -> NotFiniteError:
+    """Return the error of a run that has failed so, with the rate of the first optimizer, if any, made smaller."""
+    rate = f"={optimizers[0].param_groups[0]['lr'] / 3:.1g}" if optimizers else ""
+    return NotFiniteError(
+        f"{what}\nThe run has ended; its best checkpoint is unchanged. A lower learning rate often helps:\n"
+        f"optimizer.lr{rate}, or a longer scheduler.warmup_ratio, or trainer.precision=32-true"
+    )
 
 
 def listed(options: Iterable[object], limit: int = 8) -> str:

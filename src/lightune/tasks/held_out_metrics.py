@@ -10,6 +10,10 @@ from torchmetrics import MeanMetric, MetricCollection
 class MeanLoss(MeanMetric):
     """The mean over all targets; without any it is 0, as a batch's is."""
 
+    def __init__(self) -> None:
+        # by default torchmetrics drops NaN
+        super().__init__(nan_strategy="disable")
+
     def compute(self) -> Tensor:
         return self.mean_value / self.weight.clamp(min=1)
 

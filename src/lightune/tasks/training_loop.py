@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from lightune.common.errors import UserError, nearest
+from lightune.common.errors import UserError, nearest, not_finite
 from lightune.models import cpu, padding_free
 from lightune.models.sharding import shard
 from lightune.tasks.batch import Batch, RowResult, inputs
@@ -133,13 +133,13 @@ class TrainingLoop(LightningModule):
         self.test_rows = []
 
     def on_validation_epoch_end(self) -> None:
-        figures = self.val.scalars()
+        figures = self._figures(self.val)
         if self.trainer.sanity_checking:
             self._check_monitored(figures)
         self.log_dict(figures)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.test.scalars())
+        self.log_dict(self._figures(self.test))
 
     def configure_model(self) -> None:
         if self.device_mesh is None:
@@ -191,6 +191,15 @@ class TrainingLoop(LightningModule):
     def mean_frozen_share(self) -> float:
         """Return the share of the frozen weights that stays frozen, on average over a run; see ``FreezeSchedule``."""
         return 1.0 if self._freeze_schedule is None else self._freeze_schedule.mean_frozen_share()
+
+    def _figures(self, held_out: HeldOut) -> dict[str, Tensor]:
+        """Return the figures of a split; raise a NotFiniteError where the loss is infinite or NaN."""
+        figures = held_out.scalars()
+        name = f"{held_out.stage}/loss"
+        if not figures[name].isfinite():
+            what = f"{name} is {figures[name].item()} after step {self.trainer.global_step}."
+            raise not_finite(what, optimizers=self.trainer.optimizers)
+        return figures
 
     def _check_monitored(self, figures: dict[str, Tensor]) -> None:
         """Refuse to monitor a figure that is not measured, before the first epoch instead of after it."""

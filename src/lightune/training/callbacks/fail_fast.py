@@ -6,21 +6,22 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from lightune.common.errors import NotFiniteError, UserError
+from lightune.common.errors import UserError, not_finite
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 MAX_ROWS = 8
 
 
 class FailFast(Callback):
-    """Stop at the first infinite or NaN loss, before it reaches a checkpoint; explain an out-of-memory error.
+    """Stop all devices at the first infinite or NaN loss, before it reaches a checkpoint; explain an out-of-memory error.
 
     On a GPU the loss of a step is checked after the next step was launched, so that the device never waits.
     """
 
     def __init__(self) -> None:
-        # loss, step, epoch, batch index of the last step that is not checked yet
+        # losses, step, epoch, batch index of the last step that is not checked yet
         self._unchecked: tuple[Tensor, int, int, int] | None = None
         self._batch_shape = torch.Size((0, 0))
 
@@ -28,10 +29,11 @@ class FailFast(Callback):
         self._batch_shape = batch["input_ids"].shape
 
     def on_train_batch_end(self, trainer: Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        loss = outputs["loss"]
         self._check_loss(trainer)
-        self._unchecked = (loss, trainer.global_step, trainer.current_epoch, batch_idx)
-        if loss.device.type == "cpu":
+        # of all devices: one that ended alone would leave the others waiting
+        losses = trainer.strategy.all_gather(outputs["loss"].detach()).flatten()
+        self._unchecked = (losses, trainer.global_step, trainer.current_epoch, batch_idx)
+        if losses.device.type == "cpu":
             self._check_loss(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -39,6 +41,14 @@ class FailFast(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check_loss(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._check_loss(trainer)
+        # a finite loss may have an infinite gradient
+        broken = torch.stack([~_local(weight).isfinite().all() for weight in pl_module.parameters()]).any()
+        if trainer.strategy.reduce(broken.float(), reduce_op="sum"):
+            what = f"Some weights are infinite or NaN after step {trainer.global_step}."
+            raise not_finite(what, optimizers=trainer.optimizers)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         is_out_of_memory = isinstance(exception, torch.OutOfMemoryError | MemoryError) or (
@@ -56,15 +66,19 @@ class FailFast(Callback):
     def _check_loss(self, trainer: Trainer) -> None:
         if self._unchecked is None:
             return
-        loss, step, epoch, batch_idx = self._unchecked
+        losses, step, epoch, batch_idx = self._unchecked
         self._unchecked = None
-        if torch.isfinite(loss):
+        if losses.isfinite().all():
             return
+        rank = int(losses.isfinite().logical_not().nonzero()[0])
         rows = trainer.datamodule.rows_of_batch(batch_idx, epoch=epoch)  # type: ignore[attr-defined]
+        rows = trainer.strategy.broadcast(rows, src=rank)
         numbers = ", ".join(str(row + 1) for row in rows[:MAX_ROWS]) + (", …" if len(rows) > MAX_ROWS else "")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        raise NotFiniteError(
-            f"The loss was {loss.item()} at step {step}, epoch {epoch + 1}, learning rate {rate:.3g}. Training rows: {numbers}.\n"
-            f"The run has ended; its best checkpoint is unchanged. A lower learning rate often helps:\n"
-            f"optimizer.lr={rate / 3:.1g}, or a longer scheduler.warmup_ratio, or trainer.precision=32-true"
-        )
+        step_was = f"at step {step}, epoch {epoch + 1}, learning rate {rate:.3g}. Training rows: {numbers}."
+        raise not_finite(f"The loss was {losses[rank].item()} {step_was}", optimizers=trainer.optimizers)
+
+
+def _local(weight: Tensor) -> Tensor:
+    """Return a weight, or this device's shard of it."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight
