@@ -288,6 +288,15 @@ class Spoil(Callback):
             for weight in module.parameters():
                 weight.data.fill_(float("nan"))
 
+class Seen(Callback):
+    '''Write down the rows of each batch, and their learning rate.'''
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        rows = [ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"])]
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        seen = {"epoch": trainer.current_epoch, "rank": trainer.global_rank, "rows": rows, "rate": rate}
+        with open(os.path.join(trainer.default_root_dir, f"seen-{trainer.global_rank}.jsonl"), "a") as file:
+            file.write(json.dumps(seen) + "\\n")
+
 class Note(Callback):
     '''Write down what this process was given.'''
     def __init__(self, api_key=None):

@@ -197,6 +197,62 @@ def test_a_job_that_slurm_queues_again_goes_on(start: START, reference: Any, tmp
     assert_same(ended(folder), reference())
 
 
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+CHANGES: dict[str, tuple[list[str], list[str]]] = {
+    "another batch size": ([], ["data.batch_size=3"]),
+    "a token budget": ([], ["data.max_tokens_per_batch=90"]),
+    "a batch size for a token budget": (["data.max_tokens_per_batch=90"], ["data.max_tokens_per_batch=null"]),
+    "accumulation": ([], ["data.batch_size=4", "trainer.accumulate_grad_batches=2"]),
+    "part of an epoch": (["trainer.limit_train_batches=0.6"], ["trainer.limit_train_batches=0.6", "data.batch_size=2"]),
+    "one device, then two": ([], TWO),
+    "two devices, then one": (TWO, ["trainer=cpu"]),
+    "two devices, another batch size": (TWO, [*TWO, "data.batch_size=5"]),
+}
+
+
+def seen(folder: Path, *, epoch: int) -> list[tuple[int, ...]]:
+    """Return the rows that all devices have trained on in an epoch, sorted."""
+    lines = [json.loads(line) for file in folder.glob("seen-*.jsonl") for line in file.read_text().splitlines()]
+    return sorted(tuple(row) for line in lines if line["epoch"] == epoch for row in line["rows"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param(name, marks=() if name.startswith("a token") else pytest.mark.matrix) for name in CHANGES],
+)
+def test_resumed_in_other_batches_an_epoch_still_holds_every_row_once(start: START, tmp_path: Path, change: str):
+    before, after = CHANGES[change]
+    watched = ["+callbacks.seen._target_=killer.Seen", "callbacks.last.every_minutes=0"]
+    folder = tmp_path / "run"
+    done = start(folder, *before, *watched, kill={"epoch": 0, "batch": 3})
+    assert done.returncode in (137, -9), done.stderr
+    dealt = len(seen(folder, epoch=0))
+    done = start(folder, *after, *watched, f"resume='{folder}'")
+    assert done.returncode == 0, done.stderr
+    first, second = seen(folder, epoch=0), seen(folder, epoch=1)
+    assert 0 < dealt < len(first)
+    repeated = 2 if "device" in change else 0  # where two devices do not divide a step's rows, one comes twice
+    if change == "part of an epoch":
+        assert abs(len(first) - len(second)) <= 8
+        assert len({*first}) > 0.95 * len(first)  # a few reviews are the same by chance
+    else:
+        assert {*first} == {*second}
+        assert abs(len(first) - len(second)) <= repeated
+    rates = [json.loads(line)["rate"] for line in (folder / "seen-0.jsonl").read_text().splitlines()]
+    assert rates[-1] == 0, "the schedule ends with the last step"
+
+
+@pytest.mark.matrix
+def test_resumed_in_other_batches_and_killed_again_is_as_killed_once(start: START, tmp_path: Path):
+    often, folders = "callbacks.last.every_minutes=0", [tmp_path / "once", tmp_path / "twice"]
+    for folder, kills in zip(folders, ([], [{"epoch": 0, "batch": 19}]), strict=True):
+        assert start(folder, often, kill={"epoch": 0, "batch": 4}).returncode in (137, -9)
+        for kill in (*kills, None):
+            done = start(folder, often, "data.batch_size=3", f"resume='{folder}'", kill=kill)
+            assert done.returncode in ((137, -9) if kill else (0,)), done.stderr
+    assert_same(ended(folders[1]), ended(folders[0]))
+
+
 OFTEN = """
 import os, random, runpy, signal, sys, time
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The state of a running Trainer. Lightning's private attributes are read here and nowhere else."""
 
+from typing import Any
+
 from lightning import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -19,3 +21,21 @@ def validation_follows(trainer: Trainer) -> bool:
     loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
     assert fetcher is not None
     return loop.batch_progress.is_last_batch or loop._should_check_val_fx(fetcher)
+
+
+def limited(number: int, limit: float) -> int:
+    """Apply Lightning's ``limit_…_batches`` to a number of batches: a number, or a share of them."""
+    return min(number, limit) if isinstance(limit, int) else int(number * limit)
+
+
+def batch_progress(trainer: Trainer) -> Any:
+    """Return the counts of this epoch's training batches."""
+    return trainer.fit_loop.epoch_loop.batch_progress
+
+
+def go_to_batch(trainer: Trainer, number: int) -> None:
+    """Let a resumed epoch go on at another number of its batches than the checkpoint says."""
+    progress = batch_progress(trainer).current
+    skipped = number - progress.processed
+    for name in ("ready", "started", "processed", "completed"):
+        setattr(progress, name, getattr(progress, name) + skipped)

@@ -28,6 +28,8 @@ MAY_CHANGE = (
     "resume",
     "run_dir",
     "data.num_workers",
+    "data.batch_size",
+    "data.max_tokens_per_batch",
     "sweep.n_",
 )
 """How the options begin that may change when a run is resumed."""

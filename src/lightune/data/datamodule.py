@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ from torch.utils.data import DataLoader
 
 from lightune.common.bounds import Count, Seed, Whole
 from lightune.common.errors import UserError, about
+from lightune.common.trainer_state import batch_progress, go_to_batch
 from lightune.data import quality, splits
+from lightune.data.batches.dealt import Dealt, Kind
 from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
@@ -94,6 +95,7 @@ class DataModule(LightningDataModule):
         # by split, where restrict_to or a callback has set them
         self.restricted: dict[str, list[list[int]]] = {}
         self.frozen_states: dict[str, FrozenStates] = {}
+        self.dealt = Dealt()
         # what a person should know about the data
         self.warnings: list[str] = []
 
@@ -145,17 +147,29 @@ class DataModule(LightningDataModule):
         return len(self.train_batches(rank=0, world_size=world_size))
 
     def train_batches(self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0) -> LengthGroupedBatches:
-        """Return the training rows of an epoch in one device's batches."""
+        """Return the training rows of an epoch in one device's batches, see ``Dealt``."""
+        make = partial(self._train_batches, rank=rank)
+        return self.dealt.batches(make, self._kind(world_size), epoch=epoch, start=start)
+
+    def _train_batches(
+        self, batch_size: int, max_tokens: int | None, world_size: int, **position: Any
+    ) -> LengthGroupedBatches:
         return LengthGroupedBatches(
-            lengths=self._batching_lengths("train"),
-            batch_size=self.batch_size,
-            max_tokens=self.max_tokens_per_batch,
+            lengths=self._batching_lengths("train", max_tokens),
+            batch_size=batch_size,
+            max_tokens=max_tokens,
             seed=self.seed,
-            rank=rank,
             world_size=world_size,
-            epoch=epoch,
-            start=start,
+            **position,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        return self.dealt.state(self.trainer, self._kind(self.trainer.world_size))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.trainer is not None
+        self.dealt.load(state_dict, self.trainer, self._train_batches, self._kind(self.trainer.world_size))
 
     def held_out_batches(self, split: str, *, rank: int, world_size: int) -> list[list[int]]:
         """Return the rows of a split in one device's batches.
@@ -163,7 +177,7 @@ class DataModule(LightningDataModule):
         Each row is on exactly one device, so held-out metrics are exact on any number of devices.
         """
         return held_out_batches(
-            self._batching_lengths(split),
+            self._batching_lengths(split, self.max_tokens_per_batch),
             batch_size=self.batch_size,
             max_tokens=self.max_tokens_per_batch,
             rank=rank,
@@ -173,8 +187,7 @@ class DataModule(LightningDataModule):
     def rows_of_batch(self, batch_idx: int, *, epoch: int) -> list[int]:
         """Return which training rows, after splits and subsets, this device has in a batch of an epoch."""
         rank, world_size = self._rank()
-        batches = self.train_batches(rank=rank, world_size=world_size, epoch=epoch)
-        return next(islice(batches, batch_idx, None))
+        return next(iter(self.train_batches(rank=rank, world_size=world_size, epoch=epoch, start=batch_idx)))
 
     def restrict_to(self, split: str, batches: Sequence[list[int]]) -> None:
         """Use these batches of a split's rows and no others; its other rows are dropped."""
@@ -191,8 +204,9 @@ class DataModule(LightningDataModule):
         epoch = start = 0
         if self.trainer is not None and self.trainer.fit_loop.restarting:
             epoch = self.trainer.current_epoch
-            progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
-            start = progress.processed
+            if self.dealt.start is not None:
+                go_to_batch(self.trainer, self.dealt.start)
+            start = batch_progress(self.trainer).current.processed
         batches = self.train_batches(rank=rank, world_size=world_size, epoch=epoch, start=start)
         return self._loader("train", self.restricted.get("train", batches))
 
@@ -220,10 +234,10 @@ class DataModule(LightningDataModule):
         """Return the tokens of each row's ``input_ids``; for rows of several windows, their number."""
         return np.asarray(pc.list_value_length(self.datasets[split].data.column("input_ids")))
 
-    def _batching_lengths(self, split: str) -> np.ndarray:
+    def _batching_lengths(self, split: str, max_tokens: int | None) -> np.ndarray:
         """Return the lengths that batches are made by. A token budget counts padding, so it takes padded widths."""
         lengths = self.lengths(split)
-        return lengths if self.max_tokens_per_batch is None else round_up(lengths)
+        return lengths if max_tokens is None else round_up(lengths)
 
     def _loader(self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches) -> DataLoader[dict[str, Any]]:
         # few widths on a CPU, see padded_width
@@ -234,6 +248,9 @@ class DataModule(LightningDataModule):
             collate_fn=partial(collate, inner=partial(self.preprocessor.collate, few_widths=few_widths)),
             **worker_settings(self.num_workers),
         )
+
+    def _kind(self, world_size: int) -> Kind:
+        return self.batch_size, self.max_tokens_per_batch, world_size
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -52,7 +52,8 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
         cfg,
         pretrained=pretrained,
         head=data.head,
-        num_training_steps=count_steps or partial(num_training_steps, batches_per_epoch=data.batches_per_epoch),
+        num_training_steps=count_steps
+        or partial(num_training_steps, batches_per_epoch=data.batches_per_epoch, dealt=data.dealt),
         teacher=teacher,
     )
     return Parts(tokenizer, data, task)

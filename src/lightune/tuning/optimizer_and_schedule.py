@@ -13,6 +13,8 @@ from transformers import get_scheduler
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
+from lightune.common.trainer_state import limited
+from lightune.data.batches.dealt import Dealt
 from lightune.models.model_parts import EMBEDDING_NAMES, base_model
 
 # the stack and the index of the layer in a weight's name
@@ -91,17 +93,22 @@ def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup
     return scheduler
 
 
-def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int]) -> int:
+def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int], dealt: Dealt | None = None) -> int:
     """Count the optimizer steps of a run from the Trainer's settings.
 
     ``trainer.estimated_stepping_batches`` would build the data loaders, too early for a run that is resumed.
-    ``batches_per_epoch`` counts the batches that each of ``world_size`` devices sees in an epoch.
+
+    Args:
+        trainer: of the run.
+        batches_per_epoch: counts the batches that each of ``world_size`` devices sees in an epoch.
+        dealt: the steps and batches before the run was resumed, perhaps with fewer or more in an epoch.
     """
-    limit = trainer.limit_train_batches
-    per_epoch = batches_per_epoch(world_size=trainer.world_size)
-    batches = min(per_epoch, limit) if isinstance(limit, int) else int(per_epoch * limit)
+    batches = limited(batches_per_epoch(world_size=trainer.world_size), trainer.limit_train_batches)
     steps_per_epoch = math.ceil(max(1, batches) / trainer.accumulate_grad_batches)
     max_epochs = trainer.max_epochs or 1
+    steps = steps_per_epoch * max_epochs
+    if dealt is not None and dealt.start is not None:
+        steps += dealt.steps - steps_per_epoch * dealt.epoch - dealt.start // trainer.accumulate_grad_batches
     if trainer.max_steps > 0:
-        return trainer.max_steps if max_epochs < 0 else min(trainer.max_steps, steps_per_epoch * max_epochs)
-    return steps_per_epoch * max_epochs
+        return trainer.max_steps if max_epochs < 0 else min(trainer.max_steps, steps)
+    return steps

@@ -1,4 +1,4 @@
-from itertools import chain
+from itertools import chain, islice, permutations
 
 import numpy as np
 import pytest
@@ -104,3 +104,33 @@ def test_held_out_rows_count_once_and_are_close(rows: int, max_tokens: int | Non
         assert efficiency(epoch) > 0.95
     if max_tokens is not None:
         assert max(lengths[batch].max() * len(batch) for batch in epoch) <= max_tokens
+
+
+KINDS = [(8, None, 1), (4, None, 2), (8, BUDGET, 1), (8, BUDGET // 3, 3), (100, None, 1), (1, None, 1)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_epoch_that_goes_on_in_batches_of_other_kinds_holds_every_row_once(seed: int):
+    """A run resumed twice, each time in batches of another kind."""
+    for kinds in permutations(KINDS, 3):
+        seen: list[int] = []
+        rows = None
+        for part, (batch_size, max_tokens, world_size) in enumerate(kinds):
+            kind = {"batch_size": batch_size, "max_tokens": max_tokens, "world_size": world_size, "seed": seed}
+            ranks = [batches(**kind, rank=rank, rows=rows, epoch=2) for rank in range(world_size)]
+            start = ranks[0].first()
+            assert start + len(list(ranks[0])) == len(ranks[0]), "the last batch has the last number"
+            end = len(ranks[0]) if part == 2 else start + (len(ranks[0]) - start) // 3
+            for rank in ranks:
+                seen += chain.from_iterable(islice(rank, end - start))
+            rows = batches(**kind, rows=rows, epoch=2, start=end).rest()
+        assert len(rows) == 0
+        assert {*seen} == {*range(1003)}
+        assert len(seen) - 1003 <= sum(kind[2] - 1 for kind in kinds) * 2
+
+
+def test_the_next_epoch_holds_all_rows_again():
+    resumed = batches(rows=np.arange(40), epoch=0)
+    assert len(list(resumed)) == 5
+    resumed.set_epoch(1)
+    assert list(resumed) == list(batches(epoch=1))

@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 from torch.utils.data import Sampler
 
+from lightune.common.errors import UserError
+
 POOL_BATCHES = 50  # sorted by length together: enough to save padding, few enough to stay random
 BUCKET_RATIO = 1.1  # of the longest to the shortest row of a bucket, at most
 
@@ -44,7 +46,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         rank: number of this device.
         world_size: number of devices.
         epoch: the first.
-        start: batches of that epoch to skip: a resumed run has seen them.
+        start: number of the first batch of that epoch: a resumed run has seen those before it.
+        rows: the rows of that epoch that are dealt out, where others were in batches of another kind; None: all.
     """
 
     lengths: np.ndarray
@@ -55,6 +58,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
     world_size: int = 1
     epoch: int = 0
     start: int = 0
+    rows: np.ndarray | None = None
 
     @property
     def sampler(self) -> "LengthGroupedBatches":
@@ -64,7 +68,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next. Lightning calls this."""
         if epoch != self.epoch:
-            self.start = 0
+            self.start, self.rows = 0, None
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -72,41 +76,58 @@ class LengthGroupedBatches(Sampler[list[int]]):
 
     @cached_property
     def _count(self) -> int:
-        return len(self._steps(np.random.default_rng(self.seed)))
+        return len(self._steps(np.random.default_rng(self.seed), rows=None))
 
     def __iter__(self) -> Iterator[list[int]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        steps = self._steps(rng)
-        for number, index in enumerate(rng.permutation(len(steps))):
-            if number < self.start:
-                continue
-            step = steps[index]
+        for number, step in self._numbered():
             dealt = np.resize(step, -(-len(step) // self.world_size) * self.world_size)
             key = [self.seed, self.epoch, number, self.rank]
             seed = int(np.random.SeedSequence(key).generate_state(1)[0])
             yield SeededBatch(dealt[self.rank :: self.world_size].tolist(), seed=seed)
 
-    def _steps(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Return the rows of each step, on all devices together."""
-        if self.max_tokens is not None:
-            return self._steps_within_budget(rng, self.max_tokens)
-        order = rng.permutation(len(self.lengths))
-        rows = self.batch_size * self.world_size
-        pools = _cut(order, POOL_BATCHES * rows)
-        return [step for pool in pools for step in _cut(pool[np.argsort(self.lengths[pool])], rows)]
+    def rest(self) -> np.ndarray:
+        """Return the rows of this epoch's batches from ``start`` on, on all devices together."""
+        return np.concatenate([np.array([], dtype=np.int64), *(step for _, step in self._numbered())])
 
-    def _steps_within_budget(self, rng: np.random.Generator, max_tokens: int) -> list[np.ndarray]:
-        order = np.argsort(self.lengths, kind="stable")
+    def first(self) -> int:
+        """Return the number of the first batch from ``start`` on; that of the last of an epoch is always the same."""
+        return next((number for number, _ in self._numbered()), len(self))
+
+    def _numbered(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the number and the rows of each step from ``start`` on."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        steps = self._steps(rng, rows=self.rows)
+        first = len(self) - len(steps)
+        if first < 0:
+            raise UserError(
+                f"data.max_tokens_per_batch={self.max_tokens}: the rows left in this epoch make more batches than all rows.\n"
+                "Resume with the value that the run was stopped with, or choose another."
+            )
+        for number, index in enumerate(rng.permutation(len(steps)), start=first):
+            if number >= self.start:
+                yield number, steps[index]
+
+    def _steps(self, rng: np.random.Generator, *, rows: np.ndarray | None) -> list[np.ndarray]:
+        """Return the rows of each step, on all devices together."""
+        rows = np.arange(len(self.lengths)) if rows is None else np.sort(rows)
+        if self.max_tokens is not None:
+            return self._steps_within_budget(rng, rows, self.max_tokens)
+        size = self.batch_size * self.world_size
+        pools = _cut(rng.permutation(rows), POOL_BATCHES * size)
+        return [step for pool in pools for step in _cut(pool[np.argsort(self.lengths[pool])], size)]
+
+    def _steps_within_budget(self, rng: np.random.Generator, rows: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+        order = rows[np.argsort(self.lengths[rows], kind="stable")]
         ascending = self.lengths[order]
         steps: list[np.ndarray] = []
         remainder = order[:0]
         start = 0
         while start < len(order):
             end = int(np.searchsorted(ascending, max(ascending[start] * BUCKET_RATIO, 1), side="right"))
-            rows = max(1, max_tokens // max(1, int(ascending[end - 1]))) * self.world_size
+            size = max(1, max_tokens // max(1, int(ascending[end - 1]))) * self.world_size
             bucket = np.concatenate([remainder, rng.permutation(order[start:end])])
-            filled = len(bucket) // rows * rows if end < len(order) else len(bucket)
-            steps += _cut(bucket[:filled], rows)
+            filled = len(bucket) // size * size if end < len(order) else len(bucket)
+            steps += _cut(bucket[:filled], size)
             remainder = bucket[filled:]  # too few for a batch: they go with the next longer rows
             start = end
         return steps

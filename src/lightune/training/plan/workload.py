@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lightune.common.trainer_state import limited
 from lightune.data import DataModule
 from lightune.data.batches.padding import round_up
 
@@ -41,7 +42,7 @@ def of_run(data: DataModule, trainer: Any, *, hidden_size: int) -> Workload:
     held_out = {}
     for split, limit in (("validation", trainer.limit_val_batches), ("test", trainer.limit_test_batches)):
         batches = data.held_out_batches(split, rank=0, world_size=trainer.world_size)
-        held_out[split] = limited(batches, limit)
+        held_out[split] = batches[: limited(len(batches), limit)]
     train = [rows for epoch in epochs for rows in epoch]
     work = {}
     for split, batches in {"train": train, **held_out}.items():
@@ -82,16 +83,11 @@ def training_batches(data: DataModule, trainer: Any) -> Iterator[Batches]:
         if epoch >= epochs or steps_left <= 0:
             return
         rows = list(data.train_batches(rank=0, world_size=trainer.world_size, epoch=epoch))
-        rows = limited(rows, trainer.limit_train_batches)
+        rows = rows[: limited(len(rows), trainer.limit_train_batches)]
         if steps_left < math.inf:
             rows = list(islice(rows, int(steps_left) * trainer.accumulate_grad_batches))
             steps_left -= math.ceil(len(rows) / trainer.accumulate_grad_batches)
         yield rows
-
-
-def limited(batches: Batches, limit: float) -> Batches:
-    """Apply Lightning's ``limit_…_batches``: a number of batches, or a share of them."""
-    return batches[: limit if isinstance(limit, int) else int(len(batches) * limit)]
 
 
 def num_validations(epochs: list[int], trainer: Any) -> int:
