@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import TRAIN, command
 
+TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 TIMED = ("per_second", "seconds", "peak_memory")
 START = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -50,7 +51,7 @@ FORGOTTEN = (
     "k_models",
     "current_score",
 )  # where the run lies; what Lightning does not read back
-CHECKED = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "throughput", "should_stop")
+CHECKED = ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "throughput", "should_stop", "averaging")
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:
@@ -87,10 +88,7 @@ def reference(start: START, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 SETTINGS = {
     "workers": {"0": [], "2": ["data.num_workers=2"]},
     "accumulation": {"1": [], "3": ["trainer.accumulate_grad_batches=3"]},
-    "ranks": {
-        "1": [],
-        "2": ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=4"],
-    },
+    "ranks": {"1": [], "2": [*TWO, "data.batch_size=4"]},
 }
 KILLS = {
     "mid-epoch": [{"epoch": 1, "batch": 7}],
@@ -131,6 +129,8 @@ def test_killed_and_resumed_is_as_never_stopped(
     [
         pytest.param(SETTINGS["ranks"]["2"], id="two ranks"),
         pytest.param(["tuning=lora", "model.pooling=null"], id="adapters", marks=pytest.mark.matrix),
+        pytest.param(["callbacks=ema"], id="averaged", marks=pytest.mark.matrix),
+        pytest.param([*TWO, "callbacks=ema", "tuning=lora"], id="averaged adapters", marks=pytest.mark.matrix),
         pytest.param(
             ["tuning=linear_probe_then_full", "tuning.share=0.9"],
             id="within a probe",
@@ -197,7 +197,6 @@ def test_a_job_that_slurm_queues_again_goes_on(start: START, reference: Any, tmp
     assert_same(ended(folder), reference())
 
 
-TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 CHANGES: dict[str, tuple[list[str], list[str]]] = {
     "another batch size": ([], ["data.batch_size=3"]),
     "a token budget": ([], ["data.max_tokens_per_batch=90"]),

@@ -34,3 +34,10 @@ def test_a_loss_that_is_not_finite_is_not_left_out(value: float):
     for loss in (2.0, value):
         held_out.loss.update(torch.tensor(loss), weight=torch.tensor(3))
     assert held_out.scalars()["val/loss"].item() == pytest.approx(value, nan_ok=True)
+
+
+def test_the_loss_is_the_mean_over_targets_however_they_fall_into_batches():
+    held_out = HeldOut(MetricCollection({}), stage="val", perplexity=False)
+    for loss, targets in ((2.0, 1), (5.0, torch.tensor(2)), (7.0, 0)):
+        held_out.loss.update(torch.tensor(loss), weight=targets)
+    assert held_out.scalars() == {"val/loss": 4.0}

@@ -72,7 +72,16 @@ def check_made(cfg: DictConfig) -> None:
         UserError: one of them refuses its options; or training would have no end.
     """
     import torch
-    from hydra.utils import instantiate
+    from hydra.utils import get_object, instantiate
+    from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+
+    for name, node in cfg.callbacks.items():
+        made_by = get_object(node._target_) if "_target_" in (node or {}) else None
+        if isinstance(made_by, type) and issubclass(made_by, StochasticWeightAveraging | WeightAveraging):
+            raise UserError(
+                f"callbacks.{name}: Lightning's {made_by.__name__} saves and measures other weights than it has averaged.\n"
+                "To train with averaged weights: callbacks=ema"
+            )
 
     def trainer() -> None:
         precision = None if cfg.trainer.precision == "auto" else cfg.trainer.precision
@@ -151,7 +160,7 @@ def check_resumed(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) ->
     changed = [
         f"{name} was {before.get(name)}, is {now.get(name)}"
         for name in sorted({*before, *now})
-        if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
+        if before.get(name) != now.get(name) and not (name.startswith(MAY_CHANGE) and "averaging" not in name)
     ]
     if changed:
         raise UserError(

@@ -1,5 +1,6 @@
 """The callbacks of a training run."""
 
+from lightune.training.callbacks.average_weights import AverageWeights
 from lightune.training.callbacks.cache_frozen_layers import CacheFrozenLayers
 from lightune.training.callbacks.epoch_log import EpochLog
 from lightune.training.callbacks.fail_fast import FailFast
@@ -11,6 +12,7 @@ from lightune.training.callbacks.step_seed import StepSeed
 from lightune.training.callbacks.throughput import Throughput
 
 __all__ = [
+    "AverageWeights",
     "CacheFrozenLayers",
     "EpochLog",
     "FailFast",
