@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import TRAIN, command, write_reviews
 
 BREAKER = """
@@ -112,7 +113,7 @@ def good_study(sweep: Path):
         params={"optimizer.lr": 1e-3},
         distributions={"optimizer.lr": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True)},
         value=2.0,
-        intermediate_values={2: 2.0, 4: 2.0},
+        intermediate_values={1: 2.0, 2: 2.0},  # by the number of the validation
     )
     for _ in range(5):
         study.add_trial(good)
@@ -128,7 +129,8 @@ SEARCH = (
 def test_a_bad_trial_is_pruned_and_a_diverging_one_fails(arguments: Started, tmp_path: Path):
     sweep = tmp_path / "search"
     study = good_study(sweep)
-    done = run(arguments(sweep, *SEARCH), _5="nan")
+    # 3 rows a step: no step that it validates at is one that the good trials validated at
+    done = run(arguments(sweep, *SEARCH, "data.batch_size=3", "trainer.val_check_interval=3"), _5="nan")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 of 2 trials failed: 5 (nan: The loss was nan" in done.stderr
     assert states(sweep) == {5: "nan", 6: "pruned"}
@@ -136,7 +138,9 @@ def test_a_bad_trial_is_pruned_and_a_diverging_one_fails(arguments: Started, tmp
     assert (sweep / "6" / "checkpoints" / "last.ckpt").is_file()
     trials = study.trials[5:]
     assert [trial.state.name for trial in trials] == ["FAIL", "PRUNED"]
-    assert list(trials[1].intermediate_values) == [2]
+    assert list(trials[1].intermediate_values) == [1]
+    last = torch.load(sweep / "6" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["callbacks"]["Pruning"] == {"validations": 1}, "a resumed trial counts on"
 
 
 @pytest.mark.matrix

@@ -42,8 +42,16 @@ class Pruning(Callback):
         self._pruner, self._n_startup_trials = pruner, n_startup_trials
         self._storage, self._study_name = storage, study_name
         self._trial: optuna.Trial | None = None
+        # trials are compared by the number of the validation: their steps have different sizes
+        self._validations = 0
         # the metric's value when the pruner decided to stop
         self._pruned_value: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validations = state_dict["validations"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._pruner == "none" or not trainer.is_global_zero or not is_trial(self._trial_dir):
@@ -65,18 +73,19 @@ class Pruning(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._pruner == "none" or not is_fitting(trainer):
             return
+        self._validations += 1
         value = float(trainer.callback_metrics.get(self._metric, math.nan))
         if math.isfinite(value):
-            should_prune = trainer.strategy.broadcast(self._should_prune(value, trainer.global_step))
+            should_prune = trainer.strategy.broadcast(self._should_prune(value))
             self._pruned_value = value if should_prune else None
 
     def on_train_batch_start(self, *_: Any) -> None:
         if self._pruned_value is not None:
             raise PrunedError(self._pruned_value)
 
-    def _should_prune(self, value: float, step: int) -> bool:
+    def _should_prune(self, value: float) -> bool:
         if self._trial is None:
             return False
         is_reversed = DIRECTIONS[self._mode] != self._trial.study.direction.name.lower()
-        self._trial.report(-value if is_reversed else value, step)
+        self._trial.report(-value if is_reversed else value, self._validations)
         return bool(self._trial.should_prune())

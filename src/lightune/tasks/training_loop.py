@@ -172,6 +172,10 @@ class TrainingLoop(LightningModule):
         if self._trained_only is not None:
             self._trained_only.check(checkpoint)
 
+    def thaw(self) -> None:
+        """Train from the first step on what a schedule would freeze before the last."""
+        self._freeze_schedule = None
+
     def all_test_rows(self) -> list[RowResult]:
         """Return ``test_rows`` of all devices, in the order of their split; every device must call this."""
         rows = [list(self.test_rows)]

@@ -5,13 +5,16 @@ import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from conftest import TRAIN, command, write_reviews
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.tasks import TextClassification
 from lightune.training.plan import find_batch_size, find_learning_rate, output
 
 GB = 10**9
@@ -94,23 +97,51 @@ def test_a_batch_size_is_found_and_the_effective_batch_kept(run_train: Callable[
     assert not (folder / "checkpoints").exists()
 
 
-def test_an_error_says_that_not_one_row_fits(reviews: Path, tiny_bert: Path):
+@pytest.fixture
+def composed(reviews: Path, tiny_bert: Path) -> Callable[..., dict[str, Any]]:
+    """Return the configuration of a run on toy reviews."""
+
+    def compose_with(*overrides: str) -> dict[str, Any]:
+        with initialize_config_dir(str(Path(TRAIN).parent / "conf"), version_base="1.3"):
+            cfg = compose(
+                "train",
+                [
+                    "data=local",
+                    f"data.path={reviews}",
+                    f"model.pretrained_model_name_or_path='{tiny_bert}'",
+                    "run_dir=unused",
+                    "data.max_length=32",
+                    "trainer=cpu",
+                    *overrides,
+                ],
+            )
+        return OmegaConf.to_container(cfg, resolve=True)
+
+    return compose_with
+
+
+def test_an_error_says_that_not_one_row_fits(composed: Callable[..., dict[str, Any]]):
     """A limit below the memory of the process: after one step, nothing fits."""
-    with initialize_config_dir(str(Path(TRAIN).parent / "conf"), version_base="1.3"):
-        cfg = compose(
-            "train",
-            [
-                "data=local",
-                f"data.path={reviews}",
-                f"model.pretrained_model_name_or_path='{tiny_bert}'",
-                "run_dir=unused",
-                "data.max_length=32",
-                "trainer=cpu",
-            ],
-        )
-    config = OmegaConf.to_container(cfg, resolve=True)
     with pytest.raises(UserError, match=r"Not one row of \d+ tokens fits"):
-        find_batch_size.find(config, limit_bytes=1)
+        find_batch_size.find(composed(), limit_bytes=1)
+
+
+@pytest.mark.parametrize("tuning", ["full", "gradual", "linear_probe_then_full"])
+def test_each_step_of_a_range_test_has_its_own_rate_and_moves_all_weights(
+    composed: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuning: str
+):
+    rates, trained = [], []
+
+    def note(self: TextClassification, optimizer: torch.optim.Optimizer) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+        trained.append(all(parameter.grad is not None for parameter in self.model.parameters()))
+
+    monkeypatch.setattr(TextClassification, "on_before_optimizer_step", note)
+    config = composed(f"tuning={tuning}", "model.pooling=mean")
+    result = find_learning_rate.range_test(config, tmp_path)
+    assert rates == [find_learning_rate.rate_at(step) for step in range(len(rates))]
+    assert len(rates) >= len(result["loss"]) > 50
+    assert all(trained)
 
 
 def tried(*, bytes_per_row: int, limit: int, max_rows: int = 8192, is_careful: bool) -> tuple[list[int], int]:

@@ -21,6 +21,8 @@ from lightune.models import cpu
 from lightune.training.build_run import Parts, build, make_trainer
 from lightune.training.callbacks import EpochLog, StepSeed
 
+# Optimizer steps that schedules span.
+NUM_STEPS = 10**9
 OUTPUT_CALLBACKS = (Checkpoint, EarlyStopping, ProgressBar, EpochLog)
 TRAINER_SETTINGS: dict[str, Any] = {
     "devices": 1,
@@ -39,14 +41,11 @@ TRAINER_SETTINGS: dict[str, Any] = {
 }
 
 
-def load(
-    config: dict[str, Any], *, num_training_steps: int = 10**9, is_quiet: bool = False
-) -> tuple[DictConfig, Parts]:
-    """Prepare this process as for training, and build the run's parts.
+def load(config: dict[str, Any], *, is_quiet: bool = False) -> tuple[DictConfig, Parts]:
+    """Prepare this process as for training, and build the run's parts; schedules stay at their first step.
 
     Args:
         config: the run's configuration, with every interpolation resolved.
-        num_training_steps: optimizer steps that schedules span; the default keeps them at their first step.
         is_quiet: leave out warnings about the data, because another process has printed them.
 
     Raises:
@@ -63,7 +62,7 @@ def load(
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices))
         cpu.speed_up()
         lightning.seed_everything(cfg.seed, workers=True, verbose=False)
-        parts = build(cfg, count_steps=lambda trainer: num_training_steps)
+        parts = build(cfg, count_steps=lambda trainer: NUM_STEPS)
         datasets.disable_progress_bars()
     except InstantiationException as error:
         # this exception cannot be pickled for the parent process

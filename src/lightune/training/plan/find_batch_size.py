@@ -47,8 +47,8 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
     Raises:
         UserError: not one row fits.
     """
-    # with a single training step, everything that thaws during a run has thawed in the second
-    cfg, (_, data, task) = dry_run.load(config, num_training_steps=1)
+    cfg, (_, data, task) = dry_run.load(config)
+    task.thaw()
     on_gpu = dry_run.trainer(cfg).strategy.root_device.type == "cuda"
     limit = limit_bytes or free_bytes(on_gpu=on_gpu)
     order = np.argsort(data.lengths("train"), kind="stable")[::-1]

@@ -34,6 +34,8 @@ def range_test(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         UserError: the loss falls at no rate.
     """
     cfg, (_, data, task) = dry_run.load(config)
+    # a linear probe has a rate of its own, and optimizer.lr must suit all weights
+    task.thaw()
     test = RangeTest()
     # the loss is meant to diverge here, and a hundred steps are not worth a cache
     callbacks = [*dry_run.callbacks(cfg, exclude=(CacheFrozenLayers, FailFast)), test]
