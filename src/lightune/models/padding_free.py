@@ -65,6 +65,11 @@ def remove_padding(model: nn.Module) -> None:
     before_pooler.register_forward_hook(_unpack, with_kwargs=True)
 
 
+def skips_padding(model: Any) -> bool:
+    """Say whether the last forward pass computed nothing on padding."""
+    return getattr(getattr(model, "base_model", None), "skips_padding", False)
+
+
 def has_kernel(base: PreTrainedModel, device: torch.device) -> bool:
     """Say whether ``varlen_attn`` supports this computation: half precision, on an NVIDIA GPU since Ampere."""
     if device.type != "cuda" or not torch.backends.cuda.is_flash_attention_available():
@@ -107,7 +112,8 @@ def _pack(base: Any, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict
         return None
     ids, mask = inputs["input_ids"], inputs.pop("attention_mask")
     # classification heads read the first place: padding must not be there
-    if mask.ndim != 2 or not has_kernel(base, mask.device) or not mask[:, 0].all():
+    base.skips_padding = mask.ndim == 2 and has_kernel(base, mask.device) and bool(mask[:, 0].all())
+    if not base.skips_padding:
         return None
     if base.config.model_type in POSITIONS_AFTER_PAD:
         counted = ids != base.config.pad_token_id

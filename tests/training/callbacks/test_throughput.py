@@ -1,4 +1,5 @@
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,3 +47,15 @@ def test_tokens_are_counted_and_validation_time_is_left_out(val_check_interval: 
     assert figures["train/tokens_per_second"] * seconds == pytest.approx(2 * 7)
     assert figures["train/padding_efficiency"] == pytest.approx(7 / 10)
     assert figures["train/peak_memory_bytes"] > 10_000_000
+
+
+def test_padding_that_is_skipped_is_not_counted(train_here, reviews: Path, kernel: list[int]):
+    """On a CPU that has a stand-in for the GPU's kernel."""
+    metrics = train_here("data=local", f"data.path={reviews}", "data.batch_size=8", "trainer.max_epochs=1")
+    assert kernel, "the kernel computed the rows"
+    assert metrics["train/padding_efficiency"] == 1
+
+
+def test_padding_is_counted_where_it_is_computed(train_here, reviews: Path):
+    metrics = train_here("data=local", f"data.path={reviews}", "data.batch_size=8", "trainer.max_epochs=1")
+    assert metrics["train/padding_efficiency"] < 1

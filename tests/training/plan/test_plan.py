@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
 from lightune.tasks import TextClassification
-from lightune.training.plan import find_batch_size, find_learning_rate, output
+from lightune.training.plan import cost, find_batch_size, find_learning_rate, output, timing
 
 GB = 10**9
 
@@ -183,6 +183,35 @@ def test_no_more_rows_are_tried_than_there_are():
 def test_an_optimizer_step_keeps_its_rows(found: dict[str, object], options: list[str]):
     known = {"longest": 256, "effective": 64, "accumulate": 2, "by_tokens": False, "tokens": None}
     assert output.batch_size_overrides({**known, **found}) == options
+
+
+def test_a_validation_batch_must_fit_too(composed: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch):
+    """Memory runs out in validation alone, at more than 16 rows."""
+    validation_step = TextClassification.validation_step
+
+    def step(self: TextClassification, batch: dict[str, Any], batch_idx: int) -> None:
+        if len(batch["input_ids"]) > 16:
+            raise torch.OutOfMemoryError
+        validation_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(TextClassification, "validation_step", step)
+    assert find_batch_size.find(composed())["largest"] == 16
+    assert find_batch_size.find(composed("trainer.limit_val_batches=0"))["largest"] > 16
+
+
+def test_memory_that_a_file_is_mapped_to_is_not_the_gpus(monkeypatch: pytest.MonkeyPatch):
+    on_gpu = cost.planned_peak(8 * GB, bytes_before=GB, mapped=4 * GB, device="cuda")
+    assert on_gpu == 8 * GB
+    on_cpu = cost.planned_peak(8 * GB, bytes_before=GB, mapped=4 * GB, device="cpu")
+    assert on_cpu == pytest.approx(GB + cost.HEAP_GROWTH * 7 * GB + 4 * GB)
+
+
+def test_a_time_is_read_once_the_accelerator_has_finished(monkeypatch: pytest.MonkeyPatch):
+    finished: list[bool] = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: finished.append(True))
+    timing.now()
+    assert finished
 
 
 def test_the_suggested_rate_lies_where_the_loss_falls_and_well_before_it_rises():

@@ -31,7 +31,9 @@ class FailFast(Callback):
     def on_train_batch_end(self, trainer: Trainer, _: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self._check_loss(trainer)
         # of all devices: one that ended alone would leave the others waiting
-        losses = trainer.strategy.all_gather(outputs["loss"].detach()).flatten()
+        losses = outputs["loss"].detach().repeat(trainer.world_size)
+        if trainer.world_size > 1:
+            torch.distributed.all_gather(list(losses.split(1)), losses[:1].clone())
         self._unchecked = (losses, trainer.global_step, trainer.current_epoch, batch_idx)
         if losses.device.type == "cpu":
             self._check_loss(trainer)

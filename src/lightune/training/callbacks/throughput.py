@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightune.common.trainer_state import completes_step, is_fitting
+from lightune.models import padding_free
 
 
 class Throughput(Callback):
@@ -24,7 +25,7 @@ class Throughput(Callback):
         self.samples = 0
         # stays on the device: reading it in each step would make the GPU wait
         self._tokens: Tensor | int = 0
-        self._computed_tokens = 0
+        self._computed_tokens: Tensor | int = 0
         self._started: float | None = None
         # the counts at the last logged step
         self._window = [0.0] * 4
@@ -62,7 +63,8 @@ class Throughput(Callback):
         mask = batch["attention_mask"]
         self.samples += len(mask)
         self._tokens = self._tokens + mask.sum()
-        self._computed_tokens += mask.numel()
+        is_packed = padding_free.skips_padding(getattr(pl_module, "model", None))
+        self._computed_tokens = self._computed_tokens + (mask.sum() if is_packed else mask.numel())
         if is_log_step(trainer):
             now = self._counts(trainer)
             pairs = zip(now, self._window, strict=True)
@@ -82,7 +84,7 @@ class Throughput(Callback):
     def _counts(self, trainer: Trainer) -> list[float]:
         """Return the seconds of training, and the samples, tokens and computed tokens of all devices."""
         counts = torch.tensor(
-            [self.samples, int(self._tokens), self._computed_tokens],
+            [self.samples, int(self._tokens), int(self._computed_tokens)],
             dtype=torch.float64 if trainer.strategy.root_device.type != "mps" else torch.float32,
             device=trainer.strategy.root_device,
         )

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from copy import copy
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from omegaconf import DictConfig
 
 from lightune.data import DataModule
 from lightune.models.frozen_layers import FrozenLayers
+from lightune.models.padding_free import skips_padding
 from lightune.training.build_run import Parts, make_trainer
 from lightune.training.callbacks import CacheFrozenLayers, Throughput
 from lightune.training.callbacks.cache_frozen_layers import SPLITS, states_file
@@ -89,7 +91,7 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
         "train/steps": steps,
         "train/epochs": num_epochs,
         "train/tokens": float(run.tokens) * devices,
-        "train/padding_efficiency": run.tokens / run.computed_tokens,
+        "train/padding_efficiency": 1.0 if skips_padding(task.model) else run.tokens / run.computed_tokens,
         "train/peak_memory_bytes": peak_bytes,
         "train/flops": flops * devices,
         "epoch/seconds": costs["train/seconds"] / num_epochs,
@@ -131,24 +133,32 @@ def _time_steps(cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataMo
     with tempfile.TemporaryDirectory() as folder:
         datasets.config.HF_DATASETS_CACHE = Path(folder)
         trainer.fit(task, data)
-        peak_bytes = peak_memory_bytes()
-        if trainer.strategy.root_device.type == "cpu":
-            peak_bytes = int(bytes_before + HEAP_GROWTH * max(0, peak_bytes - bytes_before))
+        measured = peak_memory_bytes()
         start = time.perf_counter()
         trainer.save_checkpoint(Path(folder) / "one.ckpt")
         saving_seconds = time.perf_counter() - start
     datasets.config.HF_DATASETS_CACHE = cache
+    peak = partial(planned_peak, measured, bytes_before=bytes_before, device=trainer.strategy.root_device.type)
     is_caching = any(isinstance(one, CacheFrozenLayers) and one.is_active for one in callbacks)
     frozen_layers = FrozenLayers.of(task.model) if is_caching else None
     if frozen_layers is None:
         timer.evaluation = timer.validation
-        return peak_bytes, saving_seconds, []
+        return peak(mapped=0), saving_seconds, []
     # the final evaluation uses the whole model
     trainer.validate(task, data, verbose=False)
     files = [states_file(trainer, task, all_rows, split, frozen_layers=frozen_layers)[0] for split in SPLITS]
-    # cached states are mapped into memory row by row
-    peak_bytes += sum(file.num_bytes for file in files)
+    peak_bytes = peak(mapped=sum(file.num_bytes for file in files))
     if all(file.path.exists() for file in files):
         return peak_bytes, saving_seconds, []
     batches = islice(data.train_dataloader(), timer.num_batches)
     return peak_bytes, saving_seconds, time_frozen_layers(trainer, task, batches, frozen_layers)
+
+
+def planned_peak(measured: int, *, bytes_before: int, mapped: int, device: str) -> int:
+    """Return the peak memory of a whole run from that of its timed steps.
+
+    On a CPU the heap grows, and cached states, ``mapped`` bytes, are mapped into memory row by row.
+    """
+    if device != "cpu":
+        return measured
+    return int(bytes_before + HEAP_GROWTH * max(0, measured - bytes_before)) + mapped

@@ -53,14 +53,18 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
     limit = limit_bytes or free_bytes(on_gpu=on_gpu)
     order = np.argsort(data.lengths("train"), kind="stable")[::-1]
     longest = int(workload.widths(data, [order[:1].tolist()], few_widths=not on_gpu)[0])
-    all_rows, max_rows = data.datasets["train"], min(MAX_ROWS, len(order))
+    held_out = np.argsort(data.lengths("validation"), kind="stable")[::-1]
+    all_rows, max_rows = dict(data.datasets), min(MAX_ROWS, len(order))
 
     def step(rows: int) -> int | None:
-        data.datasets["train"] = all_rows
+        data.datasets |= all_rows
         # two steps of two micro-batches hold as much as any later step
         data.restrict_to("train", [order[:rows].tolist()] * 4)
+        # a validation may hold more: texts are generated, and logits of all tokens kept
+        data.restrict_to("validation", [np.resize(held_out, rows).tolist()])
         callbacks = dry_run.callbacks(cfg, exclude=(CacheFrozenLayers, FailFast))
-        trainer = dry_run.trainer(cfg, callbacks=callbacks, accumulate_grad_batches=2)
+        validates = float(cfg.trainer.limit_val_batches > 0)
+        trainer = dry_run.trainer(cfg, callbacks=callbacks, accumulate_grad_batches=2, limit_val_batches=validates)
         try:
             trainer.fit(task, data)
             return torch.cuda.max_memory_reserved() if on_gpu else peak_memory_bytes()

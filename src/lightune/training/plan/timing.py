@@ -147,7 +147,7 @@ def undisturbed(seconds: list[float]) -> float:
 
 
 def now() -> float:
-    """Return a time in seconds, once the GPU has finished its work."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    """Return a time in seconds, once the GPU, of whatever make, has finished its work."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
     return time.perf_counter()
