@@ -23,11 +23,12 @@ class OneWeight(LightningModule):
 def test_a_step_has_the_mean_over_all_targets_and_its_sum_does_not_grow_with_them(targets: tuple[int, int]):
     """A float16 gradient of a sum over thousands of targets would overflow."""
     mean, module = TargetMean(), OneWeight()
+    module._trainer = trainer(accumulate=2)
     means = (3.0, 5.0)
     for value, number in zip(means, targets, strict=True):
         mean.start_batch(trainer(accumulate=2))
         loss = mean.sum(module.weight * value, number)
-        assert loss.item() <= 2 * 2 * value * max(1, max(targets) / max(1, targets[0]))
+        assert loss.item() <= 20 * value
         (loss / 2).backward()  # as Lightning does
     mean.scale_gradients(module)
     total = sum(value * number for value, number in zip(means, targets, strict=True))

@@ -28,14 +28,9 @@ def limited(number: int, limit: float) -> int:
     return min(number, limit) if isinstance(limit, int) else int(number * limit)
 
 
-def batch_progress(trainer: Trainer) -> Any:
-    """Return the counts of this epoch's training batches."""
-    return trainer.fit_loop.epoch_loop.batch_progress
-
-
 def go_to_batch(trainer: Trainer, number: int) -> None:
     """Let a resumed epoch go on at another number of its batches than the checkpoint says."""
-    progress = batch_progress(trainer).current
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     skipped = number - progress.processed
     for name in ("ready", "started", "processed", "completed"):
         setattr(progress, name, getattr(progress, name) + skipped)

@@ -69,19 +69,18 @@ def check_made(cfg: DictConfig) -> None:
     """Make a Trainer, an optimizer and a schedule only to see whether they can be made, before anything is loaded.
 
     Raises:
-        UserError: one of them refuses its options; or training would have no end.
+        UserError: one of them refuses its options; training would have no end; or a callback measures other weights.
     """
     import torch
     from hydra.utils import get_object, instantiate
     from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 
-    for name, node in cfg.callbacks.items():
-        made_by = get_object(node._target_) if "_target_" in (node or {}) else None
-        if isinstance(made_by, type) and issubclass(made_by, StochasticWeightAveraging | WeightAveraging):
-            raise UserError(
-                f"callbacks.{name}: Lightning's {made_by.__name__} saves and measures other weights than it has averaged.\n"
-                "To train with averaged weights: callbacks=ema"
-            )
+    def callbacks() -> None:
+        for name, node in cfg.callbacks.items():
+            made_by: Any = get_object(node._target_) if node and "_target_" in node else None
+            if isinstance(made_by, type) and issubclass(made_by, StochasticWeightAveraging | WeightAveraging):
+                why = "does not save and measure the weights that it averages; callbacks=ema does"
+                raise ValueError(f"{name}, a {made_by.__name__} of Lightning's, {why}")
 
     def trainer() -> None:
         precision = None if cfg.trainer.precision == "auto" else cfg.trainer.precision
@@ -97,7 +96,7 @@ def check_made(cfg: DictConfig) -> None:
     def scheduler() -> Any:
         return instantiate(cfg.scheduler, _convert_="all")(optimizer(), num_training_steps=10)
 
-    for make in (trainer, optimizer, scheduler):
+    for make in (callbacks, trainer, optimizer, scheduler):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

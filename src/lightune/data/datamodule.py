@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from lightune.common.bounds import Count, Seed, Whole
 from lightune.common.errors import UserError, about
-from lightune.common.trainer_state import batch_progress, go_to_batch
+from lightune.common.trainer_state import go_to_batch
 from lightune.data import quality, splits
-from lightune.data.batches.dealt import Dealt, Kind
+from lightune.data.batches.dealt import Dealt
 from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
@@ -148,8 +148,8 @@ class DataModule(LightningDataModule):
 
     def train_batches(self, *, rank: int, world_size: int, epoch: int = 0, start: int = 0) -> LengthGroupedBatches:
         """Return the training rows of an epoch in one device's batches, see ``Dealt``."""
-        make = partial(self._train_batches, rank=rank)
-        return self.dealt.batches(make, self._kind(world_size), epoch=epoch, start=start)
+        kind, rows = self._kind(world_size), self.dealt.left(epoch)
+        return self._train_batches(*kind, rank=rank, epoch=epoch, start=start, rows=rows)
 
     def _train_batches(
         self, batch_size: int, max_tokens: int | None, world_size: int, **position: Any
@@ -206,7 +206,8 @@ class DataModule(LightningDataModule):
             epoch = self.trainer.current_epoch
             if self.dealt.start is not None:
                 go_to_batch(self.trainer, self.dealt.start)
-            start = batch_progress(self.trainer).current.processed
+            progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+            start = progress.processed
         batches = self.train_batches(rank=rank, world_size=world_size, epoch=epoch, start=start)
         return self._loader("train", self.restricted.get("train", batches))
 
@@ -249,8 +250,8 @@ class DataModule(LightningDataModule):
             **worker_settings(self.num_workers),
         )
 
-    def _kind(self, world_size: int) -> Kind:
-        return self.batch_size, self.max_tokens_per_batch, world_size
+    def _kind(self, world_size: int) -> list[Any]:
+        return [self.batch_size, self.max_tokens_per_batch, world_size]
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

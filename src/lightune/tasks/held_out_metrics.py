@@ -3,31 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 
 
-class MeanLoss(Metric):
+class MeanLoss(MeanMetric):
     """The mean over all targets; without any it is 0, as a batch's is.
 
-    torchmetrics' own mean drops NaN, or drops the weights with ``nan_strategy="disable"``.
+    NaN counts: torchmetrics drops it, or drops the weights with ``nan_strategy="disable"``.
     """
 
-    total: Tensor
-    targets: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("total", "targets"):
-            self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
-
-    def update(self, value: Tensor, weight: Tensor | int) -> None:
-        self.total = self.total + value * weight
-        self.targets = self.targets + weight
+    def update(self, value: Tensor, weight: Tensor | int) -> None:  # type: ignore[override]
+        self.mean_value = self.mean_value + value * weight
+        self.weight = self.weight + weight
 
     def compute(self) -> Tensor:
-        return self.total / self.targets.clamp(min=1)
+        return self.mean_value / self.weight.clamp(min=1)
 
 
 class HeldOut(nn.Module):

@@ -97,11 +97,8 @@ def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int
     """Count the optimizer steps of a run from the Trainer's settings.
 
     ``trainer.estimated_stepping_batches`` would build the data loaders, too early for a run that is resumed.
-
-    Args:
-        trainer: of the run.
-        batches_per_epoch: counts the batches that each of ``world_size`` devices sees in an epoch.
-        dealt: the steps and batches before the run was resumed, perhaps with fewer or more in an epoch.
+    ``batches_per_epoch`` counts the batches that each of ``world_size`` devices sees in an epoch; ``dealt`` holds the
+    steps and batches before the run was resumed, perhaps with fewer or more in an epoch.
     """
     batches = limited(batches_per_epoch(world_size=trainer.world_size), trainer.limit_train_batches)
     steps_per_epoch = math.ceil(max(1, batches) / trainer.accumulate_grad_batches)

@@ -1,54 +1,53 @@
-"""Which rows of an epoch a resumed run has left, though it may make other batches of them than before."""
+"""Which rows of its epoch a resumed run has left, though it may make other batches of them than before."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from lightning import Trainer
 
-from lightune.common.trainer_state import batch_progress, limited
+from lightune.common.trainer_state import limited
 from lightune.data.batches.sampler import LengthGroupedBatches
 
-Kind = tuple[int, int | None, int]
-"""Of batches: ``batch_size``, ``max_tokens``, ``world_size``."""
 
-Make = Callable[..., LengthGroupedBatches]
-"""Makes the batches of a kind, of an ``epoch``, from ``start`` on."""
-
-
+@dataclass
 class Dealt:
-    """How far a run came before it was resumed, and how the rows of that epoch were dealt out, kind by kind."""
+    """How far a run came before it was resumed: its steps, its epochs, and the number of the next epoch's next batch.
 
-    def __init__(self) -> None:
-        self.steps = self.epoch = 0
-        # the number of the epoch's next batch, of the present kind; None: this run is not resumed
-        self.start: int | None = None
-        # kinds before the present one, each with the number of the batch at which it ended
-        self._before: list[tuple[Kind, int]] = []
+    ``start`` is None for a run that is not resumed. ``rows`` are those that this epoch's batches of other kinds have left;
+    a kind is ``batch_size``, ``max_tokens`` and ``world_size``.
+    """
 
-    def batches(self, make: Make, kind: Kind, *, epoch: int, start: int) -> LengthGroupedBatches:
-        """Return the batches of an epoch, without the rows that batches of another kind have dealt out."""
-        rows = None
-        for earlier, end in self._before if epoch == self.epoch else []:
-            rows = make(*earlier, epoch=epoch, start=end, rows=rows).rest()
-        return make(*kind, epoch=epoch, start=start, rows=rows)
+    steps: int = 0
+    epoch: int = 0
+    start: int | None = None
+    rows: np.ndarray | None = None
 
-    def state(self, trainer: Trainer, kind: Kind) -> dict[str, Any]:
+    def left(self, epoch: int) -> np.ndarray | None:
+        """Return the rows that are left of an epoch; None: all."""
+        return self.rows if epoch == self.epoch else None
+
+    def state(self, trainer: Trainer, kind: list[Any]) -> dict[str, Any]:
         """Return plain values for a checkpoint."""
-        before = self._before if trainer.current_epoch == self.epoch else []
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+        rows = self.left(trainer.current_epoch)
         return {
-            "steps": trainer.global_step,
-            "epoch": trainer.current_epoch,
-            "dealt": [*before, (kind, batch_progress(trainer).current.processed)],
-            "epoch_is_done": batch_progress(trainer).is_last_batch,
+            "position": [trainer.global_step, trainer.current_epoch, progress.current.processed],
+            "kind": kind,
+            "rows": None if rows is None else torch.from_numpy(rows),
+            "epoch_is_done": progress.is_last_batch,
         }
 
-    def load(self, state: dict[str, Any], trainer: Trainer, make: Make, kind: Kind) -> None:
-        """Go on from a checkpoint, in batches of this kind."""
-        self.steps, self.epoch, self._before = state["steps"], state["epoch"], state["dealt"]
-        last, self.start = self._before[-1]
-        if last == kind:
-            del self._before[-1]
-            return
-        batches = self.batches(make, kind, epoch=self.epoch, start=0)
-        end = limited(len(batches), trainer.limit_train_batches)
-        self.start = end if state["epoch_is_done"] else min(batches.first(), end)
+    def load(
+        self, state: dict[str, Any], trainer: Trainer, make: Callable[..., LengthGroupedBatches], kind: list[Any]
+    ) -> None:
+        """Go on from a checkpoint, in batches of this kind; ``make`` makes those of any."""
+        self.steps, self.epoch, self.start = state["position"]
+        self.rows = None if state["rows"] is None else state["rows"].numpy()
+        if state["kind"] != kind:
+            self.rows = make(*state["kind"], epoch=self.epoch, start=self.start, rows=self.rows).rest()
+            batches = make(*kind, epoch=self.epoch, rows=self.rows)
+            end = limited(len(batches), trainer.limit_train_batches)
+            self.start = end if state["epoch_is_done"] else min(batches.first(), end)

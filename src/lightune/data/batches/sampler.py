@@ -90,7 +90,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
         return np.concatenate([np.array([], dtype=np.int64), *(step for _, step in self._numbered())])
 
     def first(self) -> int:
-        """Return the number of the first batch from ``start`` on; that of the last of an epoch is always the same."""
+        """Return the number of the first batch from ``start`` on; the last of an epoch always has the same."""
         return next((number for number, _ in self._numbered()), len(self))
 
     def _numbered(self) -> Iterator[tuple[int, np.ndarray]]:

@@ -37,21 +37,20 @@ class AverageWeights(Callback):
             raise UserError("callbacks=ema averages whole weights, trainer=fsdp distributes them: trainer=ddp")
         trained = {id(weight) for group in trainer.optimizers[0].param_groups for weight in group["params"]}
         weights = {name: weight for name, weight in pl_module.named_parameters() if id(weight) in trained}
-        # a resumed run has loaded them
-        loaded = self._averages or {name: weight.detach().clone() for name, weight in weights.items()}
-        self._averages = {name: loaded[name].to(weight.device, torch.float32) for name, weight in weights.items()}
+        # a resumed run has loaded averages
+        begin = self._averages or _copied(weights)
+        self._averages = {name: begin[name].to(weight.device, torch.float32) for name, weight in weights.items()}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if completes_step(trainer):
-            step = trainer.global_step
+            kept = min(self.decay, (1 + trainer.global_step) / (10 + trainer.global_step))
             weights = [weight.detach().float() for weight in self._weights(pl_module).values()]
-            kept = min(self.decay, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(self._averages.values()), weights, 1 - kept)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_fitting(trainer):
             weights = self._weights(pl_module)
-            self._latest = {name: weight.detach().clone() for name, weight in weights.items()}
+            self._latest = _copied(weights)
             _fill(weights, self._averages)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -76,6 +75,10 @@ class AverageWeights(Callback):
 
     def _weights(self, pl_module: LightningModule) -> dict[str, nn.Parameter]:
         return {name: weight for name, weight in pl_module.named_parameters() if name in self._averages}
+
+
+def _copied(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in weights.items()}
 
 
 def _fill(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:

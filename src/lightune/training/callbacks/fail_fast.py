@@ -47,7 +47,8 @@ class FailFast(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._check_loss(trainer)
         # a finite loss may have an infinite gradient
-        broken = torch.stack([~_local(weight).isfinite().all() for weight in pl_module.parameters()]).any()
+        weights = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in pl_module.parameters()]
+        broken = torch.stack([~weight.isfinite().all() for weight in weights]).any()
         if trainer.strategy.reduce(broken.float(), reduce_op="sum"):
             what = f"Some weights are infinite or NaN after step {trainer.global_step}."
             raise not_finite(what, optimizers=trainer.optimizers)
@@ -79,8 +80,3 @@ class FailFast(Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         step_was = f"at step {step}, epoch {epoch + 1}, learning rate {rate:.3g}. Training rows: {numbers}."
         raise not_finite(f"The loss was {losses[rank].item()} {step_was}", optimizers=trainer.optimizers)
-
-
-def _local(weight: Tensor) -> Tensor:
-    """Return a weight, or this device's shard of it."""
-    return weight.to_local() if isinstance(weight, DTensor) else weight

@@ -3,7 +3,6 @@
 import tempfile
 import time
 from copy import copy
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -133,32 +132,24 @@ def _time_steps(cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataMo
     with tempfile.TemporaryDirectory() as folder:
         datasets.config.HF_DATASETS_CACHE = Path(folder)
         trainer.fit(task, data)
-        measured = peak_memory_bytes()
+        is_cpu, peak_bytes = trainer.strategy.root_device.type == "cpu", peak_memory_bytes()
+        if is_cpu:
+            peak_bytes = int(bytes_before + HEAP_GROWTH * max(0, peak_bytes - bytes_before))
         start = time.perf_counter()
         trainer.save_checkpoint(Path(folder) / "one.ckpt")
         saving_seconds = time.perf_counter() - start
     datasets.config.HF_DATASETS_CACHE = cache
-    peak = partial(planned_peak, measured, bytes_before=bytes_before, device=trainer.strategy.root_device.type)
     is_caching = any(isinstance(one, CacheFrozenLayers) and one.is_active for one in callbacks)
     frozen_layers = FrozenLayers.of(task.model) if is_caching else None
     if frozen_layers is None:
         timer.evaluation = timer.validation
-        return peak(mapped=0), saving_seconds, []
+        return peak_bytes, saving_seconds, []
     # the final evaluation uses the whole model
     trainer.validate(task, data, verbose=False)
     files = [states_file(trainer, task, all_rows, split, frozen_layers=frozen_layers)[0] for split in SPLITS]
-    peak_bytes = peak(mapped=sum(file.num_bytes for file in files))
+    # cached states are mapped into the CPU's memory row by row
+    peak_bytes += sum(file.num_bytes for file in files) if is_cpu else 0
     if all(file.path.exists() for file in files):
         return peak_bytes, saving_seconds, []
     batches = islice(data.train_dataloader(), timer.num_batches)
     return peak_bytes, saving_seconds, time_frozen_layers(trainer, task, batches, frozen_layers)
-
-
-def planned_peak(measured: int, *, bytes_before: int, mapped: int, device: str) -> int:
-    """Return the peak memory of a whole run from that of its timed steps.
-
-    On a CPU the heap grows, and cached states, ``mapped`` bytes, are mapped into memory row by row.
-    """
-    if device != "cpu":
-        return measured
-    return int(bytes_before + HEAP_GROWTH * max(0, measured - bytes_before)) + mapped
