@@ -32,11 +32,12 @@ def about(what: object) -> Iterator[None]:
 
 
 def not_finite(what: str, *, optimizers: Sequence[Any]) -> NotFiniteError:
-    """Return the error of a run that has failed so, with the rate of the first optimizer, if any, made smaller."""
-    rate = f"={optimizers[0].param_groups[0]['lr'] / 3:.1g}" if optimizers else ""
+    """Return the error of a run that has failed so, with the first optimizer's rate made smaller; none: nothing trains."""
+    if not optimizers:
+        return NotFiniteError(f"{what}\nSome weights, or what the model computes from them, are infinite or NaN.")
     return NotFiniteError(
         f"{what}\nThe run has ended; its best checkpoint is unchanged. A lower learning rate often helps:\n"
-        f"optimizer.lr{rate}, or a longer scheduler.warmup_ratio, or trainer.precision=32-true"
+        f"optimizer.lr={optimizers[0].param_groups[0]['lr'] / 3:.1g}, or a longer scheduler.warmup_ratio, or trainer.precision=32-true"
     )
 
 

@@ -27,43 +27,45 @@ class AverageWeights(Callback):
 
     def __init__(self, *, decay: Share) -> None:
         self.decay = decay
-        # by name, of the weights that are trained or will be
+        # by name: the weights that are or will be trained, their averages, and their values while they hold the averages
+        self._weights: dict[str, nn.Parameter] = {}
         self._averages: dict[str, Tensor] = {}
-        # the latest weights, while the model holds the averages
         self._latest: dict[str, Tensor] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if isinstance(trainer.strategy, FullyShardedStrategy):
             raise UserError("callbacks=ema averages whole weights, trainer=fsdp distributes them: trainer=ddp")
-        trained = {id(weight) for group in trainer.optimizers[0].param_groups for weight in group["params"]}
-        weights = {name: weight for name, weight in pl_module.named_parameters() if id(weight) in trained}
+        if stage == "fit":
+            self._weights = {name: weight for name, weight in pl_module.named_parameters() if weight.requires_grad}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # a resumed run has loaded averages
-        begin = self._averages or _copied(weights)
-        self._averages = {name: begin[name].to(weight.device, torch.float32) for name, weight in weights.items()}
+        begin = self._averages or self._weights
+        for name, weight in self._weights.items():
+            self._averages[name] = begin[name].detach().to(weight.device, torch.float32, copy=True)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        # after a validation, and whatever was saved of it
+        if self._latest:
+            self._fill(self._latest)
+            self._latest = {}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         if completes_step(trainer):
             kept = min(self.decay, (1 + trainer.global_step) / (10 + trainer.global_step))
-            weights = [weight.detach().float() for weight in self._weights(pl_module).values()]
+            weights = [weight.detach().float() for weight in self._weights.values()]
             torch._foreach_lerp_(list(self._averages.values()), weights, 1 - kept)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_fitting(trainer):
-            weights = self._weights(pl_module)
-            self._latest = _copied(weights)
-            _fill(weights, self._averages)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if is_fitting(trainer):
-            _fill(self._weights(pl_module), self._latest)
-            self._latest = {}
+            self._latest = {name: weight.detach().clone() for name, weight in self._weights.items()}
+            self._fill(self._averages)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        weights = self._weights(pl_module)
-        latest = self._latest or {name: weight.detach() for name, weight in weights.items()}
+        latest = self._latest or {name: weight.detach() for name, weight in self._weights.items()}
         checkpoint[KEY] = {"averages": self._averages, "latest": latest}
         # tied weights have several names
-        names = {id(weight): name for name, weight in weights.items()}
+        names = {id(weight): name for name, weight in self._weights.items()}
         for name, tensor in pl_module.state_dict(keep_vars=True).items():
             if id(tensor) in names:
                 checkpoint["state_dict"][name] = self._averages[names[id(tensor)]].to(tensor.dtype)
@@ -71,17 +73,9 @@ class AverageWeights(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             self._averages = checkpoint[KEY]["averages"]
-            _fill(self._weights(pl_module), checkpoint[KEY]["latest"])
+            self._fill(checkpoint[KEY]["latest"])
 
-    def _weights(self, pl_module: LightningModule) -> dict[str, nn.Parameter]:
-        return {name: weight for name, weight in pl_module.named_parameters() if name in self._averages}
-
-
-def _copied(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in weights.items()}
-
-
-def _fill(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(values[name])
+    def _fill(self, values: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(values[name])
