@@ -9,6 +9,7 @@ from lightning import Trainer
 from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
+from lightune.data.batches.dealt import Dealt
 from lightune.tuning.optimizer_and_schedule import (
     make_optimizer,
     num_training_steps,
@@ -98,6 +99,23 @@ def test_the_rate_warms_up_to_its_peak_and_falls_to_zero():
 def test_steps_are_counted_from_the_trainers_settings(settings: dict, batches: int, steps: int):
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
     assert num_training_steps(trainer, batches_per_epoch=lambda world_size: batches) == steps
+
+
+@pytest.mark.parametrize(
+    ("done", "steps"),
+    [
+        ((0, 0, 0), 12),  # 4 + 4 + 4 steps of 10 batches, by threes
+        ((2, 0, 6), 12),  # as it would have been
+        ((4, 0, 10), 12),  # at the end of an epoch, before its validation
+        ((6, 1, 6), 12),
+        ((20, 1, 5), 20 + 3 + 4),  # 20 steps in batches of another kind; the step in progress is one of batch 5 alone
+        ((20, 1, 10), 20 + 4),
+    ],
+)
+def test_a_resumed_run_has_the_steps_done_and_those_to_come(done: tuple[int, int, int], steps: int):
+    settings = {"max_epochs": 3, "accumulate_grad_batches": 3}
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, **settings)
+    assert num_training_steps(trainer, batches_per_epoch=lambda world_size: 10, dealt=Dealt(*done)) == steps
 
 
 def test_lightning_may_clip_gradients_of_a_fused_optimizer_in_mixed_precision(tiny_bert: Path):

@@ -105,7 +105,8 @@ def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int
     max_epochs = trainer.max_epochs or 1
     steps = steps_per_epoch * max_epochs
     if dealt is not None and dealt.start is not None:
-        steps += dealt.steps - steps_per_epoch * dealt.epoch - dealt.start // trainer.accumulate_grad_batches
+        in_epoch = dealt.start // trainer.accumulate_grad_batches if dealt.start < batches else steps_per_epoch
+        steps += dealt.steps - steps_per_epoch * dealt.epoch - in_epoch
     if trainer.max_steps > 0:
         return trainer.max_steps if max_epochs < 0 else min(trainer.max_steps, steps)
     return steps
