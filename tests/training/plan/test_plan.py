@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import TRAIN, command, write_reviews
@@ -14,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.data.batches.frozen_states import FrozenStates
 from lightune.tasks import TextClassification
 from lightune.training.plan import cost, find_batch_size, find_learning_rate, output, timing
 
@@ -199,11 +201,10 @@ def test_a_validation_batch_must_fit_too(composed: Callable[..., dict[str, Any]]
     assert find_batch_size.find(composed("trainer.limit_val_batches=0"))["largest"] > 16
 
 
-def test_memory_that_a_file_is_mapped_to_is_not_the_gpus(monkeypatch: pytest.MonkeyPatch):
-    on_gpu = cost.planned_peak(8 * GB, bytes_before=GB, mapped=4 * GB, device="cuda")
-    assert on_gpu == 8 * GB
-    on_cpu = cost.planned_peak(8 * GB, bytes_before=GB, mapped=4 * GB, device="cpu")
-    assert on_cpu == pytest.approx(GB + cost.HEAP_GROWTH * 7 * GB + 4 * GB)
+def test_a_file_that_is_mapped_into_memory_takes_none_of_a_gpus(tmp_path: Path):
+    states = FrozenStates(tmp_path / "states", lengths=np.array([3, 5]), order=np.array([0, 1]), width=4)
+    assert cost.mapped_bytes([states, states], torch.device("cpu")) == 2 * 8 * 4 * 2
+    assert cost.mapped_bytes([states, states], torch.device("cuda")) == 0
 
 
 def test_a_time_is_read_once_the_accelerator_has_finished(monkeypatch: pytest.MonkeyPatch):

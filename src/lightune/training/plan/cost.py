@@ -10,9 +10,11 @@ from typing import Any
 import datasets
 import numpy as np
 import psutil
+import torch
 from omegaconf import DictConfig
 
 from lightune.data import DataModule
+from lightune.data.batches.frozen_states import FrozenStates
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.models.padding_free import skips_padding
 from lightune.training.build_run import Parts, make_trainer
@@ -132,8 +134,8 @@ def _time_steps(cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataMo
     with tempfile.TemporaryDirectory() as folder:
         datasets.config.HF_DATASETS_CACHE = Path(folder)
         trainer.fit(task, data)
-        is_cpu, peak_bytes = trainer.strategy.root_device.type == "cpu", peak_memory_bytes()
-        if is_cpu:
+        peak_bytes = peak_memory_bytes()
+        if trainer.strategy.root_device.type == "cpu":
             peak_bytes = int(bytes_before + HEAP_GROWTH * max(0, peak_bytes - bytes_before))
         start = time.perf_counter()
         trainer.save_checkpoint(Path(folder) / "one.ckpt")
@@ -147,9 +149,13 @@ def _time_steps(cfg: DictConfig, parts: Parts, *, timer: Timer, all_rows: DataMo
     # the final evaluation uses the whole model
     trainer.validate(task, data, verbose=False)
     files = [states_file(trainer, task, all_rows, split, frozen_layers=frozen_layers)[0] for split in SPLITS]
-    # cached states are mapped into the CPU's memory row by row
-    peak_bytes += sum(file.num_bytes for file in files) if is_cpu else 0
+    peak_bytes += mapped_bytes(files, trainer.strategy.root_device)
     if all(file.path.exists() for file in files):
         return peak_bytes, saving_seconds, []
     batches = islice(data.train_dataloader(), timer.num_batches)
     return peak_bytes, saving_seconds, time_frozen_layers(trainer, task, batches, frozen_layers)
+
+
+def mapped_bytes(files: list[FrozenStates], device: torch.device) -> int:
+    """Return the memory of a device that cached states fill: they are mapped into a CPU's row by row, not into a GPU's."""
+    return sum(file.num_bytes for file in files) if device.type == "cpu" else 0
