@@ -257,6 +257,24 @@ def test_a_prompt_leaves_room_for_the_reply(speaker: Path):
     assert len(made.generate(dialogues([long, [2, 9]]))) == 2
 
 
+@pytest.mark.parametrize("name", ["gpt2", "roberta"])
+def test_a_reply_longer_than_the_models_positions_is_refused(tmp_path: Path, name: str):
+    folder = saved(tmp_path, CAUSAL[name])
+    positions = 64 if name == "gpt2" else 65
+    with pytest.raises(
+        UserError, match=f"max_new_tokens={positions + 1}: this model has positions for {positions} tok"
+    ):
+        task(CausalLM, folder, generation={"max_new_tokens": positions + 1})
+    made = task(CausalLM, folder, generation={"max_new_tokens": positions}).eval()
+    assert len(made.generate(dialogues([[2, 7, 8], [2, 9]]))) == 2
+
+
+def test_a_target_longer_than_the_decoders_positions_is_refused(tmp_path: Path):
+    folder = saved(tmp_path, SEQ2SEQ["bart"])
+    with pytest.raises(UserError, match="max_new_tokens=65: this model has positions for 64 tokens, its text"):
+        task(Seq2Seq, folder, generation={"max_new_tokens": 65})
+
+
 def test_sampled_replies_can_be_repeated_and_leave_the_runs_random_numbers_alone(tiny_bert: Path):
     sampled = {"do_sample": True, "top_k": 50, "temperature": 5.0, "max_new_tokens": 12}
     made = task(CausalLM, tiny_bert, generation=sampled).eval()

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, EncoderDecoderModel, PreTrainedConfig
 
 from lightune.models.transformers_internals import has_model_class
 
@@ -64,6 +64,28 @@ def transformer_layers(model: nn.Module) -> list[nn.Module]:
     """Return the transformer layers, from the lowest: the longest ModuleList in every supported architecture."""
     stacks = [list(module) for module in base_model(model).modules() if isinstance(module, nn.ModuleList)]
     return max(stacks, key=len, default=[])
+
+
+def first_position(model: nn.Module) -> int:
+    """Return the number of a text's first position: 0, or the one after the padding token's id, as in RoBERTa."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.padding_idx) + 1
+    return 0
+
+
+def max_positions(model: nn.Module) -> int | None:
+    """Return how many tokens a model has positions for; None where nothing limits them, as in T5."""
+    if isinstance(model, EncoderDecoderModel):
+        return max_positions(model.decoder)
+    config: Any = base_model(model).config
+    positions = getattr(config, "max_position_embeddings", None) or getattr(
+        config, "max_encoder_position_embeddings", None
+    )
+    # XLNet says -1, and DeBERTa's positions are relative unless its input has some too
+    if not positions or positions < 0 or not getattr(config, "position_biased_input", True):
+        return None
+    return int(positions) - first_position(model)
 
 
 def is_decoder_only(config: PreTrainedConfig) -> bool:

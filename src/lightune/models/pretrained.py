@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoTokenizer,
+    EncoderDecoderConfig,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -22,6 +25,7 @@ from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
 from lightune.models.load_pretrained import first_line, load
 from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
+from lightune.models.tokenizer import fit_to_model
 from lightune.models.transformers_internals import has_model_class
 from lightune.models.weights import check_weights
 
@@ -76,41 +80,27 @@ class PretrainedModel:
         self.num_hidden_layers = num_hidden_layers
         self.state_dict = state_dict
         self.load_weights = load_weights
+        # known once the tokenizer is
+        self._pad_token_id: int | None = None
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """Load the fast tokenizer; one without a padding token pads with its end-of-text token.
+        """Load the fast tokenizer, as ``lightune.models.tokenizer.fit_to_model`` makes it agree with the model.
 
         Raises:
-            UserError: it cannot be loaded, cannot pad, or has more tokens than the model embeds.
+            UserError: it cannot be loaded, or does not fit the model.
         """
         tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
-        if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-            raise UserError(
-                f"{self.name}: its tokenizer knows no words: transformers found no tokenizer files.\n"
-                "Expected tokenizer.json, or vocab.txt or the like, beside config.json."
-            )
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        if tokenizer.pad_token is None:
-            raise UserError(
-                f"{self.name}: its tokenizer has no padding token, and no end-of-text token to use for it.\n"
-                'Name one of its tokens in tokenizer_config.json, such as "pad_token": "[PAD]".'
-            )
-        largest = max(tokenizer.get_vocab().values())
-        vocab_size = getattr(self._load(AutoConfig).get_text_config(), "vocab_size", None)
-        if vocab_size is not None and largest >= vocab_size:
-            raise UserError(
-                f"{self.name}: its tokenizer does not fit the model: its token ids go up to {largest:,}, the model embeds "
-                f"{vocab_size:,} tokens.\nPut the tokenizer that the model was trained with beside it."
-            )
+        config = self._load(AutoConfig)
+        # an encoder that is used twice
+        config_of_reader = config.encoder if isinstance(config, EncoderDecoderConfig) else config
+        is_known = has_model_class(AutoModel, config_of_reader)
+        model = self._on_meta(AutoModel, config_of_reader) if is_known else None
+        self._pad_token_id = fit_to_model(tokenizer, config, model, name=self.name)
         return tokenizer
 
     def load_config(self, **head: Any) -> PreTrainedConfig:
         """Load the configuration alone (a small file), and add the head's settings; or raise a UserError."""
         config = self._load(AutoConfig, **head)
-        if getattr(config, "pad_token_id", None) is None:
-            end = getattr(config, "eos_token_id", None)
-            config.pad_token_id = end[0] if isinstance(end, list) else end
         if self.attention_dropout is not None:
             for name in ATTENTION_DROPOUT_NAMES:
                 if hasattr(config, name):
@@ -152,10 +142,21 @@ class PretrainedModel:
             UserError: the model cannot be loaded, its architecture has no such head, or its weights do not fit.
         """
         config = self.load_config(**head)
-        if not self.load_weights:
-            model = self._from_config(auto_class, config)
+        if self._pad_token_id is None:
+            # whoever needs the tokenizer is told why there is none
+            with suppress(UserError):
+                self.load_tokenizer()
+        if self._pad_token_id is not None:
+            # a head on the last token finds it by this id
+            config.pad_token_id = config.get_text_config().pad_token_id = self._pad_token_id
+        model = self._load_weights(auto_class, config) if self.load_weights else self._from_config(auto_class, config)
+        if self.state_dict is not None or not self.load_weights:
             self._load_generation_config(model)
-            return model
+        if getattr(model, "generation_config", None) is not None:
+            model.generation_config.pad_token_id = config.pad_token_id
+        return model
+
+    def _load_weights(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
         settings = {
             "config": config,
             "dtype": torch.float32,  # else a half-precision checkpoint would stay in half precision
@@ -165,10 +166,8 @@ class PretrainedModel:
         if self.state_dict is None:
             model, info = self._load(auto_class, **settings)
         else:
-            with torch.device("meta"):
-                architecture = type(self._from_config(auto_class, config))
+            architecture = type(self._on_meta(auto_class, config))
             model, info = architecture.from_pretrained(None, state_dict=self.state_dict(), **settings)
-            self._load_generation_config(model)
         new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
         self._check_body(model, new)
         if self.num_hidden_layers is not None:
@@ -182,6 +181,11 @@ class PretrainedModel:
         is_known = has_model_class(auto_class, config)
         code = {"trust_remote_code": self._code["trust_remote_code"]} if is_known else self._code
         return auto_class.from_config(config, dtype=torch.float32, **code)
+
+    def _on_meta(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
+        """Return the architecture alone, without memory for weights."""
+        with torch.device("meta"):
+            return self._from_config(auto_class, config)
 
     def _load_generation_config(self, model: PreTrainedModel) -> None:
         """Read the file that ``from_pretrained`` of a folder reads beside the weights."""

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.bounds import Between, Share
 from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.models.model_parts import max_positions
 from lightune.runs.load_run import rebuild
 from lightune.tasks import Task
 from lightune.tuning.distillation import Teacher
@@ -55,7 +56,7 @@ def load_teacher(
     base = cfg.model.pretrained_model_name_or_path
     inputs = _check_tokenizers(folder, preprocessor, tokenizer, base=base)
     config: Any = task.model.config
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = max_positions(task.model)
     longest = min(max_length or 0, tokenizer.model_max_length)
     if positions is not None and longest > positions:
         raise UserError(

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id
-from lightune.models.model_parts import is_decoder_only
+from lightune.models.model_parts import first_position, is_decoder_only, max_positions
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.batch import Batch, inputs
 from lightune.tasks.export_usage import Usage
@@ -40,7 +40,7 @@ class CausalLM(Generation):
         model: Any = pretrained.load_model(AutoModelForCausalLM, **as_decoder)
         own = model.generation_config.eos_token_id  # a number, a list or None
         ends = {*(own if isinstance(own, list) else [own]), *_ends_of_turn(tokenizer)} - {None}
-        model.generation_config.update(eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id)
+        model.generation_config.update(eos_token_id=sorted(ends))
         return model
 
     def forward(self, batch: Batch) -> Tensor:
@@ -56,9 +56,7 @@ class CausalLM(Generation):
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Pad the prompts on the left: generation goes on at the right, where it needs room."""
-        positions = getattr(self.model.config, "max_position_embeddings", None) or 10**9
-        offset = _position_offset(self.model)
-        room = max(1, positions - (offset or 0) - (self.model.generation_config.max_new_tokens or 0))
+        room = max(1, (max_positions(self.model) or 10**9) - (self.model.generation_config.max_new_tokens or 0))
         rows = [torch.tensor(row["prompt_ids"][-room:][::-1]) for row in batch["rows"]]
         mask = [torch.ones_like(row) for row in rows]
         pad_id = self.model.generation_config.pad_token_id
@@ -68,9 +66,10 @@ class CausalLM(Generation):
             return padded.flip(dims=[1]).to(self.device)
 
         prompt = {"input_ids": left(rows, pad_id), "attention_mask": left(mask, 0)}
-        if offset is not None:
+        if (first := first_position(self.model)) > 0:
+            # ``generate`` takes it for 0
             attended = prompt["attention_mask"]
-            prompt["position_ids"] = attended.cumsum(dim=1) * attended + offset - 1
+            prompt["position_ids"] = attended.cumsum(dim=1) * attended + first - 1
         return prompt
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
@@ -84,14 +83,6 @@ class CausalLM(Generation):
             text, no_types = f"{first}How are you?{after}", "return_token_type_ids=False"
             call = f"tokenizer([{text!r}], add_special_tokens=False, {no_types}, padding=True, {end}"
         return Usage(call, PRINT_REPLY)
-
-
-def _position_offset(model: Any) -> int | None:
-    """Return the number of a text's first position where it is not 0, as in RoBERTa: ``generate`` takes it for 0."""
-    for module in model.modules():
-        if hasattr(module, "create_position_ids_from_input_ids"):
-            return int(module.padding_idx) + 1
-    return None
 
 
 def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:

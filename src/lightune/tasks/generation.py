@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer
 
 from lightune.common.errors import UserError, nearest
+from lightune.models.model_parts import max_positions
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
@@ -85,6 +86,13 @@ class Generation(Task):
             known = [name for name in vars(config) if not name.startswith("_")]
             raise UserError(f"task.generation has no option {unknown[0]!r}. {nearest(unknown[0], known)}")
         config.update(**generation, **head)
+        positions, written = max_positions(self.model), config.max_new_tokens or 0
+        if positions is not None and written > positions:
+            use = "its text" if self.model.config.is_encoder_decoder else "prompt and reply together"
+            raise UserError(
+                f"task.generation.max_new_tokens={written}: this model has positions for {positions} tokens, {use}.\n"
+                f"Set for example task.generation.max_new_tokens={positions // 2}"
+            )
         # transformers refuses to save options that have no effect
         if not config.do_sample:
             config.update(**dict.fromkeys(SAMPLING))

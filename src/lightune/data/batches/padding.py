@@ -26,13 +26,12 @@ def round_up(lengths: np.ndarray) -> np.ndarray:
     return WIDTHS[np.searchsorted(WIDTHS, lengths)]
 
 
-def pad(rows: list[list[int]], *, value: int, max_width: int, few_widths: bool, side: str = "right") -> Tensor:
-    """Return rows of numbers as one tensor (rows, width), padded with a value on the right or ``left``."""
+def pad(rows: list[list[int]], *, value: int, max_width: int, few_widths: bool) -> Tensor:
+    """Return rows of numbers as one tensor (rows, width), padded with a value on the right."""
     columns = padded_width(max(map(len, rows)), max_width=max_width, few_widths=few_widths)
     padded = torch.full((len(rows), columns), value)
     for padded_row, row in zip(padded, rows, strict=True):
-        start = columns - len(row) if side == "left" else 0
-        padded_row[start : start + len(row)] = torch.tensor(row, dtype=torch.long)
+        padded_row[: len(row)] = torch.tensor(row, dtype=torch.long)
     return padded
 
 
@@ -42,11 +41,12 @@ def pad_inputs(
     *,
     max_width: int,
     few_widths: bool,
-    side: str | None = None,
+    side: str = "right",
 ) -> dict[str, Any]:
     """Return the model's inputs in rows of features, and ``special_tokens_mask``, as tensors (rows, width).
 
-    The tokenizer knows the inputs and the padding value of each, and the ``side`` of the padding, unless it is given.
+    The tokenizer knows the inputs and the padding value of each. Its own side of padding is not asked: on the left,
+    GPT-2 and BERT would give a row other positions in each batch.
     """
     longest = max(len(row["input_ids"]) for row in rows)
     width = padded_width(longest, max_width=max_width, few_widths=few_widths)

@@ -1,6 +1,7 @@
 """How many tokens a model reads, checked before anything is tokenized, and texts cut to a number of tokens."""
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from lightune.common.errors import UserError
 
@@ -11,7 +12,9 @@ def check_length(
     """Raise a UserError if the model cannot read so many tokens, or they leave no room for a text."""
     most = tokenizer.model_max_length
     if not least <= length <= most:
-        raise UserError(f"data.{option}={length}: this model reads from {least} to {most} tokens.")
+        # transformers takes 1e30 where nothing limits it
+        limits = f"from {least} to {most}" if most < VERY_LARGE_INTEGER else f"{least} or more"
+        raise UserError(f"data.{option}={length}: this model reads {limits} tokens.")
 
 
 def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -74,7 +74,7 @@ class MaskedLMPreprocessor(Preprocessor):
         """Pad to one width; ``labels`` (batch, length) hold the masked tokens, -100 elsewhere."""
         settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
         if "labels" in features[0]:
-            batch = pad_inputs(self.tokenizer, features, **settings, side="right")
+            batch = pad_inputs(self.tokenizer, features, **settings)
             return batch | {"labels": pad([row["labels"] for row in features], value=-100, **settings)}
         batch = pad_inputs(self.tokenizer, features, **settings)
         special = batch.pop("special_tokens_mask")

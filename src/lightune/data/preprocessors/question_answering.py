@@ -142,7 +142,7 @@ class QuestionAnsweringPreprocessor(Preprocessor):
         )
 
     def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
-        batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths, side="right")
+        batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths)
         if "labels" in windows[0]:
             batch["labels"] = torch.tensor([window["labels"] for window in windows])
         return batch

@@ -105,7 +105,7 @@ class Seq2SeqPreprocessor(Preprocessor):
             ``input_ids`` and ``attention_mask`` (batch, source length), ``labels`` (batch, target length) with -100
             after each end, and for held-out rows ``rows`` with ``source`` and ``references``.
         """
-        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths, side="right")
+        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths)
         if "labels" in features[0]:
             labels = [row["labels"] for row in features]
             batch["labels"] = pad(labels, value=-100, max_width=self.max_target_length, few_widths=few_widths)

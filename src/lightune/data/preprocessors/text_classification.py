@@ -100,7 +100,10 @@ class TextClassificationPreprocessor(Preprocessor):
             ``input_ids`` and ``attention_mask`` (batch, length), and ``labels``: (batch,) of int64 or, for
             regression, float32; (batch, num_labels) of float32 for several labels at once.
         """
-        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths)
+        # XLNet's tokenizer writes <cls> last, and its head reads the last place
+        is_cls_last = features[0]["input_ids"][-1] == self.tokenizer.cls_token_id
+        side = "left" if is_cls_last else "right"
+        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths, side=side)
         if "labels" in features[0]:
             single = self.labels is not None and self.labels.problem_type == SINGLE
             dtype = torch.int64 if single else torch.float32

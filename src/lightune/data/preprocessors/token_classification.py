@@ -163,7 +163,7 @@ class TokenClassificationPreprocessor(Preprocessor):
         batch = pad_inputs(self.tokenizer, windows, **settings)
         for name in PADDING_VALUES.keys() & windows[0].keys():
             rows, value = [window[name] for window in windows], PADDING_VALUES[name]
-            batch[name] = pad(rows, value=value, side=self.tokenizer.padding_side, **settings)
+            batch[name] = pad(rows, value=value, **settings)
         return batch
 
     def _log_long_texts(self, rows: Iterable[list[str]], *, split: str) -> None:
