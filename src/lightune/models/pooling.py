@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+# of its head's weights among those of an encoder
+POOLED_HEAD = "pooled_head."
+
 
 class PooledClassifier(nn.Module):
     """Pool an encoder's last hidden states, and turn them into ``num_labels`` logits by dropout and a linear layer.

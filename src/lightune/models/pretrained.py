@@ -1,12 +1,15 @@
 """A pretrained model by name: its tokenizer, its configuration, and its weights under the head that a task needs."""
 
+import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -23,15 +26,21 @@ from lightune.common import package_index
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
+from lightune.models.label_rows import keep_rows, label_names, output_layer
 from lightune.models.load_pretrained import first_line, load
 from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
+from lightune.models.pooling import POOLED_HEAD, PooledClassifier
 from lightune.models.tokenizer import fit_to_model
 from lightune.models.transformers_internals import has_model_class
 from lightune.models.weights import check_weights
 
 # weights inside the body that a checkpoint may lack: the task learns them
 HEAD_NAMES = re.compile("pooler|crossattention|qa_outputs|classif")
+# weights and classes of classification heads
+TRAINED_HEAD = re.compile(rf"{POOLED_HEAD}|classif|score|\w+ForSequenceClassification")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+log = logging.getLogger(__name__)
 
 
 class PretrainedModel:
@@ -78,8 +87,10 @@ class PretrainedModel:
         self.pooling = pooling
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
-        self.state_dict = state_dict
+        self.state_dict = None if state_dict is None else cache(state_dict)
         self.load_weights = load_weights
+        # the weights of another size in the last model that was loaded: those of its head
+        self._resized: set[str] = set()
         # known once the tokenizer is
         self._pad_token_id: int | None = None
 
@@ -168,13 +179,43 @@ class PretrainedModel:
         else:
             architecture = type(self._on_meta(auto_class, config))
             model, info = architecture.from_pretrained(None, state_dict=self.state_dict(), **settings)
-        new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+        self._resized = {name for name, *_ in info["mismatched_keys"]}
+        new = self._resized.union(info["missing_keys"])
         self._check_body(model, new)
         if self.num_hidden_layers is not None:
             keep_layers(model, self.num_hidden_layers)
         for name, parameter in model.named_parameters():
             if name in new:
                 setattr(parameter, "is_new", True)  # noqa: B010 - mypy knows no such attribute
+        return model
+
+    def load_classifier(self, auto_class: Any, *, pooling: Literal["mean", "cls"] | None = None, **head: Any) -> Any:
+        """Load the weights under a head for the labels in ``head``: that of ``auto_class``, or one on pooled states.
+
+        A trained head keeps the row of each label by the label's name; what else becomes of it is logged.
+
+        Raises:
+            UserError: see ``load_model``.
+        """
+        model: Any = self.load_model(auto_class if pooling is None else AutoModel, **head)
+        if pooling is not None:
+            model = PooledClassifier(model, pooling=pooling)
+        if not self.load_weights or "id2label" not in head:
+            return model
+        config, state = self._load(AutoConfig), self.state_dict() if self.state_dict else {}
+        name, layer = output_layer(model)
+        if pooling is not None:
+            trained = {key.removeprefix(POOLED_HEAD): state[key] for key in state if key.startswith(POOLED_HEAD)}
+        else:
+            is_resized = f"{name}.weight" in self._resized
+            trained_layer = output_layer(self.load_model(auto_class))[1] if is_resized else layer
+            trained = {} if getattr(trained_layer.weight, "is_new", False) else trained_layer.state_dict()
+        if trained:
+            old, new = label_names(config), label_names(model.config)
+            keep_rows(layer, trained, old=old, new=new, name=self.name)
+        elif any(map(TRAINED_HEAD.match, state or config.architectures or [])):
+            told = f"The head of {self.name} is new: its own was not trained on model.pooling={pooling or 'null'}"
+            rank_zero_only(log.warning)(told)
         return model
 
     def _from_config(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:

@@ -17,6 +17,7 @@ from lightune.config import load_run_config
 from lightune.config.arguments import named_by
 from lightune.data import DataModule
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.models.pooling import POOLED_HEAD
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.run_folder import Run
 from lightune.tasks import Task
@@ -167,7 +168,9 @@ def model_weights(run: Run) -> dict[str, Tensor]:
     weights = merged_weights(run.folder) if trained_only.DIGEST_KEY in checkpoint else checkpoint["state_dict"]
     state = {name.removeprefix("model."): tensor for name, tensor in weights.items() if name.startswith("model.")}
     if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
-        state = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
+        state = {
+            name.removeprefix("encoder.").replace("classifier.", POOLED_HEAD): tensor for name, tensor in state.items()
+        }
     return state
 
 

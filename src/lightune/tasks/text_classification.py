@@ -9,7 +9,6 @@ from torchmetrics import MetricCollection
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError, nearest
-from lightune.models.pooling import PooledClassifier
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
@@ -59,11 +58,7 @@ class TextClassification(Task):
     onnx_outputs = ("logits",)
 
     def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
-        model: Any
-        if pretrained.pooling is None:
-            model = pretrained.load_model(self.auto_class, **head)
-        else:
-            model = PooledClassifier(pretrained.load_model(AutoModel, **head), pooling=pretrained.pooling)
+        model = pretrained.load_classifier(self.auto_class, pooling=pretrained.pooling, **head)
         self.problem_type: str = model.config.problem_type
         self.label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.monitor = MONITORS[self.problem_type]
