@@ -1,9 +1,11 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from lightune.common.errors import UserError
-from lightune.common.files import atomic_file, atomic_folder
+from lightune.common.files import atomic_file, atomic_folder, remove_unused
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path):
@@ -43,3 +45,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="Cannot write"), atomic_folder(tmp_path / "file" / "folder"):
         pass
+
+
+def test_files_that_nobody_has_used_for_long_are_removed(tmp_path: Path):
+    now = time.time()
+    for name, days in (("new", 0), ("used", 29), ("old", 31)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now, now - days * 24 * 60 * 60))
+    remove_unused(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"new", "used"}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures import CONFIGS, SIZES
+from architectures import CONFIGS, SIZES, every_architecture
 from transformers import (
     AlbertConfig,
     AutoConfig,
@@ -137,3 +137,87 @@ def test_the_digest_depends_on_the_weights():
 
     assert digest(0) == digest(0)
     assert digest(0) != digest(1e-3)
+
+
+def can_be_skipped(model: torch.nn.Module) -> bool:
+    inputs = batch()
+    # the heads of T5 and BART read the only end of text
+    inputs["input_ids"][:, 6] = 3
+    inputs["input_ids"][:, 7:].clamp_(min=5).mul_(inputs["attention_mask"][:, 7:])
+    trunk = FrozenLayers.of(model)
+    with torch.no_grad():
+        return trunk is not None and trunk.can_be_skipped(model, inputs)
+
+
+@pytest.mark.parametrize("name", ["mpnet", "deberta", "roberta", "electra"])
+def test_layers_that_are_fed_by_a_moving_weight_cannot_be_skipped(name: str):
+    """MPNet's layers share relative positions outside of them, as DeBERTa's do; a pattern may leave them out."""
+    model = model_of(every_architecture()[name]).eval()
+    freezing.frozen(model, num_layers=1)
+    assert can_be_skipped(model)
+    shared = {"mpnet": "relative_attention_bias", "deberta": "rel_embeddings"}.get(name, "position_embeddings")
+    moving = [parameter for parameter_name, parameter in model.named_parameters() if shared in parameter_name]
+    assert moving
+    for parameter in moving:
+        parameter.requires_grad_(True)
+    assert not can_be_skipped(model)
+
+
+def test_a_pattern_that_leaves_out_what_feeds_the_layers():
+    model = model_of(every_architecture()["deberta"]).eval()
+    freezing.frozen(model, num_layers=0, pattern=r"\.embeddings\.|layer\.0\.")
+    assert FrozenLayers.of(model) is not None
+    assert not can_be_skipped(model)
+    model = model_of(every_architecture()["gpt2"]).eval()
+    freezing.frozen(model, num_layers=0, pattern=r"wte|h\.0\.")
+    assert not can_be_skipped(model), "its positions move"
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, "all"])
+@pytest.mark.parametrize("name", ["xlnet", "funnel", "xlm", "t5_small", "bart_base", "albert"])
+def test_an_architecture_without_a_plain_stack_runs_its_layers_in_every_epoch(name: str, num_layers: int | str):
+    model = model_of(every_architecture()[name]).eval()
+    if name == "albert" and num_layers == 2:
+        num_layers = 1
+    freezing.frozen(model, num_layers=num_layers)
+    assert not can_be_skipped(model)
+
+
+@pytest.mark.parametrize("name", sorted(every_architecture().keys() - {"marian_en_de"}))
+def test_what_is_skipped_gives_the_same_outputs_after_a_step(name: str):
+    """Whatever moves while the lowest layer is frozen, its states stay true."""
+    model = model_of(every_architecture()[name]).eval()
+    freezing.frozen(model, num_layers=1)
+    if not can_be_skipped(model):
+        return
+    trunk, inputs = FrozenLayers.of(model), batch()
+    mask = inputs["attention_mask"].bool()
+    with torch.no_grad():
+        states = restore_padding(trunk.states(model, inputs), mask)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.1 * torch.randn_like(parameter)
+        with trunk.skipped(model):
+            replaced = model(**inputs, **{STATES_KEY: states}).logits
+        torch.testing.assert_close(replaced, model(**inputs).logits)
+
+
+def test_the_digest_depends_on_all_that_feeds_the_layers_and_on_nothing_above_them():
+    def digest(moved: str | None = None, **settings: object) -> str:
+        config = every_architecture()["mpnet"]
+        config.update(settings)
+        model = model_of(config)
+        for name, parameter in model.named_parameters():
+            if moved is not None and moved in name:
+                parameter.data += 1
+        freezing.frozen(model, num_layers=1)
+        return FrozenLayers.of(model).digest()
+
+    same = digest()
+    for name in ("encoder.relative_attention_bias", "position_embeddings", "word_embeddings", "layer.0.output"):
+        assert digest(name) != same, name
+    for name in ("layer.1.output", "classifier"):
+        assert digest(name) == same, name
+    assert digest(layer_norm_eps=0.1) != same
+    assert digest(num_attention_heads=4) != same
+    assert digest(id2label={0: "a", 1: "b"}) == same

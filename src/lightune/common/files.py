@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -13,6 +14,7 @@ from lightune.common.errors import UserError
 
 # the first bytes of a Git LFS pointer, which replaces a file that was not fetched
 LFS_POINTER = b"version https://git-lfs"
+MAX_UNUSED_DAYS = 30
 
 
 @contextmanager
@@ -40,6 +42,16 @@ def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, completely or not at all."""
     with atomic_file(path) as file:
         file.write(json.dumps(value, indent=2) + "\n")
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the files of a cache that nobody has used for ``MAX_UNUSED_DAYS``; whoever uses one touches it."""
+    oldest = time.time() - MAX_UNUSED_DAYS * 24 * 60 * 60
+    for file in folder.iterdir():
+        # another process may remove it at the same time
+        with suppress(FileNotFoundError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from datasets.fingerprint import Hasher
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
+from lightune.common.files import remove_unused
 from lightune.data.preprocessors.base import Preprocessor
 
 
@@ -45,13 +46,18 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Datase
     )
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "tokens"
     folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.arrow"
     with FileLock(folder / f"{name}.lock"):
+        if file.exists():
+            file.touch()
+        else:
+            remove_unused(folder)
         return rows.map(
             preprocessor,
             batched=True,
             fn_kwargs={"training": training},
             remove_columns=rows.column_names,
-            cache_file_name=str(folder / f"{name}.arrow"),
+            cache_file_name=str(file),
             load_from_cache_file=True,
             new_fingerprint=name,
             desc=f"Tokenizing {split}",

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import EncoderDecoderModel, PreTrainedModel
 
 from lightune.common.errors import UserError
+from lightune.models.model_parts import layer_stacks
 
 # the number of layers of a stack in configurations
 COUNT_NAMES = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
@@ -40,11 +41,8 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
         )
     # such as full and sliding attention
     layer_types = getattr(config, "layer_types", None)
-    stacks = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    for name, stack in stacks.items():
-        # a layer may hold a list of its parts
-        is_nested = any(name.startswith(f"{other}.") for other in stacks)
-        if len(stack) in counts.values() and not is_nested:
+    for name, stack in layer_stacks(model).items():
+        if len(stack) in counts.values():
             layers = nn.ModuleList(stack[index] for index in evenly_spaced(num_layers, total=len(stack)))
             model.set_submodule(name, layers)
             for index, layer in enumerate(layers):

@@ -1,7 +1,8 @@
 """The frozen lowest layers of a model, whose output for a text never changes and can be kept."""
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import takewhile
 from typing import Any, Self
@@ -11,15 +12,19 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from lightune.data.batches.frozen_states import STATES_KEY, restore_padding
-from lightune.models.model_parts import embedding_modules, transformer_layers
+from lightune.models.model_parts import base_model, embedding_modules, layer_stacks, transformer_layers
 from lightune.models.weights import digest
+
+# of a configuration, what no hidden state depends on
+NOT_COMPUTED = {"id2label", "label2id", "problem_type", "architectures", "_name_or_path", "transformers_version"}
 
 
 class FrozenLayers:
     """The embeddings and the lowest ``layers`` of a model, all frozen and in eval mode, in the order in which they run."""
 
-    def __init__(self, embeddings: list[nn.Module], layers: list[nn.Module]) -> None:
+    def __init__(self, model: nn.Module, embeddings: list[nn.Module], layers: list[nn.Module]) -> None:
         self.layers = layers
+        self._model = model
         self._embeddings = embeddings
         self._modules = [*embeddings, *layers]
         # of a layer that returns a tuple
@@ -27,14 +32,24 @@ class FrozenLayers:
 
     @classmethod
     def of(cls, model: nn.Module) -> Self | None:
-        """Find the frozen layers of a model; return None where not even the lowest layer is frozen."""
-        embeddings = embedding_modules(model)
-        layers = list(takewhile(_is_frozen, transformer_layers(model)))
-        return cls(embeddings, layers) if layers and all(map(_is_frozen, embeddings)) else None
+        """Find the frozen layers of a model; return None where not even the lowest is frozen, or they are no plain stack."""
+        layers = transformer_layers(model)
+        is_plain = layers in [[*stack] for stack in layer_stacks(base_model(model)).values()]
+        embeddings, frozen = embedding_modules(model), list(takewhile(_is_frozen, layers))
+        return cls(model, embeddings, frozen) if is_plain and frozen and all(map(_is_frozen, embeddings)) else None
 
     def digest(self) -> str:
-        """Return a hash of the weights."""
-        return digest(named for module in self._modules for named in module.state_dict().items())
+        """Return all that states depend on as a key: the weights that do not move, but for upper layers', and the settings."""
+        base = base_model(self._model)
+        upper = [layer for layer in transformer_layers(self._model) if layer not in self.layers]
+        left_out = {id(tensor) for layer in upper for tensor in layer.state_dict(keep_vars=True).values()}
+        fixed = [
+            (name, tensor)
+            for name, tensor in base.state_dict(keep_vars=True).items()
+            if not tensor.requires_grad and id(tensor) not in left_out
+        ]
+        config = {name: value for name, value in base.config.to_dict().items() if name not in NOT_COMPUTED}
+        return digest(fixed) + json.dumps(config, sort_keys=True, default=str)
 
     def states(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Run the model up to its highest frozen layer; return the states of real tokens, (tokens, hidden size)."""
@@ -52,18 +67,24 @@ class FrozenLayers:
         raise AssertionError("a forward pass that does not run its layers")
 
     def can_be_skipped(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
-        """Say whether a batch gives the same outputs without the frozen layers; it is computed both ways."""
+        """Say whether a batch gives the same outputs without the frozen layers; it is computed both ways.
+
+        Not so where a weight that moves feeds them from outside, as MPNet's relative positions can.
+        """
         mask = inputs["attention_mask"].bool()
-        states = restore_padding(self.states(model, inputs), mask)
-        expected = _of_real_tokens(model(**inputs), mask)
-        try:
+        # an architecture that computes more between its layers, or lays states out in another way, fails in any way
+        with suppress(Exception):
+            with torch.enable_grad():
+                states = self.states(model, inputs)
+            if states.requires_grad:
+                return False
+            states = restore_padding(states, mask)
+            expected = _of_real_tokens(model(**inputs), mask)
             with self.skipped(model):
                 outputs = _of_real_tokens(model(**inputs, **{STATES_KEY: states}), mask)
-        except (RuntimeError, TypeError, ValueError):
-            # an architecture that computes more between its layers
-            return False
-        pairs = zip(expected, outputs, strict=True)
-        return all(torch.allclose(*pair, rtol=1e-3, atol=1e-5) for pair in pairs)
+            pairs = zip(expected, outputs, strict=True)
+            return all(torch.allclose(*pair, rtol=1e-3, atol=1e-5) for pair in pairs)
+        return False
 
     @contextmanager
     def skipped(self, model: nn.Module) -> Iterator[None]:

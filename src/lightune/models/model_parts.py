@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, EncoderDeco
 
 from lightune.models.transformers_internals import has_model_class
 
-# weights below the lowest layer; the last alternative normalizes DeBERTa's relative positions
-EMBEDDING_NAMES = re.compile(r"embed|\bw[tp]e\b|^shared\.|^encoder\.LayerNorm\.")
+# weights below the lowest layer; the last ones are of DeBERTa's and MPNet's relative positions
+EMBEDDING_NAMES = re.compile(r"emb|\bw[tp]e\b|^shared\.|^encoder\.(LayerNorm|relative_attention_bias)\.")
 # the dropout of attention weights in configurations
 ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
@@ -60,10 +60,28 @@ def embedding_modules(model: nn.Module) -> list[nn.Module]:
     return [module for name, module in base.named_children() if name in names] or [base.get_input_embeddings()]
 
 
+def layer_stacks(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """Return the outermost lists of modules by name; a list within a layer holds the layer's parts."""
+    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    return {name: found for name, found in lists.items() if not any(name.startswith(f"{other}.") for other in lists)}
+
+
 def transformer_layers(model: nn.Module) -> list[nn.Module]:
-    """Return the transformer layers, from the lowest: the longest ModuleList in every supported architecture."""
-    stacks = [list(module) for module in base_model(model).modules() if isinstance(module, nn.ModuleList)]
-    return max(stacks, key=len, default=[])
+    """Return the transformer layers, from the lowest: the longest stack, of an encoder-decoder the encoder's.
+
+    XLM has a stack for each kind of part instead: a layer is then a list of parts.
+    """
+    stacks = layer_stacks(base_model(model))
+    names = [name for name in stacks if not name.startswith("decoder.")] or [*stacks]
+    if not names:
+        return []
+    longest = max(names, key=lambda name: len(stacks[name]))
+    parent, stack = longest.rpartition(".")[0], stacks[longest]
+    parts = [stacks[n] for n in names if n.rpartition(".")[0] == parent and len(stacks[n]) == len(stack)]
+    if len(parts) > 1:
+        return [nn.ModuleList(layer) for layer in zip(*parts, strict=True)]
+    # Funnel has a list for each block
+    return [layer for block in stack for layer in (block if isinstance(block, nn.ModuleList) else [block])]
 
 
 def first_position(model: nn.Module) -> int:

@@ -163,6 +163,10 @@ class PretrainedModel:
         model = self._load_weights(auto_class, config) if self.load_weights else self._from_config(auto_class, config)
         if self.state_dict is not None or not self.load_weights:
             self._load_generation_config(model)
+        for name, parameter in model.named_parameters():
+            if name.endswith("mask_emb"):
+                # XLNet's hidden word: no task here has one, and DDP refuses weights without a gradient
+                parameter.requires_grad_(False)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.pad_token_id = config.pad_token_id
         return model

@@ -1,11 +1,11 @@
 """Fully sharded data parallel: each device holds a shard of weights, gradients and optimizer state (Zhao et al., 2023)."""
 
-from collections.abc import Iterator
-
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from lightune.models.model_parts import layer_stacks
 
 
 class FullyShardedStrategy(ModelParallelStrategy):
@@ -29,11 +29,8 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """
     if isinstance(model, FSDPModule):
         return
-    for layer in _layers(model):
-        fully_shard(layer, mesh=mesh)
+    for stack in layer_stacks(model).values():
+        for layer in stack:
+            for part in layer if isinstance(layer, nn.ModuleList) else [layer]:
+                fully_shard(part, mesh=mesh)
     fully_shard(model, mesh=mesh)
-
-
-def _layers(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.children():
-        yield from child if isinstance(child, nn.ModuleList) else _layers(child)

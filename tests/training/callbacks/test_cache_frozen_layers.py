@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -5,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from architectures import every_architecture
+from conftest import save_tokenizer
+from transformers import AutoModelForSequenceClassification
 from transformers.models.bert.modeling_bert import BertLayer
 
 FROZEN = ["tuning=frozen", "tuning.num_layers=1", "data.batch_size=8", "trainer.max_epochs=3"]
@@ -141,3 +145,36 @@ def test_a_linear_probe_reads_the_cache_until_all_weights_are_trained(
     plain = train_here(*arguments, "~callbacks.frozen_once")
     assert with_files["val/loss"] == pytest.approx(plain["val/loss"], rel=0.05)
     assert with_files["test/loss"] == pytest.approx(plain["test/loss"], rel=0.05)
+
+
+def test_states_that_no_run_has_read_for_long_are_removed(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
+):
+    arguments = ["data=local", f"data.path={reviews}", *FROZEN, "trainer.max_steps=1"]
+    train_here(*arguments)
+    first = cached_files(cache)
+    for file in cache.iterdir():
+        os.utime(file, (0, 0))
+    train_here(*arguments, "data.max_length=16")
+    assert not any(file.exists() for file in first)
+    assert len(cached_files(cache)) == 2
+    used = cached_files(cache)
+    for file in used:
+        os.utime(file, (0, 0))
+    train_here(*arguments, "data.max_length=16")
+    assert all(file.stat().st_mtime > 0 for file in used)
+
+
+@pytest.mark.parametrize("name", ["mpnet", "xlnet", "funnel", "xlm"])
+def test_the_cache_changes_no_figure_whatever_the_architecture(
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path, tmp_path: Path, name: str
+):
+    folder = tmp_path / "model"
+    save_tokenizer(folder)
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(every_architecture()[name]).save_pretrained(folder)
+    model = [f"model.pretrained_model_name_or_path={folder}", "model.pooling=null"]
+    arguments = ["data=local", f"data.path={reviews}", *model, *FROZEN, "optimizer.lr=3e-2"]
+    cached = train_here(*arguments)
+    plain = train_here(*arguments, "~callbacks.frozen_once")
+    assert cached["test/loss"] == pytest.approx(plain["test/loss"], rel=0.02)

@@ -15,6 +15,7 @@ from filelock import FileLock
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from lightune.common.files import remove_unused
 from lightune.data.batches.frozen_states import FrozenStates
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.tasks.batch import inputs
@@ -32,8 +33,9 @@ class CacheFrozenLayers(Callback):
     through more than an encoder, under FSDP, where the disk is too full, or where the architecture computes something
     else without these layers: one batch is computed both ways to find out.
 
-    The files lie beside the tokenized rows. Their names depend on the rows, the frozen weights and the precision. They
-    take two bytes per token and hidden unit: IMDB's 25,000 training rows at 256 tokens with MiniLM take 4 GB.
+    The files lie beside the tokenized rows. Their names depend on the rows, the frozen weights, the configuration and
+    the precision. They take two bytes per token and hidden unit: IMDB's 25,000 training rows at 256 tokens with MiniLM
+    take 4 GB. One that no run has read for 30 days is removed.
     """
 
     def __init__(self) -> None:
@@ -76,11 +78,13 @@ class CacheFrozenLayers(Callback):
             folder = file.path.parent
             with FileLock(file.path.with_suffix(".lock")):
                 if not file.path.exists():
+                    remove_unused(folder)
                     needed, free = file.num_bytes, shutil.disk_usage(folder).free
                     if free < needed:
                         return f"they need {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free"
                     batches = map(trainer.strategy.batch_to_device, loader)
                     file.write(frozen_layers.states(task.model, inputs(batch)) for batch in batches)
+                file.path.touch()
             files[split] = file
         data.frozen_states = files
         self._until_teardown.enter_context(frozen_layers.skipped(task.model))
