@@ -63,6 +63,42 @@ def test_another_text_setting_or_tokenizer_is_tokenized_again(tokenized, tiny_be
     assert Counting.calls == 6
 
 
+@pytest.mark.parametrize("truncation", ["head", "tail", "head_tail"])
+def test_what_is_kept_of_a_text_does_not_depend_on_the_tokenizers_own_side(tokenized, tiny_bert: Path, truncation: str):
+    rows = {"text": ["good film a bad story with the plot"], "labels": [0]}
+    tokenizers = [AutoTokenizer.from_pretrained(tiny_bert, truncation_side=side) for side in ("left", "right")]
+    texts = [
+        one.decode(tokenized(rows, tokenizer=one, max_length=6, truncation=truncation)[0]["input_ids"])
+        for one in tokenizers
+    ]
+    kept = {"head": "good film a bad", "tail": "story with the plot", "head_tail": "good with the plot"}[truncation]
+    assert texts == [f"[CLS] {kept} [SEP]"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("split_special_tokens", True),
+        ("model_input_names", ["input_ids"]),
+        ("pad_token", "[MASK]"),
+        ("_tgt_lang", "de"),
+    ],
+)
+def test_each_setting_of_a_tokenizer_is_part_of_the_key(tokenized, tiny_bert: Path, name: str, value: object):
+    tokenized()
+    other = AutoTokenizer.from_pretrained(tiny_bert)
+    setattr(other, name, value)
+    tokenized(tokenizer=other)
+    assert Counting.calls == 2
+
+
+def test_a_copy_of_a_tokenizer_in_another_folder_reads_the_same_rows(tokenized, tiny_bert: Path, tmp_path: Path):
+    tokenized()
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "copy")
+    tokenized(tokenizer=AutoTokenizer.from_pretrained(tmp_path / "copy"))
+    assert Counting.calls == 1
+
+
 def test_changed_code_of_a_preprocessor_of_ones_own_tokenizes_again(
     tokenized, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

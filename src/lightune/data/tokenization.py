@@ -16,6 +16,17 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.files import remove_unused
 from lightune.data.preprocessors.base import Preprocessor
 
+# of a tokenizer, what changes no row: where it came from, what it has warned of
+NOT_SETTINGS = {
+    "_tokenizer",
+    "init_inputs",
+    "init_kwargs",
+    "name_or_path",
+    "files_loaded",
+    "verbose",
+    "deprecation_warnings",
+}
+
 
 def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Dataset:
     """Return the features of rows, from a memory-mapped file beside datasets' own cache.
@@ -73,10 +84,10 @@ def _code(preprocessor: type) -> list[bytes]:
 
 def _state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     """Return all that a tokenizer's output depends on, without the padding and truncation of its last call."""
+    settings = {name: str(value) for name, value in vars(tokenizer).items() if name not in NOT_SETTINGS}
     if not tokenizer.is_fast:
-        return [sorted(tokenizer.get_vocab().items()), str(tokenizer)]
+        return [sorted(tokenizer.get_vocab().items()), str(tokenizer), settings]
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     backend.pop("padding", None)
     backend.pop("truncation", None)
-    settings = (tokenizer.chat_template, tokenizer.model_max_length, tokenizer.padding_side)
-    return [backend, str(tokenizer.special_tokens_map), str(tokenizer.model_input_names), *settings]
+    return [backend, settings]

@@ -9,7 +9,12 @@ from lightune.common.errors import UserError
 def check_length(
     tokenizer: PreTrainedTokenizerBase, length: int, *, least: int = 3, option: str = "max_length"
 ) -> None:
-    """Raise a UserError if the model cannot read so many tokens, or they leave no room for a text."""
+    """Let a tokenizer cut texts at their end, and windows from their beginning, whichever side is its own.
+
+    Raises:
+        UserError: the model cannot read so many tokens, or they leave no room for a text.
+    """
+    tokenizer.truncation_side = "right"
     most = tokenizer.model_max_length
     if not least <= length <= most:
         # transformers takes 1e30 where nothing limits it

@@ -53,7 +53,6 @@ class TokenClassificationPreprocessor(Preprocessor):
         check_length(self.tokenizer, self.max_length)
         self.room = self.max_length - self.tokenizer.num_special_tokens_to_add()
         check_stride(self.doc_stride, max_length=self.max_length, room=self.room, suggested=self.room // 4)
-        self.tokenizer.truncation_side = "right"  # windows are counted from the left
         self.input_columns = [self.tokens_column]
         self.prepared_inputs = ("words",)
         self.label_names: list[str] = []
