@@ -10,7 +10,7 @@ from lightning import Fabric, Trainer
 from torch import Tensor
 
 from lightune.data.preprocessors.base import Preprocessor, encode
-from lightune.models.precision import resolve
+from lightune.models.precision import resolve, trainer_arguments
 from lightune.tasks import Task
 from lightune.tasks.batch import Batch
 
@@ -44,7 +44,7 @@ def inference_trainer(precision: Any) -> Trainer:
     """Make the Trainer that evaluates a finished run, in a ``trainer.precision``: on one device, writing nothing."""
     return Trainer(
         devices=1,
-        precision=resolve(precision, accelerator="auto"),  # type: ignore[arg-type]
+        **trainer_arguments(precision, accelerator="auto"),
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -61,6 +61,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
 
 def make_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     """Make Lightning's Trainer as configured; ``settings`` take precedence."""
-    settings["precision"] = precision.resolve(cfg.trainer.precision, accelerator=cfg.trainer.accelerator)
-    trainer: Trainer = instantiate(cfg.trainer, plugins=[CheckpointIO()], **settings, _convert_="all")
+    settings |= precision.trainer_arguments(cfg.trainer.precision, accelerator=cfg.trainer.accelerator)
+    settings["plugins"] = [CheckpointIO(), *settings.get("plugins", [])]
+    trainer: Trainer = instantiate(cfg.trainer, **settings, _convert_="all")
     return trainer

@@ -1,6 +1,7 @@
 import random
 
 import pytest
+import torch
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
@@ -54,6 +55,21 @@ def test_rouge_is_rouge_scores_with_the_best_of_several_references(references: i
     for name in ("rouge1", "rouge2", "rougeL"):
         mean = sum(score[name].fmeasure for score in scores) / len(scores)
         assert float(found[name]) == pytest.approx(mean, abs=1e-6)
+
+
+def test_rouge_is_not_rounded_in_half_precision():
+    texts = ["a good film with a plot", "the story is bad"], [["a film with a good story"], ["a bad story"]]
+    figures = []
+    for dtype in (torch.float32, torch.bfloat16):
+        # Lightning sets it for a step in bf16-true
+        torch.set_default_dtype(dtype)
+        try:
+            rouge = ROUGE()
+            rouge.update(*texts)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        figures.append({name: value.item() for name, value in rouge.compute().items()})
+    assert figures[0] == figures[1]
 
 
 def test_rouge_lsum_reads_a_sentence_a_line():

@@ -84,7 +84,8 @@ class ROUGE(Metric):
     def update(self, predictions: list[str], references: list[list[str]]) -> None:
         """Add texts, each with its references."""
         for prediction, wanted in zip(predictions, references, strict=True):
-            self.total += torch.tensor(self.row_counts(prediction, wanted), device=self.device)
+            # half precision makes its type that of new tensors
+            self.total += torch.tensor(self.row_counts(prediction, wanted), dtype=torch.float64, device=self.device)
             self.count += 1
 
     def compute(self) -> dict[str, Tensor]:
