@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+from architectures import every_architecture
+from transformers import (
+    AutoModel,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from lightune.common import hub
 from lightune.common.errors import UserError
@@ -196,3 +202,13 @@ def test_a_pickle_under_another_name_is_refused(name: str, tiny_bert: Path, tmp_
         pretrained.load_tokenizer()
         pretrained.load_model(AutoModel)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("auto_class", [AutoModelForSequenceClassification, AutoModelForTokenClassification])
+def test_every_trained_weight_of_xlnet_gets_a_gradient(tmp_path: Path, auto_class: type):
+    """DDP refuses weights without one; its tokenizer gives segments."""
+    auto_class.from_config(every_architecture()["xlnet"]).save_pretrained(tmp_path)
+    model = PretrainedModel(pretrained_model_name_or_path=str(tmp_path)).load_model(auto_class)
+    ids = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
+    model(input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=ids % 2).logits.sum().backward()
+    assert not [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from lightune.common.errors import UserError
 from lightune.data import TextClassificationPreprocessor
 from lightune.data.preprocessors.lengths import check_length
 from lightune.models.pretrained import PretrainedModel
+from lightune.runs.inference import Predictor
+from lightune.runs.load_run import rebuild
 
 SIZES = {"vocab_size": 80, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32}
 CONFIGS = {
@@ -162,3 +165,18 @@ def test_a_text_of_the_longest_input_is_read(tmp_path: Path, name: str):
 def test_a_tokenizer_that_says_more_than_the_model_reads_is_corrected(tmp_path: Path):
     assert save(tmp_path, CONFIGS["roberta"](), model_max_length=64).load_tokenizer().model_max_length == 62
     assert save(tmp_path / "less", CONFIGS["roberta"](), model_max_length=20).load_tokenizer().model_max_length == 20
+
+
+def test_a_run_of_a_silent_tokenizer_predicts_for_long_texts(
+    train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path
+):
+    save(tmp_path / "model", CONFIGS["roberta"](), **SILENT)
+    settings = ("data=local", f"data.path={reviews}", "trainer.max_steps=1")
+    model = f"model.pretrained_model_name_or_path={tmp_path / 'model'}"
+    with pytest.raises(SystemExit) as refused:
+        train_here(*settings, model, "data.max_length=256")
+    assert "data.max_length=256: this model reads from 3 to 62 tokens" in str(refused.value.__cause__)
+    train_here(*settings, model, "data.max_length=62")
+    _, task, preprocessor = rebuild(tmp_path / "run")
+    predictor = Predictor(task, preprocessor, precision="32-true")
+    assert predictor.predict([["good film " * 500]])[0]["label"] in ("positive", "negative")

@@ -1,6 +1,7 @@
 """Call ``from_pretrained``, and explain to people why it failed."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from safetensors import SafetensorError
 
 from lightune.common import hub, package_index
 from lightune.common.errors import UserError, did_you_mean
-from lightune.models.weights import unsafe_pickle_message
+from lightune.models.weights import check_fetched, unsafe_pickle_message
 
 # errors that the libraries raise with a message of their own; others mean little without their type
 LIBRARY_ERRORS = (OSError, ValueError, RuntimeError, EOFError, SafetensorError)
@@ -63,6 +64,16 @@ def _check_folder(folder: Path, name: str) -> None:
         raise UserError(
             f"model.pretrained_model_name_or_path: there is no folder {name}.\n"
             f"{did_you_mean(folder.name, siblings)}Relative paths start at {Path.cwd()}."
+        )
+    for file in folder.iterdir():
+        # a pointer in place of a vocabulary would be read as one
+        if file.suffix in (".json", ".txt", ".model", ".spm"):
+            check_fetched(file)
+    if (adapter := folder / "adapter_config.json").is_file():
+        base = re.search(r'"base_model_name_or_path":\s*"([^"]+)"', adapter.read_text(encoding="utf-8"))
+        raise UserError(
+            f"{name} is an adapter of peft, not a whole model; it was trained on {base[1] if base else 'another one'}.\n"
+            "Name that model instead, or merge both: peft's merge_and_unload(), then save_pretrained(DIR)."
         )
     if not (folder / "config.json").is_file():
         raise UserError(

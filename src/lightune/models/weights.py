@@ -32,13 +32,16 @@ def check_weights(folder: Path) -> None:
     for file in files:
         if not file.is_file():
             raise UserError(f"{file} is missing, which {indices[0]} names.\nCopy the complete folder again.")
-        with file.open("rb") as opened:
-            if opened.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise UserError(
-                    f"{file} is a Git LFS pointer, not the weights.\nFetch them in its folder: git lfs pull"
-                )
+        check_fetched(file)
         if file.suffix == ".safetensors":
             _check_size(file)
+
+
+def check_fetched(file: Path) -> None:
+    """Raise a UserError for a Git LFS pointer in place of a file."""
+    with file.open("rb") as opened:
+        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise UserError(f"{file} is a Git LFS pointer, not the file itself.\nFetch it in its folder: git lfs pull")
 
 
 def _files_of(index: Path) -> list[Path]:

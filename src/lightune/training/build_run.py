@@ -1,11 +1,13 @@
 """Build the parts of a run from its configuration."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +17,8 @@ from lightune.runs.checkpoint_io import CheckpointIO
 from lightune.runs.load_run import make_data, make_preprocessor, make_pretrained, make_task, task_class
 from lightune.tasks import Task
 from lightune.tuning.optimizer_and_schedule import num_training_steps
+
+log = logging.getLogger(__name__)
 
 
 class Parts(NamedTuple):
@@ -37,6 +41,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     Raises:
         UserError: model, data and task do not match, or one of them cannot be read.
     """
+    _tell_of_minilm(cfg)
     pretrained = make_pretrained(cfg)
     task_class(cfg).check(pretrained)
     pretrained.check_weights()
@@ -57,6 +62,17 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
         teacher=teacher,
     )
     return Parts(tokenizer, data, task)
+
+
+def _tell_of_minilm(cfg: DictConfig) -> None:
+    """Log what another model gets of ``model=minilm``, the default, where only its name was replaced."""
+    name, rates = cfg.model.pretrained_model_name_or_path, cfg.get("learning_rates")
+    if rates is None or name.startswith("embedded:") or cfg.model.from_run is not None:
+        return
+    kept = {"model.pooling=mean": cfg.model.pooling == "mean" and cfg.task_name == "text_classification"}
+    kept[f"optimizer.lr={cfg.optimizer.lr}"] = cfg.optimizer.lr == rates.get(cfg.task_name, 2e-4)
+    if told := [option for option, is_kept in kept.items() if is_kept]:
+        rank_zero_only(log.info)(f"{name} is trained with MiniLM's {' and '.join(told)}; model=bert, … have their own")
 
 
 def make_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
