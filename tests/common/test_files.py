@@ -49,8 +49,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
 
 def test_files_that_nobody_has_used_for_long_are_removed(tmp_path: Path):
     now = time.time()
-    for name, days in (("new", 0), ("used", 29), ("old", 31)):
+    for name, days in (("new", 0), ("used", 29), ("old", 31), ("needed", 31)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (now, now - days * 24 * 60 * 60))
-    remove_unused(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"new", "used"}
+    remove_unused(tmp_path, used=tmp_path / "needed")
+    assert {file.name for file in tmp_path.iterdir()} == {"new", "used", "needed"}
+    assert (tmp_path / "needed").stat().st_mtime > now - 60

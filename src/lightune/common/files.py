@@ -44,13 +44,14 @@ def write_json(path: Path, value: object) -> None:
         file.write(json.dumps(value, indent=2) + "\n")
 
 
-def remove_unused(folder: Path) -> None:
-    """Remove the files of a cache that nobody has used for ``MAX_UNUSED_DAYS``; whoever uses one touches it."""
-    oldest = time.time() - MAX_UNUSED_DAYS * 24 * 60 * 60
+def remove_unused(folder: Path, *, used: Path) -> None:
+    """Note that a file of a cache is used now, if it exists, and remove those that were not for ``MAX_UNUSED_DAYS``."""
     for file in folder.iterdir():
         # another process may remove it at the same time
         with suppress(FileNotFoundError):
-            if file.stat().st_mtime < oldest:
+            if file == used:
+                file.touch()
+            elif file.stat().st_mtime < time.time() - MAX_UNUSED_DAYS * 24 * 60 * 60:
                 file.unlink()
 
 

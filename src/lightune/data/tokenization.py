@@ -59,10 +59,7 @@ def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Datase
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.arrow"
     with FileLock(folder / f"{name}.lock"):
-        if file.exists():
-            file.touch()
-        else:
-            remove_unused(folder)
+        remove_unused(folder, used=file)
         return rows.map(
             preprocessor,
             batched=True,

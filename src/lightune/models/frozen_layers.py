@@ -42,12 +42,8 @@ class FrozenLayers:
         """Return all that states depend on as a key: the weights that do not move, but for upper layers', and the settings."""
         base = base_model(self._model)
         upper = [layer for layer in transformer_layers(self._model) if layer not in self.layers]
-        left_out = {id(tensor) for layer in upper for tensor in layer.state_dict(keep_vars=True).values()}
-        fixed = [
-            (name, tensor)
-            for name, tensor in base.state_dict(keep_vars=True).items()
-            if not tensor.requires_grad and id(tensor) not in left_out
-        ]
+        left_out = {parameter for layer in upper for parameter in layer.parameters()}
+        fixed = [(n, p) for n, p in base.named_parameters() if not p.requires_grad and p not in left_out]
         config = {name: value for name, value in base.config.to_dict().items() if name not in NOT_COMPUTED}
         return digest(fixed) + json.dumps(config, sort_keys=True, default=str)
 
@@ -67,15 +63,13 @@ class FrozenLayers:
         raise AssertionError("a forward pass that does not run its layers")
 
     def can_be_skipped(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
-        """Say whether a batch gives the same outputs without the frozen layers; it is computed both ways.
-
-        Not so where a weight that moves feeds them from outside, as MPNet's relative positions can.
-        """
+        """Say whether a batch gives the same outputs without the frozen layers; it is computed both ways."""
         mask = inputs["attention_mask"].bool()
         # an architecture that computes more between its layers, or lays states out in another way, fails in any way
         with suppress(Exception):
             with torch.enable_grad():
                 states = self.states(model, inputs)
+            # a weight that moves feeds them from outside, as MPNet's relative positions can
             if states.requires_grad:
                 return False
             states = restore_padding(states, mask)

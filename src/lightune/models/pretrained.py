@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -26,7 +26,7 @@ from lightune.common import package_index
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
-from lightune.models.label_rows import keep_rows, label_names, output_layer
+from lightune.models.label_rows import keep_rows, output_layer
 from lightune.models.load_pretrained import first_line, load
 from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
 from lightune.models.pooling import POOLED_HEAD, PooledClassifier
@@ -153,14 +153,16 @@ class PretrainedModel:
             UserError: the model cannot be loaded, its architecture has no such head, or its weights do not fit.
         """
         config = self.load_config(**head)
-        if self._pad_token_id is None:
-            # whoever needs the tokenizer is told why there is none
-            with suppress(UserError):
-                self.load_tokenizer()
-        if self._pad_token_id is not None:
-            # a head on the last token finds it by this id
+        # a head on the last token finds it by the padding token; a folder without a tokenizer keeps the model's
+        with suppress(UserError):
+            self._pad_token_id or self.load_tokenizer()
             config.pad_token_id = config.get_text_config().pad_token_id = self._pad_token_id
         model = self._load_weights(auto_class, config) if self.load_weights else self._from_config(auto_class, config)
+        if self.load_weights and "id2label" in head and (found := output_layer(model)):
+            name, layer = found
+            # a head for as many labels was loaded as it is
+            own = self.load_model(auto_class).get_submodule(name) if f"{name}.weight" in self._resized else layer
+            self._keep_rows(layer, {} if hasattr(own.weight, "is_new") else own.state_dict(), config)
         if self.state_dict is not None or not self.load_weights:
             self._load_generation_config(model)
         for name, parameter in model.named_parameters():
@@ -193,34 +195,24 @@ class PretrainedModel:
                 setattr(parameter, "is_new", True)  # noqa: B010 - mypy knows no such attribute
         return model
 
-    def load_classifier(self, auto_class: Any, *, pooling: Literal["mean", "cls"] | None = None, **head: Any) -> Any:
-        """Load the weights under a head for the labels in ``head``: that of ``auto_class``, or one on pooled states.
-
-        A trained head keeps the row of each label by the label's name; what else becomes of it is logged.
-
-        Raises:
-            UserError: see ``load_model``.
-        """
-        model: Any = self.load_model(auto_class if pooling is None else AutoModel, **head)
-        if pooling is not None:
-            model = PooledClassifier(model, pooling=pooling)
-        if not self.load_weights or "id2label" not in head:
-            return model
-        config, state = self._load(AutoConfig), self.state_dict() if self.state_dict else {}
-        name, layer = output_layer(model)
-        if pooling is not None:
+    def load_pooled(self, **head: Any) -> PooledClassifier:
+        """Load the weights under a head on pooled states, for the labels in ``head``; or raise a UserError."""
+        assert self.pooling is not None
+        model = PooledClassifier(self.load_model(AutoModel, **head), pooling=self.pooling)
+        if self.load_weights:
+            state = self.state_dict() if self.state_dict else {}
             trained = {key.removeprefix(POOLED_HEAD): state[key] for key in state if key.startswith(POOLED_HEAD)}
-        else:
-            is_resized = f"{name}.weight" in self._resized
-            trained_layer = output_layer(self.load_model(auto_class))[1] if is_resized else layer
-            trained = {} if getattr(trained_layer.weight, "is_new", False) else trained_layer.state_dict()
-        if trained:
-            old, new = label_names(config), label_names(model.config)
-            keep_rows(layer, trained, old=old, new=new, name=self.name)
-        elif any(map(TRAINED_HEAD.match, state or config.architectures or [])):
-            told = f"The head of {self.name} is new: its own was not trained on model.pooling={pooling or 'null'}"
-            rank_zero_only(log.warning)(told)
+            self._keep_rows(model.classifier, trained, model.config)
         return model
+
+    def _keep_rows(self, layer: nn.Linear, trained: dict[str, Tensor], config: PreTrainedConfig) -> None:
+        """Keep what a head was trained on, or say that it is new though there is one of another kind."""
+        own = self._load(AutoConfig)
+        if trained:
+            old, new = ([str(c.id2label[index]) for index in range(c.num_labels)] for c in (own, config))
+            keep_rows(layer, trained, old=old, new=new, name=self.name)
+        elif any(map(TRAINED_HEAD.match, self.state_dict() if self.state_dict else own.architectures or [])):
+            rank_zero_only(log.warning)(f"The head of {self.name} is new: its own reads other states (model.pooling)")
 
     def _from_config(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
         is_known = has_model_class(auto_class, config)
@@ -228,7 +220,6 @@ class PretrainedModel:
         return auto_class.from_config(config, dtype=torch.float32, **code)
 
     def _on_meta(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
-        """Return the architecture alone, without memory for weights."""
         with torch.device("meta"):
             return self._from_config(auto_class, config)
 

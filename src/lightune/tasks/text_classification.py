@@ -58,7 +58,8 @@ class TextClassification(Task):
     onnx_outputs = ("logits",)
 
     def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
-        model = pretrained.load_classifier(self.auto_class, pooling=pretrained.pooling, **head)
+        is_pooled = pretrained.pooling is not None
+        model: Any = pretrained.load_pooled(**head) if is_pooled else pretrained.load_model(self.auto_class, **head)
         self.problem_type: str = model.config.problem_type
         self.label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.monitor = MONITORS[self.problem_type]

@@ -50,7 +50,7 @@ class TokenClassification(Task):
     analysis = Entities
 
     def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
-        model = pretrained.load_classifier(self.auto_class, **head)
+        model = pretrained.load_model(self.auto_class, **head)
         self.tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.label_names = entity_types(self.tags)
         super().__init__(

@@ -67,12 +67,11 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
 def _tell_of_minilm(cfg: DictConfig) -> None:
     """Log what another model gets of ``model=minilm``, the default, where only its name was replaced."""
     name, rates = cfg.model.pretrained_model_name_or_path, cfg.get("learning_rates")
-    if rates is None or name.startswith("embedded:") or cfg.model.from_run is not None:
-        return
-    kept = {"model.pooling=mean": cfg.model.pooling == "mean" and cfg.task_name == "text_classification"}
-    kept[f"optimizer.lr={cfg.optimizer.lr}"] = cfg.optimizer.lr == rates.get(cfg.task_name, 2e-4)
-    if told := [option for option, is_kept in kept.items() if is_kept]:
-        rank_zero_only(log.info)(f"{name} is trained with MiniLM's {' and '.join(told)}; model=bert, … have their own")
+    if rates is not None and cfg.model.from_run is None and not name.startswith("embedded:"):
+        kept = ["model.pooling=mean"] if (cfg.model.pooling, cfg.task_name) == ("mean", "text_classification") else []
+        kept += [f"optimizer.lr={cfg.optimizer.lr}"] if cfg.optimizer.lr == rates.get(cfg.task_name, 2e-4) else []
+        if kept:
+            rank_zero_only(log.info)(f"{name} keeps MiniLM's {' and '.join(kept)}; model=bert, … have their own")
 
 
 def make_trainer(cfg: DictConfig, **settings: Any) -> Trainer:

@@ -77,14 +77,13 @@ class CacheFrozenLayers(Callback):
             file, loader = states_file(trainer, task, data, split, frozen_layers=frozen_layers)
             folder = file.path.parent
             with FileLock(file.path.with_suffix(".lock")):
+                remove_unused(folder, used=file.path)
                 if not file.path.exists():
-                    remove_unused(folder)
                     needed, free = file.num_bytes, shutil.disk_usage(folder).free
                     if free < needed:
                         return f"they need {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free"
                     batches = map(trainer.strategy.batch_to_device, loader)
                     file.write(frozen_layers.states(task.model, inputs(batch)) for batch in batches)
-                file.path.touch()
             files[split] = file
         data.frozen_states = files
         self._until_teardown.enter_context(frozen_layers.skipped(task.model))
