@@ -46,7 +46,10 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
             layers = nn.ModuleList(stack[index] for index in evenly_spaced(num_layers, total=len(stack)))
             model.set_submodule(name, layers)
             for index, layer in enumerate(layers):
-                _set_index(layer, index)
+                # generation stores keys and values by it
+                for module in layer.modules():
+                    if hasattr(module, "layer_idx"):
+                        module.layer_idx = index  # type: ignore[assignment]
     for name in counts:
         setattr(config, name, num_layers)
     if layer_types is not None:
@@ -59,13 +62,6 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
             f"model.num_hidden_layers={num_layers}: no layers can be left out of {type(model).__name__}.\n"
             "Choose a smaller model."
         )
-
-
-def _set_index(layer: Any, index: int) -> None:
-    """Tell a layer its new index: generation stores keys and values by it."""
-    for module in layer.modules():
-        if hasattr(module, "layer_idx"):
-            module.layer_idx = index
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:

@@ -26,14 +26,9 @@ def output_layer(model: Any) -> tuple[str, nn.Linear] | None:
 def keep_rows(layer: nn.Linear, trained: dict[str, Tensor], *, old: list[str], new: list[str], name: str) -> None:
     """Give each label the row that it has in a trained head, and a random one to a label that the head lacks; say so.
 
-    Names of labels may differ in case, and in the ``LABEL_`` before a number; that of a regression's number is not read.
-
-    Args:
-        layer: the new head, filled in place.
-        trained: the ``weight`` (old labels, size) of the trained head, and its ``bias`` (old labels,) if it has one.
-        old: the labels of the trained head.
-        new: those of the data.
-        name: of the model, for the message.
+    ``layer`` is the head of the ``new`` labels, filled in place, and ``trained`` the ``weight`` (old labels, size) and the
+    ``bias`` (old labels,), if any, of the ``old``. Their names may differ in case, and in the ``LABEL_`` before a number;
+    that of a regression's number is not read.
     """
     trained = {key: tensor.clone() for key, tensor in trained.items()}
     old_keys, new_keys = ([label.removeprefix("LABEL_").casefold() for label in labels] for labels in (old, new))

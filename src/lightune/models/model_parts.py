@@ -97,11 +97,10 @@ def max_positions(model: nn.Module) -> int | None:
     if isinstance(model, EncoderDecoderModel):
         return max_positions(model.decoder)
     config: Any = base_model(model).config
-    positions = getattr(config, "max_position_embeddings", None) or getattr(
-        config, "max_encoder_position_embeddings", None
-    )
+    names = ("max_position_embeddings", "max_encoder_position_embeddings")
+    positions = next((number for name in names if (number := getattr(config, name, None))), -1)
     # XLNet says -1, and DeBERTa's positions are relative unless its input has some too
-    if not positions or positions < 0 or not getattr(config, "position_biased_input", True):
+    if positions < 0 or not getattr(config, "position_biased_input", True):
         return None
     return int(positions) - first_position(model)
 

@@ -13,13 +13,9 @@ log = logging.getLogger(__name__)
 
 
 class HalfPrecisionOfInputs(HalfPrecision):
-    """Weights and the model's inputs in half precision, as Lightning has it, and labels as they are.
-
-    Lightning would round the numbers of a regression: 1905.48 to 1904.
-    """
+    """Lightning's half precision, but for ``labels``: it would round the numbers of a regression, 1905.48 to 1904."""
 
     def convert_input(self, data: Any) -> Any:
-        """Convert a batch's floating-point tensors but for ``labels``."""
         return super().convert_input(data) | {name: data[name] for name in data if name == "labels"}
 
 

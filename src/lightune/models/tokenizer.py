@@ -11,16 +11,11 @@ from lightune.models.model_parts import first_position, max_positions
 def fit_to_model(
     tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, model: PreTrainedModel | None, *, name: str
 ) -> int | None:
-    """Give a tokenizer the padding token and the longest input of its model; return the padding id that both must use.
+    """Give a tokenizer the padding token and the longest input of its model, in place; return the id that both pad with.
 
     The model takes the tokenizer's padding token, which is its end-of-text token where it has no other. An encoder-decoder,
     and a model that counts positions from its padding token (RoBERTa), need their own: the tokenizer takes that.
-
-    Args:
-        tokenizer: changed in place.
-        config: of the model.
-        model: the architecture, on any device; None where transformers has no class for it.
-        name: of the model, for messages.
+    ``model`` is the architecture, on any device, or None where transformers has no class for it.
 
     Raises:
         UserError: the tokenizer knows no words, cannot pad, or has more tokens than the model embeds.

@@ -35,25 +35,23 @@ def make_pretrained(cfg: DictConfig) -> PretrainedModel:
     Raises:
         UserError: ``from_run`` is not the folder of a finished run.
     """
-    options = {name: value for name, value in cfg.model.items() if name != "from_run"}
-    if cfg.model.get("from_run") is not None:
-        run = Run(Path(cfg.model.from_run).expanduser())
-        run.check_model()
-        run.check_best()
-        options |= {
-            "pretrained_model_name_or_path": str(run.model),
-            "state_dict": partial(model_weights, run),
-        }
-    pretrained: PretrainedModel = instantiate(options, _convert_="all")
-    return pretrained
+    if cfg.model.get("from_run") is None:
+        return _instantiate(cfg)
+    run = Run(Path(cfg.model.from_run).expanduser())
+    run.check_model()
+    run.check_best()
+    return _instantiate(cfg, pretrained_model_name_or_path=str(run.model), state_dict=partial(model_weights, run))
 
 
 def make_saved(cfg: DictConfig, run: Run) -> PretrainedModel:
     """Make a run's own tokenizer and architecture, for its checkpoint to fill."""
-    options = {name: value for name, value in cfg.model.items() if name != "from_run"}
-    options |= {"pretrained_model_name_or_path": str(run.model), "load_weights": False}
-    saved: PretrainedModel = instantiate(options, _convert_="all")
-    return saved
+    return _instantiate(cfg, pretrained_model_name_or_path=str(run.model), load_weights=False)
+
+
+def _instantiate(cfg: DictConfig, **changes: Any) -> PretrainedModel:
+    options = {name: value for name, value in cfg.model.items() if name != "from_run"} | changes
+    pretrained: PretrainedModel = instantiate(options, _convert_="all")
+    return pretrained
 
 
 def make_preprocessor(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Preprocessor:
@@ -162,28 +160,19 @@ def model_weights(run: Run) -> dict[str, Tensor]:
     """Return the best checkpoint's weights by the names that transformers gives them, adapters merged.
 
     Raises:
-        UserError: there is no such checkpoint, or it cannot be read.
+        UserError: there is no such checkpoint, or it cannot be read, or what it leaves out cannot be loaded.
     """
     checkpoint = run.best_checkpoint()
-    weights = merged_weights(run.folder) if trained_only.DIGEST_KEY in checkpoint else checkpoint["state_dict"]
+    weights: dict[str, Tensor] = checkpoint["state_dict"]
+    if trained_only.DIGEST_KEY in checkpoint:
+        try:
+            task = rebuild(run.folder)[1]
+        except UserError as error:
+            raise UserError(f"The run {run.folder} cannot be built again: {error}") from error
+        merge(task.model)
+        weights = task.state_dict()
     state = {name.removeprefix("model."): tensor for name, tensor in weights.items() if name.startswith("model.")}
     if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
-        state = {
-            name.removeprefix("encoder.").replace("classifier.", POOLED_HEAD): tensor for name, tensor in state.items()
-        }
+        names = {name: name.removeprefix("encoder.").replace("classifier.", POOLED_HEAD) for name in state}
+        state = {names[name]: tensor for name, tensor in state.items()}
     return state
-
-
-def merged_weights(folder: Path) -> dict[str, Tensor]:
-    """Return all weights of a run whose checkpoint holds only the trained ones, with adapters merged.
-
-    Raises:
-        UserError: see ``rebuild``.
-    """
-    try:
-        _, task, _ = rebuild(folder)
-    except UserError as error:
-        raise UserError(f"The run {folder} cannot be built again: {error}") from error
-    merge(task.model)
-    weights: dict[str, Tensor] = task.state_dict()
-    return weights
