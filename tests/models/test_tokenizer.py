@@ -180,3 +180,12 @@ def test_a_run_of_a_silent_tokenizer_predicts_for_long_texts(
     _, task, preprocessor = rebuild(tmp_path / "run")
     predictor = Predictor(task, preprocessor, precision="32-true")
     assert predictor.predict([["good film " * 500]])[0]["label"] in ("positive", "negative")
+
+
+def test_a_model_that_cannot_be_made_is_told_of_with_its_weights(tmp_path: Path):
+    pretrained = save(tmp_path, CONFIGS["bert"]())
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_attention_heads": 5}))
+    pretrained.load_tokenizer()
+    with pytest.raises(UserError, match="not a multiple of the number of attention heads"):
+        pretrained.load_model(AutoModelForSequenceClassification)

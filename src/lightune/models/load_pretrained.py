@@ -67,7 +67,7 @@ def _check_folder(folder: Path, name: str) -> None:
         )
     for file in folder.iterdir():
         # a pointer in place of a vocabulary would be read as one
-        if file.suffix in (".json", ".txt", ".model", ".spm"):
+        if file.suffix in (".json", ".txt", ".model", ".spm") and file.is_file():
             check_fetched(file)
     if (adapter := folder / "adapter_config.json").is_file():
         base = re.search(r'"base_model_name_or_path":\s*"([^"]+)"', adapter.read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,7 +86,7 @@ class PretrainedModel:
         self.pooling = pooling
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
-        self.state_dict = None if state_dict is None else cache(state_dict)
+        self.state_dict = state_dict
         self.load_weights = load_weights
         # the weights of another size in the last model that was loaded: those of its head
         self._resized: set[str] = set()
@@ -102,10 +101,10 @@ class PretrainedModel:
         """
         tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
         config = self._load(AutoConfig)
-        # an encoder that is used twice
-        config_of_reader = config.encoder if isinstance(config, EncoderDecoderConfig) else config
-        is_known = has_model_class(AutoModel, config_of_reader)
-        model = self._on_meta(AutoModel, config_of_reader) if is_known else None
+        model = None
+        # an architecture that cannot be made is told of with its weights
+        with suppress(Exception):
+            model = self._on_meta(AutoModel, config.encoder if isinstance(config, EncoderDecoderConfig) else config)
         self._pad_token_id = fit_to_model(tokenizer, config, model, name=self.name)
         return tokenizer
 
@@ -155,7 +154,8 @@ class PretrainedModel:
         config = self.load_config(**head)
         # a head on the last token finds it by the padding token; a folder without a tokenizer keeps the model's
         with suppress(UserError):
-            self._pad_token_id or self.load_tokenizer()
+            if self._pad_token_id is None:
+                self.load_tokenizer()
             config.pad_token_id = config.get_text_config().pad_token_id = self._pad_token_id
         model = self._load_weights(auto_class, config) if self.load_weights else self._from_config(auto_class, config)
         if self.load_weights and "id2label" in head and (found := output_layer(model)):
