@@ -132,3 +132,14 @@ def test_an_interrupted_start_leaves_nothing_behind(tokenized, monkeypatch: pyte
     assert len(tokenized()) == 40
     left = [file for file in datasets.config.HF_DATASETS_CACHE.rglob("*") if "tmp" in file.name]
     assert not left
+
+
+def test_what_a_tokenizer_holds_beside_its_settings_is_no_part_of_the_key(tokenized, tiny_bert: Path):
+    def slow() -> Any:
+        tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+        tokenizer.spm = object()  # as Marian holds its two vocabularies: no setting
+        return tokenizer
+
+    tokenized(tokenizer=slow())
+    tokenized(tokenizer=slow())
+    assert Counting.calls == 1

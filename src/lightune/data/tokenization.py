@@ -17,15 +17,9 @@ from lightune.common.files import remove_unused
 from lightune.data.preprocessors.base import Preprocessor
 
 # of a tokenizer, what changes no row: where it came from, what it has warned of
-NOT_SETTINGS = {
-    "_tokenizer",
-    "init_inputs",
-    "init_kwargs",
-    "name_or_path",
-    "files_loaded",
-    "verbose",
-    "deprecation_warnings",
-}
+NOT_SETTINGS = frozenset(
+    ["init_inputs", "init_kwargs", "name_or_path", "files_loaded", "verbose", "deprecation_warnings"]
+)
 
 
 def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Dataset:
@@ -81,7 +75,10 @@ def _code(preprocessor: type) -> list[bytes]:
 
 def _state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     """Return all that a tokenizer's output depends on, without the padding and truncation of its last call."""
-    settings = {name: str(value) for name, value in vars(tokenizer).items() if name not in NOT_SETTINGS}
+    values = {name: value for name, value in vars(tokenizer).items() if name not in NOT_SETTINGS}
+    settings = [
+        f"{name}={value}" for name, value in values.items() if isinstance(value, str | int | list | dict | None)
+    ]
     if not tokenizer.is_fast:
         return [sorted(tokenizer.get_vocab().items()), str(tokenizer), settings]
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
