@@ -52,6 +52,7 @@ def fine_tune(cfg: DictConfig) -> float:
 
     from lightune.common.quiet import quiet
     from lightune.models import cpu
+    from lightune.runs.load_run import check_labels
     from lightune.runs.run_folder import Run
     from lightune.training import environment
     from lightune.training.build_run import build, make_trainer
@@ -76,6 +77,8 @@ def fine_tune(cfg: DictConfig) -> float:
     # 1. Load a pretrained model: its tokenizer, its weights θ
     # 2. Prepare the data: read, split, tokenize
     tokenizer, data, task = build(cfg)
+    if is_resumed:
+        check_labels(data, trained_on=run.head().get("id2label", {}))
 
     # 3. Fine-tune: θ becomes θ + Δθ
     if cfg.monitor.metric is None:

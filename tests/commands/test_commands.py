@@ -169,11 +169,16 @@ def test_blank_texts_are_counted(finished_run: Path, tmp_path: Path, capsys):
     assert "warning: 1 of the rows have a blank text, the first in line 2" in capsys.readouterr().err
 
 
-def test_changed_data_is_not_measured_silently(finished_run: Path, capsys):
+def test_changed_data_is_neither_measured_nor_trained_on_silently(finished_run: Path, tmp_path: Path, capsys):
     data = finished_run.parent / "reviews.csv"
+    run = shutil.copytree(finished_run, tmp_path / "run")
     original = data.read_text()
     try:
         data.write_text(original.replace("positive", "good"))
         assert "The data has changed since the run" in refused(capsys, "evaluate", finished_run)
+        resumed = [sys.executable, "-m", "lightune.commands", "resume", run, "trainer.max_epochs=4"]
+        done = subprocess.run(resumed, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "its labels are ['good', 'negative']" in done.stderr and len(done.stderr.splitlines()) <= 5
     finally:
         data.write_text(original)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightune.common.errors import UserError
 from lightune.config import load_run_config
 
 if TYPE_CHECKING:
@@ -33,15 +32,9 @@ def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **ch
     Raises:
         UserError: it cannot be read, or its labels are not those that the run was trained on.
     """
-    from lightune.runs.load_run import make_data
+    from lightune.runs.load_run import check_labels, make_data
 
     data = make_data(cfg, preprocessor, **changes)
     data.setup()
-    trained_on = list(task.model.config.id2label.values())
-    labels = list(data.head.get("id2label", {}).values())
-    if labels and labels != trained_on:
-        raise UserError(
-            f"The data has changed since the run: its labels are {labels}, "
-            f"the run was trained on {trained_on}.\nRestore the data at {cfg.data.path}."
-        )
+    check_labels(data, trained_on=task.model.config.id2label)
     return data

@@ -67,6 +67,20 @@ def make_data(cfg: DictConfig, preprocessor: Preprocessor, **changes: Any) -> Da
     return DataModule(preprocessor=preprocessor, **options)
 
 
+def check_labels(data: DataModule, *, trained_on: dict[int, str]) -> None:
+    """Refuse data whose labels, or their order, are not those that a run was trained on.
+
+    Raises:
+        UserError: names both.
+    """
+    labels, names = list(data.head.get("id2label", {}).values()), list(trained_on.values())
+    if labels and labels != names:
+        raise UserError(
+            f"The data has changed since the run: its labels are {labels}, the run was trained on {names}.\n"
+            f"Restore the data at {data.path}."
+        )
+
+
 def task_class(cfg: DictConfig) -> type[Task]:
     """Return the class of a run's task, which says what the task can do."""
     task: type[Task] = get_class(cfg.task._target_)
