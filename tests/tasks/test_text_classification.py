@@ -18,6 +18,7 @@ from transformers import (
 
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
 from lightune.models.pretrained import PretrainedModel
+from lightune.runs.report.figures import summarize
 from lightune.tasks import TextClassification
 from lightune.tuning import freezing
 from lightune.tuning.optimizer_and_schedule import schedule
@@ -119,6 +120,37 @@ def test_several_labels_at_once(tiny_bert: Path):
     prediction = made.predict_step(rows, 0)[0]
     assert prediction["labels"] == [name for name, p in prediction["probabilities"].items() if p >= 0.5]
     assert made.confusion_matrix() is None
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
+def test_figures_are_those_of_the_rows_whatever_the_logits_are(tiny_bert: Path, problem_type: str):
+    class Fixed(TextClassification):
+        def forward(self, batch: dict) -> torch.Tensor:
+            return batch["logits"]
+
+    made = task(tiny_bert, problem_type=problem_type)
+    made.__class__ = Fixed
+    logits = [[[0.2, 0.7, 0.9], [0.0, 1.0, 0.4]], [[-3.0, 0.3, 5.0], [0.1, -0.2, 0.6]]]  # the first lie in 0 to 1
+    labels = [[[1, 1, 1], [0, 1, 1]], [[0, 1, 1], [1, 0, 1]]]
+    batches = [
+        {"logits": torch.tensor(values), "input_ids": torch.zeros(2, 1), "row_numbers": [2 * number, 2 * number + 1]}
+        | {"labels": torch.tensor(true).float() if problem_type == MULTI else torch.tensor(true).argmax(dim=1)}
+        for number, (values, true) in enumerate(zip(logits, labels, strict=True))
+    ]
+    found = evaluate(made, batches)
+    rows = made.all_test_rows()
+    summary = summarize(made.analyse(rows, NAMES), perplexity=False)
+    for name, value in summary.of().items():
+        assert found[f"test/{name}"] == pytest.approx(value, abs=1e-6), name
+    if problem_type == MULTI:
+        assert found["test/accuracy"] == 1.0
+        assert [[p > 0.5 for p in row["probabilities"]] for row in rows] == [
+            [bool(has_it) for has_it in row["predicted"]] for row in rows
+        ]
+        predictions = [row for each in batches for row in made.predict_step(each, 0)]
+        assert [row["labels"] for row in predictions] == [
+            [name for name, has_it in zip(NAMES, row["predicted"], strict=True) if has_it] for row in rows
+        ]
 
 
 def test_regression(tiny_bert: Path):

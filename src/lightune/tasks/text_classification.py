@@ -29,7 +29,7 @@ MONITORS = {SINGLE: ("val/accuracy", "max"), MULTI: ("val/f1", "max"), REGRESSIO
 PRINTS = {
     SINGLE: "print([config.id2label[best] for best in logits.argmax(-1).tolist()])",
     MULTI: """\
-for row in (logits >= 0).tolist():
+for row in (logits > 0).tolist():
     print([config.id2label[index] for index, has_it in enumerate(row) if has_it])""",
     REGRESSION: "print(logits.squeeze(-1).tolist())",
 }
@@ -85,8 +85,10 @@ class TextClassification(Task):
         return logits
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
-        labels = batch["labels"]
-        metrics.update(self._outputs(logits), labels if self.problem_type == REGRESSION else labels.long())
+        if self.problem_type == REGRESSION:
+            metrics.update(self._outputs(logits), batch["labels"])
+        else:  # of logits, torchmetrics takes those for probabilities that lie between 0 and 1
+            metrics.update(self._probabilities(logits), batch["labels"].long())
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return ``true`` and ``predicted`` of each row, and ``probabilities`` in the order of the labels.
@@ -101,7 +103,7 @@ class TextClassification(Task):
             return [row | {"true": true, "predicted": value} for row, true, value in values]
         probabilities = self._probabilities(logits)
         if self.problem_type == SINGLE:
-            predicted = logits.argmax(dim=-1)
+            predicted = probabilities.argmax(dim=-1)
         else:
             true, predicted = true.long(), (probabilities > 0.5).long()  # as torchmetrics has it
         found = zip(rows, true.tolist(), predicted.tolist(), probabilities.tolist(), strict=True)
@@ -130,7 +132,7 @@ class TextClassification(Task):
         for values in self._probabilities(logits).tolist():
             row = dict(zip(self.label_names, values, strict=True))
             if self.problem_type == MULTI:
-                predictions.append({"labels": [name for name, p in row.items() if p >= 0.5]})
+                predictions.append({"labels": [name for name, p in row.items() if p > 0.5]})
             else:
                 best = max(row, key=row.__getitem__)
                 predictions.append({"label": best, "score": row[best]})
@@ -173,4 +175,4 @@ class TextClassification(Task):
         return (logits.squeeze(-1) if self.problem_type == REGRESSION else logits).float()
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid() if self.problem_type == MULTI else logits.softmax(dim=-1)
+        return logits.float().sigmoid() if self.problem_type == MULTI else logits.float().softmax(dim=-1)
