@@ -15,7 +15,6 @@ from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.losses import row_losses
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
 from lightune.tuning.recipe import Recipe
 
@@ -130,7 +129,7 @@ class Generation(Task):
             if isinstance(metric, SacreBLEU | ROUGE)
         }
         results = []
-        for loss, prediction, references in zip(row_losses(logits, self.targets(batch)), *self._texts, strict=True):
+        for loss, prediction, references in zip(self.row_losses(logits, batch), *self._texts, strict=True):
             counts = {name: metric.row_counts(prediction, references) for name, metric in counters.items()}
             results.append(loss | {"predicted": prediction, "counts": counts})
         return results

@@ -40,10 +40,10 @@ class MaskedLM(Task):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return ``{"masks": [[{"token", "score"}, …], …]}`` for each row: the best tokens for each mask."""
-        probabilities = self(batch).float().softmax(dim=-1)
+        is_mask = batch["input_ids"] == self.tokenizer.mask_token_id
         return [
-            {"masks": [self._best(mask) for mask in row[ids == self.tokenizer.mask_token_id]]}
-            for ids, row in zip(batch["input_ids"], probabilities, strict=True)
+            {"masks": [self._best(mask) for mask in row[masks].float().softmax(dim=-1)]}
+            for masks, row in zip(is_mask, self(batch), strict=True)
         ]
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage:

@@ -18,7 +18,7 @@ from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult, inputs
 from lightune.tasks.explanation_target import Span, Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
-from lightune.tasks.losses import cross_entropy, row_losses
+from lightune.tasks.losses import cross_entropy
 from lightune.tasks.metrics.squad import SquadScore, kind_of_error
 from lightune.tuning.recipe import Recipe
 
@@ -106,7 +106,7 @@ class QuestionAnswering(Task):
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return the ``predicted`` answer of each row, its ``start``, ``score``, ``exact_match``, ``f1``, kind of ``error``."""
         sizes = [len(row["offsets"]) for row in batch["rows"]]
-        losses = row_losses(_over_tokens(logits, batch), batch["labels"], sizes)
+        losses = self.row_losses(logits, batch, sizes)
         results = []
         for loss, row, prediction in zip(losses, batch["rows"], self._predictions, strict=True):
             answer = prediction["answer"]

@@ -95,11 +95,9 @@ class TextClassification(Task):
 
         One of many labels is its index, several at once are lists of 0 and 1, a regression's are numbers.
         """
-        outputs, true = self._outputs(logits), batch["labels"]
-        losses = LOSSES[self.problem_type](outputs, true, reduction="none").view(len(true), -1).mean(dim=1)
-        rows = [{"loss": loss, "targets": 1} for loss in losses.tolist()]
+        rows, true = self.row_losses(logits, batch), batch["labels"]
         if self.problem_type == REGRESSION:
-            values = zip(rows, true.tolist(), outputs.tolist(), strict=True)
+            values = zip(rows, true.tolist(), self._outputs(logits).tolist(), strict=True)
             return [row | {"true": true, "predicted": value} for row, true, value in values]
         probabilities = self._probabilities(logits)
         if self.problem_type == SINGLE:

@@ -16,7 +16,6 @@ from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.explanation_target import Span, Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
-from lightune.tasks.losses import row_losses
 from lightune.tasks.metrics.entities import EntityScore
 from lightune.tuning.recipe import Recipe
 
@@ -66,7 +65,7 @@ class TokenClassification(Task):
 
         ``score`` is the lowest probability among the tags of its words.
         """
-        losses = row_losses(logits, batch["labels"], [len(row["words"]) for row in batch["rows"]])
+        losses = self.row_losses(logits, batch, [len(row["words"]) for row in batch["rows"]])
         found = zip(losses, batch["rows"], self._by_word(logits, batch), strict=True)
         return [
             loss | {"true": spans(row["tags"]), "predicted": spans(tags), "score": min(scores, default=1.0)}

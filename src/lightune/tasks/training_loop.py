@@ -82,7 +82,7 @@ class TrainingLoop(LightningModule):
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return the result of each row of a held-out batch, for which ``update`` has just been called.
 
-        A result has ``loss``, the mean over the row's ``targets``, and what the report's figures are computed from.
+        A result has ``loss`` and ``targets``, as ``row_losses`` gives them, and what the report's figures are computed from.
         An empty list: the report has no rows to show.
         """
         return []
@@ -213,7 +213,7 @@ class TrainingLoop(LightningModule):
                 raise UserError(f"monitor.metric={metric}: no such figure is measured.\n{nearest(metric, figures)}")
 
     def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
-        logits = self(batch).float()
+        logits = self(batch) if self.language_model else self(batch).float()  # a vocabulary's would be too large
         if "filler" in batch:  # this device has no row left, and only keeps step with the others
             return
         loss, targets = self.loss(logits, batch)

@@ -67,7 +67,7 @@ class Teacher:
             answers = answers[..., self._order]
         # some models pad their vocabulary to a rounder size
         classes = min(answers.shape[-1], logits.shape[-1])
-        targets = [student.at_targets(each[..., :classes].float(), batch) for each in (logits, answers)]
+        targets = [student.at_targets(each[..., :classes], batch).float() for each in (logits, answers)]
         soft = soft_loss(*targets, problem_type=self.problem_type, temperature=self.temperature)
         return self.alpha * soft + (1 - self.alpha) * loss
 
