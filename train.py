@@ -55,7 +55,7 @@ def fine_tune(cfg: DictConfig) -> float:
     from lightune.runs.load_run import check_labels
     from lightune.runs.run_folder import Run
     from lightune.training import environment
-    from lightune.training.build_run import build, make_trainer
+    from lightune.training.build_run import build, check_batches, make_trainer
     from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
     from lightune.training.results import keep_best_checkpoint, save_results
 
@@ -91,6 +91,7 @@ def fine_tune(cfg: DictConfig) -> float:
         callbacks.append(Profile(run.folder / "profile"))
     loggers = list(instantiate(cfg.logger, _convert_="all").values())
     trainer = make_trainer(cfg, callbacks=callbacks, logger=loggers)
+    check_batches(trainer, data)
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
         run.save_head(data.head)

@@ -1,7 +1,7 @@
 """Check a configuration before anything is loaded."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,35 @@ MAY_CHANGE = (
 )
 """How the options begin that may change when a run is resumed."""
 
+REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "limit_train_batches": (
+        lambda value: value == 0,
+        "nothing would be trained. To measure a model: trainer.max_epochs=0",
+    ),
+    "limit_val_batches": (lambda value: value == 0, "validation chooses the best checkpoint. One batch is 1"),
+    "limit_test_batches": (lambda value: value == 0, "a run ends with a test. One batch is 1"),
+    "val_check_interval": (lambda value: value == 0, "expected a share of an epoch, or a number of batches"),
+    "num_sanity_val_steps": (
+        lambda value: value != -1 and str(value).startswith("-"),
+        "expected a number of batches, or -1 for all",
+    ),
+    "gradient_clip_val": (lambda value: str(value).startswith("-"), "expected 0 or more; 0 does not clip"),
+    "overfit_batches": (bool, "each epoch draws other batches. To train on few rows: data.max_train_samples=64"),
+    "use_distributed_sampler": (bool, "the DataModule distributes rows itself, each held-out row once"),
+    "enable_checkpointing": (lambda value: not value, "a run is measured on its best checkpoint"),
+    "barebones": (bool, "a run needs the checkpoints and figures that it turns off"),
+    "callbacks": (bool, "callbacks have a group of their own: +callbacks.NAME._target_=…"),
+    "logger": (bool, "loggers have a group of their own, such as logger=tensorboard"),
+    "plugins": (bool, "Lightning gets a plugin that writes checkpoints safely, and no other"),
+}
+"""Arguments of Lightning's Trainer that a run cannot have with some values, and why."""
+
 
 def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
     """Refuse a configuration that calls what nobody allowed, writes outside its folders, or holds a wrong value.
 
-    See ``lightune.config.allowed_targets.check_targets``, ``lightune.config.safe_paths.check_names`` and
-    ``lightune.config.options.check_options``.
+    See ``lightune.config.allowed_targets.check_targets``, ``lightune.config.safe_paths.check_names``,
+    ``lightune.config.options.check_options`` and ``REFUSED``.
 
     Args:
         cfg: of a run.
@@ -53,6 +76,11 @@ def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
     }
     check_targets(resolved)
     safe_paths.check_names({group: resolved.get(group) for group in ("logger", "callbacks")})
+    trainer: Any = resolved.get("trainer", {})
+    for name, (is_refused, reason) in REFUSED.items():
+        value = trainer.get(name)
+        if value is not None and is_refused(value):
+            raise UserError(f"trainer.{name}={str(value).lower()}: {reason}.\nLeave it out for its default.")
     check_options({name: raw[name] for name in names}, resolved)
 
 
@@ -85,8 +113,6 @@ def check_made(cfg: DictConfig) -> None:
     def trainer() -> None:
         precision = None if cfg.trainer.precision == "auto" else cfg.trainer.precision
         made = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, precision=precision, _convert_="all")
-        if made.val_check_interval == 0:
-            raise ValueError("val_check_interval=0: expected a share of an epoch, or a number of batches")
         if made.max_epochs == -1 and made.max_steps == -1:
             raise ValueError("max_epochs=-1 and max_steps=-1: a schedule needs an end, so give one of them")
 

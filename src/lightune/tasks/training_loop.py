@@ -134,8 +134,7 @@ class TrainingLoop(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         figures = self._figures(self.val)
-        if self.trainer.sanity_checking:
-            self._check_monitored(figures)
+        self._check_monitored(figures)
         self.log_dict(figures)
 
     def on_test_epoch_end(self) -> None:
@@ -206,7 +205,7 @@ class TrainingLoop(LightningModule):
         return figures
 
     def _check_monitored(self, figures: dict[str, Tensor]) -> None:
-        """Refuse to monitor a figure that is not measured, before the first epoch instead of after it."""
+        """Refuse to monitor a figure that is not measured, in the sanity check where there is one."""
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             metric = getattr(callback, "monitor", None)
             if metric is not None and metric not in figures and not metric.startswith("train/"):

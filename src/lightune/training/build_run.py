@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from lightning import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase
 
+from lightune.common.errors import UserError
 from lightune.data import DataModule
 from lightune.models import precision
 from lightune.runs.checkpoint_io import CheckpointIO
@@ -76,7 +78,35 @@ def _tell_of_minilm(cfg: DictConfig) -> None:
 
 def make_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     """Make Lightning's Trainer as configured; ``settings`` take precedence."""
+    if cfg.trainer.get("enable_progress_bar") is False:
+        settings["callbacks"] = [c for c in settings.get("callbacks", ()) if not isinstance(c, ProgressBar)]
     settings |= precision.trainer_arguments(cfg.trainer.precision, accelerator=cfg.trainer.accelerator)
     settings["plugins"] = [CheckpointIO(), *settings.get("plugins", [])]
     trainer: Trainer = instantiate(cfg.trainer, **settings, _convert_="all")
     return trainer
+
+
+def check_batches(trainer: Trainer, data: DataModule) -> None:
+    """Check what the Trainer says of numbers of batches, before the first of them.
+
+    Raises:
+        UserError: a split is limited to less than a batch, or is to be validated after more than an epoch has.
+    """
+    world_size = trainer.world_size
+    held_out = {"val": "validation", "test": "test"}
+    batches = {name: len(data.held_out_batches(of, rank=0, world_size=world_size)) for name, of in held_out.items()}
+    batches["train"] = data.batches_per_epoch(world_size=world_size)
+    for name, number in batches.items():
+        limit = getattr(trainer, f"limit_{name}_batches")
+        batches[name] = min(limit, number) if isinstance(limit, int) else int(limit * number)
+        if batches[name] == 0:
+            raise UserError(
+                f"trainer.limit_{name}_batches={limit}: that is less than one of {number} batches.\n"
+                f"Give a larger share, or a number of batches: trainer.limit_{name}_batches=1"
+            )
+    interval = getattr(trainer, "val_check_interval", None)  # there is none where it is a time
+    if isinstance(interval, int) and trainer.check_val_every_n_epoch is not None and interval > batches["train"]:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {batches['train']} batches, and none would be validated.\n"
+            "Give fewer or a share of an epoch, or count over epochs: trainer.check_val_every_n_epoch=null"
+        )

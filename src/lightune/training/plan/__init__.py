@@ -34,6 +34,10 @@ def run(cfg: DictConfig, *, conf: Path) -> float:
     """
     if cfg.plan and cfg.find is not None:
         raise UserError(f"plan=true and find={cfg.find}: set only one of them.")
+    if 0 in (cfg.trainer.max_epochs, cfg.trainer.max_steps) or cfg.trainer.get("fast_dev_run"):
+        raise UserError(
+            "plan=true and find=… measure a run: leave out trainer.fast_dev_run, and numbers of epochs or steps of 0."
+        )
     if processes.is_rank():
         raise UserError(
             "plan=true and find=… measure on one device: leave out torchrun and srun. trainer.devices=… is taken into account."

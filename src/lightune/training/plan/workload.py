@@ -97,9 +97,9 @@ def num_validations(epochs: list[int], trainer: Any) -> int:
         epochs: number of batches in each epoch.
         trainer: the Trainer with the run's ``val_check_interval`` and ``check_val_every_n_epoch``.
     """
-    interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
-    if trainer.limit_val_batches == 0:
-        return 0
+    interval, every = getattr(trainer, "val_check_interval", None), trainer.check_val_every_n_epoch
+    if interval is None:  # it is a time: once an epoch is a guess
+        interval, every = 1.0, every or 1
     if every is None:
         return int(sum(epochs) // interval)
     between = interval if isinstance(interval, int) else max(1, int(epochs[0] * interval))
