@@ -140,7 +140,7 @@ class DataModule(LightningDataModule):
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
         max_length = getattr(self.preprocessor, "max_length", 0)
-        self.warnings += quality.find_truncation(self.datasets, max_length=max_length)
+        self.warnings += quality.find_not_read(self.datasets, max_length=max_length)
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices gets in an epoch."""

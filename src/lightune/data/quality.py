@@ -137,15 +137,21 @@ def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Ite
         yield f"train: {len(names):,} labels for {num_rows:,} rows: is data.label_column the right column?"
 
 
-def find_truncation(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
-    """Log how many texts of each tokenized split were longer than ``max_length``, and return that line, if any were."""
-    shares = []
+def find_not_read(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
+    """Log how much of each tokenized split is cut off or not learned, and return these lines, if anything is."""
+    shares, left_out, lines = [], [], []
     for split, dataset in rows.items():
         count = int(np.count_nonzero(dataset["truncated"])) if "truncated" in dataset.column_names else 0
         if count:
             shares.append(f"{split} {count:,} of {len(dataset):,} ({count / len(dataset):.0%})")
-    if not shares:
-        return []
-    line = f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(shares)}"
-    rank_zero_only(log.info)(line)
-    return [line]
+        count = sum(dataset["left_out"]) if "left_out" in dataset.column_names else 0
+        if count:
+            left_out.append(f"{split} {count:,}")
+    if shares:
+        lines.append(f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(shares)}")
+    if left_out:
+        reason = "the chat template writes them in another way once more turns follow"
+        lines.append(f"replies that are not learned, as {reason}: {', '.join(left_out)}")
+    for line in lines:
+        rank_zero_only(log.info)(line)
+    return lines

@@ -3,10 +3,12 @@ from pathlib import Path
 import pytest
 from conftest import save_tokenizer
 from datasets import Dataset
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lightune.common.errors import UserError
 from lightune.data import DialoguePreprocessor
+from lightune.data.quality import find_not_read
 
 TEMPLATE = (
     "{% for m in messages %}{{ '[SEP] ' + m['role'][0] + ' ' + m['content'] + ' [MASK]' }}{% endfor %}"
@@ -88,6 +90,83 @@ def test_a_chat_template_marks_replies_and_opens_the_assistants_turn(tiny_bert: 
     assert text(preprocessor, train["labels"]) == "is the story bad [MASK]"
     (held_out,) = features(preprocessor, [DIALOGUE], training=False)
     assert text(preprocessor, held_out["prompt_ids"]).endswith("a fine plot [MASK] [SEP] a")
+
+
+def byte_level(template: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of bytes that merges line breaks, whatever stands beside them."""
+    letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocab = letters | {"ĊĊ": 256, "ĊĊĊ": 257, "<e>": 258}
+    backend = Tokenizer(models.BPE(vocab, [("Ċ", "Ċ"), ("ĊĊ", "Ċ")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<e>", pad_token="<e>")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+HEADERS = (
+    "{% for m in messages %}{{ '<' + m['role'] + '>\n' + m['content'] + '<e>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant>\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("reply", ["hi", "\nhi", "\n\nhi", "\n\n\nhi", " hi", "é", "hi\n\n", ""])
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_reply_is_learned_whatever_it_begins_with(reply: str, is_fast: bool):
+    tokenizer = byte_level(HEADERS)
+    if not is_fast:
+        tokenizer.__class__ = type("Slow", (type(tokenizer),), {"is_fast": False})
+    preprocessor = DialoguePreprocessor(tokenizer=tokenizer, dialogue_column="dialogue", max_length=512)
+    dialogue = [
+        {"role": role, "content": text}
+        for role, text in (("user", "go"), ("assistant", reply), ("user", "go"), ("assistant", "so"))
+    ]
+    (row,) = features(preprocessor, [dialogue], training=True)
+    learned = text(preprocessor, row["labels"])
+    assert learned.strip("\n") == f"{reply}<e>\nso<e>".strip("\n")
+    assert row["left_out"] == 0
+    first = next(index for index, label in enumerate(row["labels"]) if label != -100)
+    assert tokenizer.decode(row["input_ids"][:first]).rstrip("\n") == "<user>\ngo<e>\n<assistant>"
+
+
+def test_replies_that_the_template_rewrites_are_counted():
+    forgetful = (
+        "{% for m in messages %}{{ m['role'] + ' ' }}{% if loop.last or m['role'] == 'user' %}{{ m['content'] }}{% endif %}"
+        "{{ '<e>' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant ' }}{% endif %}"
+    )
+    preprocessor = DialoguePreprocessor(tokenizer=byte_level(forgetful), dialogue_column="dialogue", max_length=512)
+    once = [{"role": "user", "content": "go"}, {"role": "assistant", "content": "so"}]
+    rows = features(preprocessor, [once * 3, once, once * 2], training=True)
+    assert [text(preprocessor, row["labels"]) for row in rows] == ["so<e>"] * 3
+    assert [row["left_out"] for row in rows] == [2, 0, 1]
+    lines = find_not_read({"train": Dataset.from_list(rows)}, max_length=512)
+    assert lines == [
+        "replies that are not learned, as the chat template writes them in another way once more turns follow: train 3"
+    ]
+
+
+def test_empty_replies_are_counted(tiny_bert: Path, caplog: pytest.LogCaptureFixture):
+    dialogues = [
+        [{"role": "user", "content": "good"}, {"role": "assistant", "content": reply}] for reply in ("a", " ", "")
+    ]
+    features(make_preprocessor(tiny_bert), dialogues, training=True)
+    assert "train: 2 of 3 rows have an empty reply, which teaches to say nothing: row 2, 3" in caplog.text
+
+
+def test_the_roles_that_answer_are_named(tiny_bert: Path):
+    dialogue = [
+        {"from": "Customer", "value": "good"},
+        {"from": "Agent", "value": "fine"},
+        {"from": "Customer", "value": "a"},
+    ]
+    preprocessor = make_preprocessor(tiny_bert, reply_roles=["Agent"])
+    (row,) = features(preprocessor, [dialogue], training=True)
+    assert text(preprocessor, row["labels"]) == "fine [SEP]"
+    for roles, said in ((("user", "system"), "not user, system"), (("user", "agent"), "'role': 'agent'")):
+        messages = [{"role": role, "content": "good"} for role in roles]
+        with pytest.raises(UserError, match=rf"{said}.*data\.reply_roles=\[NAME\]") as caught:
+            features(make_preprocessor(tiny_bert), [messages], training=True)
+        assert len(str(caught.value).splitlines()) <= 5
 
 
 def test_a_dialogue_that_the_template_refuses_is_reported_with_its_roles(tiny_bert: Path):

@@ -42,6 +42,24 @@ def test_messages_keep_their_roles_and_only_the_assistant_replies():
     ]
 
 
+def test_messages_of_sharegpt_and_roles_in_capitals_are_read():
+    messages = [
+        {"from": "human", "value": "Hi."},
+        {"from": "gpt", "value": "Hello."},
+        {"role": "User", "content": "So?", "from": None},
+    ]
+    assert roles(messages) == [("user", "Hi.", False), ("assistant", "Hello.", True), ("user", "So?", False)]
+
+
+def test_the_side_that_answers_can_be_named():
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "customer", "content": "Hi."}]
+    messages.append({"role": "agent", "content": "Hello."})
+    turns = read_turns(messages, complete=True, reply_roles=["agent"])
+    assert [turn.role for turn in turns] == ["system", "user", "assistant"]
+    turns = read_turns([{"role": "user", "content": "Hi."}, messages[0]], complete=True, reply_roles=["system"])
+    assert [(turn.role, turn.reply) for turn in turns] == [("user", False), ("assistant", True)]
+
+
 @pytest.mark.parametrize("dialogue", ["  ", [], [1, 2], 7, None, [{"role": "user"}], [{"role": "cat", "content": "x"}]])
 def test_anything_else_is_refused(dialogue: object):
     with pytest.raises(ValueError, match="expected"):

@@ -1,10 +1,13 @@
 """Dialogue: turns become one sequence for a causal language model, with the replies as its targets."""
 
+import logging
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from datasets import Dataset
 from jinja2 import TemplateError
+from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError, listed
@@ -14,6 +17,8 @@ from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns
 from lightune.data.preprocessors.lengths import check_length
 from lightune.data.preprocessors.turns import Turn, read_turns
+
+log = logging.getLogger(__name__)
 
 # a piece of a long dialogue repeats the end of the one before it, max_length // 4 tokens, without learning it
 CONTEXT_DIVISOR = 4
@@ -34,11 +39,13 @@ class DialoguePreprocessor(Preprocessor):
         tokenizer: of the pretrained model.
         dialogue_column: see ``lightune.data.preprocessors.turns.read_turns``.
         max_length: tokens; longer dialogues are trained on in pieces and measured on their end.
+        reply_roles: the roles that answer; None: the assistant's usual names.
     """
 
     tokenizer: PreTrainedTokenizerBase
     dialogue_column: str
     max_length: int
+    reply_roles: list[str] | None = None
 
     def __post_init__(self) -> None:
         check_length(self.tokenizer, self.max_length, least=8)
@@ -50,30 +57,46 @@ class DialoguePreprocessor(Preprocessor):
         column = self.dialogue_column
         check_columns(rows, {"dialogue_column": column}, split=split)
         prepared: dict[str, list[Any]] = {"turns": [], "reply": []}
+        empty = []
         for index, dialogue in enumerate(rows[column]):
             try:
-                turns = read_turns(dialogue, complete=labelled)
+                turns = read_turns(dialogue, complete=labelled, reply_roles=self.reply_roles)
                 last = _last_reply(turns) if labelled else len(turns)
             except ValueError as error:
                 raise UserError(f"The {split} split, row {index + 1}, column {column!r}: {error}.") from error
             prepared["turns"].append([vars(turn) for turn in turns[:last]])
             prepared["reply"].append([vars(turn) for turn in turns[last : last + 1]])
+            if any(turn.reply and not turn.content.strip() for turn in turns[: last + 1]):
+                empty.append(index + 1)
+        if empty:
+            rank_zero_only(log.warning)(
+                f"{split}: {len(empty):,} of {len(rows):,} rows have an empty reply, which teaches to say nothing: "
+                f"row {listed(empty, limit=3)}"
+            )
         return Dataset.from_dict(prepared)
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
-        """Tokenize dialogues; in training a long one becomes several rows."""
-        rows = []
+        """Tokenize dialogues; in training a long one becomes several rows.
+
+        ``left_out`` counts the replies that are not learned, of the row's dialogue or of some before it that have no row.
+        """
+        rows: list[dict[str, Any]] = []
+        left_out = 0
         for context, last in zip(examples["turns"], examples["reply"], strict=True):
             turns, reply = [Turn(**turn) for turn in context], [Turn(**turn) for turn in last]
-            if training:
-                rows += self._pieces(*self.encode(turns + reply))
-            else:
-                rows.append(self._held_out(turns, reply))
-        names = ("input_ids", "labels", "length", *(() if training else HELD_OUT_FIELDS))
+            input_ids, labels, missing = self.encode(turns + reply)
+            left_out += missing
+            found = self._pieces(input_ids, labels) if training else [self._held_out(input_ids, labels, turns, reply)]
+            for row in found:
+                rows.append(row | {"left_out": left_out})
+                left_out = 0
+        if rows:
+            rows[-1]["left_out"] += left_out
+        names = ("input_ids", "labels", "length", "left_out", *(() if training else HELD_OUT_FIELDS))
         return {name: [row[name] for row in rows] for name in names}
 
-    def encode(self, turns: list[Turn]) -> tuple[list[int], list[int]]:
-        """Return token ids, and the same as labels: -100 outside the replies."""
+    def encode(self, turns: list[Turn]) -> tuple[list[int], list[int], int]:
+        """Return token ids, the same as labels (-100 outside the replies), and how many replies are not learned."""
         if self.tokenizer.chat_template is not None:
             return self._encode_with_template(turns)
         input_ids = self._start()
@@ -82,12 +105,12 @@ class DialoguePreprocessor(Preprocessor):
             ids = self._encode_turn(turn)
             input_ids += ids
             labels += ids if turn.reply else [-100] * len(ids)
-        return input_ids, labels
+        return input_ids, labels, 0
 
     def prompt(self, turns: list[Turn]) -> list[int]:
         """Return the token ids that the assistant's reply follows; of too many the first are cut off."""
         if self.tokenizer.chat_template is not None:
-            ids = self._apply_template(turns, add_generation_prompt=True)
+            ids = self._tokens(self._apply_template(turns, add_generation_prompt=True))
         else:
             ids = self._start() + [token for turn in turns for token in self._encode_turn(turn)]
         return ids[-self.max_length :]
@@ -105,8 +128,9 @@ class DialoguePreprocessor(Preprocessor):
             batch["rows"] = [{name: row[name] for name in HELD_OUT_FIELDS} for row in features]
         return batch
 
-    def _held_out(self, turns: list[Turn], reply: list[Turn]) -> dict[str, Any]:
-        input_ids, labels = self.encode(turns + reply)
+    def _held_out(
+        self, input_ids: list[int], labels: list[int], turns: list[Turn], reply: list[Turn]
+    ) -> dict[str, Any]:
         return {
             "input_ids": input_ids[-self.max_length :],
             "labels": labels[-self.max_length :],
@@ -128,24 +152,38 @@ class DialoguePreprocessor(Preprocessor):
                 rows.append({"input_ids": piece, "labels": targets, "length": len(piece)})
         return rows
 
-    def _encode_with_template(self, turns: list[Turn]) -> tuple[list[int], list[int]]:
-        input_ids = self._apply_template(turns)
+    def _encode_with_template(self, turns: list[Turn]) -> tuple[list[int], list[int], int]:
+        text, left_out = self._apply_template(turns), 0
+        is_fast = self.tokenizer.is_fast
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=is_fast)
+        input_ids = encoded["input_ids"]
         labels = [-100] * len(input_ids)
         for index, turn in enumerate(turns):
             if turn.role != "assistant" or not turn.reply:
                 continue
             before = self._apply_template(turns[:index], add_generation_prompt=True)
             after = self._apply_template(turns[: index + 1])
-            # some templates rewrite earlier turns: a reply is learned only where the tokens are the same
-            if input_ids[: len(before)] == before and input_ids[: len(after)] == after:
-                labels[len(before) : len(after)] = input_ids[len(before) : len(after)]
-        return input_ids, labels
+            # some templates rewrite earlier turns: a reply is learned only where its text is the same
+            if not (text.startswith(before) and text.startswith(after)):
+                left_out += 1
+            elif is_fast:  # a token may hold the end of the prompt too: a line break, and that of the reply
+                for token, (start, end) in enumerate(encoded["offset_mapping"]):
+                    if start < len(after) and end > len(before):
+                        labels[token] = input_ids[token]
+            else:
+                first, end = (_shared(input_ids, self._tokens(part)) for part in (before, after))
+                labels[first:end] = input_ids[first:end]
+        return input_ids, labels, left_out
 
-    def _apply_template(self, turns: list[Turn], *, add_generation_prompt: bool = False) -> list[int]:
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _apply_template(self, turns: list[Turn], *, add_generation_prompt: bool = False) -> str:
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
-            ids: list[int] = self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=add_generation_prompt, return_dict=False
+            text: str = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=add_generation_prompt
             )
         except TemplateError as error:
             roles = listed([turn.role for turn in turns])
@@ -153,20 +191,27 @@ class DialoguePreprocessor(Preprocessor):
                 f"This model's chat template refuses a dialogue with the roles {roles}: {error}.\n"
                 f"It begins {turns[0].content[:80]!r}. Put the roles in the order that the model was trained on."
             ) from error
-        return ids
+        return text
 
     def _start(self) -> list[int]:
         first = self.tokenizer("a")["input_ids"][0]
         return [first] if first in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id) else []
 
     def _encode_turn(self, turn: Turn) -> list[int]:
-        ids: list[int] = self.tokenizer(turn.content, add_special_tokens=False)["input_ids"]
-        return [*ids, end_token_id(self.tokenizer)]
+        return [*self._tokens(turn.content), end_token_id(self.tokenizer)]
+
+
+def _shared(first: list[int], second: list[int]) -> int:
+    """Return how many tokens two lists begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def _last_reply(turns: list[Turn]) -> int:
     """Return the index of the last reply that has a turn before it."""
     replies = [index for index, turn in enumerate(turns) if index > 0 and turn.reply]
     if not replies:
-        raise ValueError("there is no reply: expected two turns or more, and one of the assistant")
+        raise ValueError(
+            f"there is no reply: expected two turns or more, and one of the assistant, not {listed([t.role for t in turns])}. "
+            "Where another role answers: data.reply_roles=[NAME]"
+        )
     return replies[-1]

@@ -1,11 +1,12 @@
 """A dialogue in any of its usual shapes becomes a list of turns."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 SPEAKER = re.compile(r"\s*([#\w][\w .'#-]{0,30}?)\s*:\s+(\S.*)")
-ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
+ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant"}
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,15 @@ class Turn:
     reply: bool
 
 
-def read_turns(dialogue: Any, *, complete: bool) -> list[Turn]:
+def read_turns(dialogue: Any, *, complete: bool, reply_roles: Sequence[str] | None = None) -> list[Turn]:
     """Read a dialogue.
 
     Args:
-        dialogue: messages with ``role`` and ``content`` (the assistant's are replies); a list of texts, or a text
-            with a turn a line, with or without its speaker before a colon (every turn but the first is a reply to
+        dialogue: messages with ``role`` and ``content``, or ``from`` and ``value`` as ShareGPT has them (the assistant's
+            are replies); a list of texts, or a text with a turn a line, with or without its speaker before a colon (every turn but the first is a reply to
             those before it, and the last speaker is the assistant); or a single text.
         complete: whether the last turn is the assistant's; otherwise the assistant is to answer it.
+        reply_roles: the roles of messages that are the assistant's; every other but ``system`` is then the user's.
 
     Raises:
         ValueError: it has none of these shapes; the message says what is wrong.
@@ -37,16 +39,23 @@ def read_turns(dialogue: Any, *, complete: bool) -> list[Turn]:
     if isinstance(dialogue, list) and dialogue and all(isinstance(turn, str) for turn in dialogue):
         return _alternating(dialogue, complete=complete)
     if isinstance(dialogue, list) and dialogue and all(isinstance(turn, dict) for turn in dialogue):
-        return [_read_message(turn, first=index == 0) for index, turn in enumerate(dialogue)]
+        return [_read_message(turn, first=index == 0, reply_roles=reply_roles) for index, turn in enumerate(dialogue)]
     raise ValueError("expected messages with 'role' and 'content', a list of texts, or a turn a line")
 
 
-def _read_message(message: dict[str, Any], *, first: bool) -> Turn:
-    role, content = message.get("role"), message.get("content")
-    role = ROLES.get(str(role), role)
+def _read_message(message: dict[str, Any], *, first: bool, reply_roles: Sequence[str] | None) -> Turn:
+    # where rows differ, the loader fills the keys of the others with None
+    own, content = (
+        message.get(one) if message.get(one) is not None else message.get(other)
+        for one, other in (("role", "from"), ("content", "value"))
+    )
+    role = ROLES.get(str(own).lower(), str(own).lower())
+    if reply_roles and isinstance(own, str):
+        role = "assistant" if own in reply_roles else "system" if role == "system" else "user"
     if role not in {"system", "user", "assistant"} or not isinstance(content, str):
         raise ValueError(
-            f"expected messages with 'role' (system, user or assistant) and 'content', not {message!r:.120}"
+            f"expected messages with 'role' (system, user or assistant) and 'content', not {message!r:.120}. "
+            "Other roles: data.reply_roles=[NAME] says who answers"
         )
     return Turn(role=role, content=content, reply=role == "assistant" and not first)
 
