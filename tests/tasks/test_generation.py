@@ -340,6 +340,19 @@ def test_the_gradient_is_that_of_the_mean_over_all_target_tokens(
     assert any(not torch.equal(start, one) for start, one in zip(before, at_once, strict=True))
 
 
+def test_words_are_found_by_the_target_language(tiny_bert: Path):
+    made = task(Seq2Seq, tiny_bert, metrics=["bleu", "rouge"], target_lang="zh")
+    made.generate = lambda batch: ["我在家看书。"]
+    batch = sources(1) | {"rows": [{"source": "x", "references": ["我在图书馆看书。"]}]}
+    made.update(made.test.metrics, torch.empty(0), batch)
+    figures = made.test.metrics.compute()
+    assert figures["test/bleu"] > 10
+    assert figures["test/rouge1"] == pytest.approx(2 * 4 / 12)
+    assert "tok:zh" in made.signatures()["bleu"]
+    assert "single characters" in made.signatures()["rouge"]
+    assert "rouge" not in task(Seq2Seq, tiny_bert, metrics=["rouge"], target_lang="en").signatures()
+
+
 def test_an_uncased_model_is_measured_in_what_it_can_write_and_says_so(tiny_bert: Path):
     made = task(Seq2Seq, tiny_bert)
     made.generate = lambda batch: ["a fine film"]

@@ -18,12 +18,12 @@ from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
 from lightune.tuning.recipe import Recipe
 
-METRICS: dict[str, Callable[[bool], Metric]] = {
-    "bleu": lambda lowercase: SacreBLEU(score="bleu", lowercase=lowercase),
-    "chrf": lambda lowercase: SacreBLEU(score="chrf", lowercase=lowercase),
-    "rouge": lambda lowercase: ROUGE(),  # always in lower case
-    "distinct1": lambda lowercase: Distinct(n=1),
-    "distinct2": lambda lowercase: Distinct(n=2),
+METRICS: dict[str, Callable[[bool, str | None], Metric]] = {
+    "bleu": lambda lowercase, language: SacreBLEU(score="bleu", lowercase=lowercase, language=language),
+    "chrf": lambda lowercase, language: SacreBLEU(score="chrf", lowercase=lowercase),
+    "rouge": lambda lowercase, language: ROUGE(language=language),  # always in lower case
+    "distinct1": lambda lowercase, language: Distinct(n=1),
+    "distinct2": lambda lowercase, language: Distinct(n=2),
 }
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 EXAMPLES = 3  # kept of each evaluation, one a batch
@@ -45,6 +45,7 @@ class Generation(Task):
         monitor: the figure that chooses the best checkpoint: ``[NAME, min or max]``.
         generation: how text is generated, as ``transformers.GenerationConfig`` takes it.
         pipeline_tag: the Hub's name of the task; None: the class's.
+        target_lang: of the texts that are written: BLEU and ROUGE find words by it.
     """
 
     language_model = True
@@ -61,11 +62,12 @@ class Generation(Task):
         generation: dict[str, Any],
         recipe: Recipe,
         pipeline_tag: str | None = None,
+        target_lang: str | None = None,
     ) -> None:
         _check_names(metrics, monitor)
         tokenizer = pretrained.load_tokenizer()
         normalize = _lowercase_normalizer(tokenizer)
-        by_name = {name: METRICS[name](normalize is not None) for name in metrics}
+        by_name = {name: METRICS[name](normalize is not None, target_lang) for name in metrics}
         super().__init__(
             model=self.load(pretrained, tokenizer),
             metrics=MetricCollection({**by_name}, compute_groups=False),
@@ -173,9 +175,11 @@ class Generation(Task):
         return [{"generated_text": text} for text in self.generate(batch)]
 
     def signatures(self) -> dict[str, str]:
-        """Return sacrebleu's signatures of the last test, and how texts were normalized, if they were."""
-        metrics = self.test.metrics.items(keep_base=True)
+        """Return sacrebleu's signatures of the last test, and how texts were normalized or ROUGE's words found."""
+        metrics = list(self.test.metrics.items(keep_base=True))
         signatures = {name: metric.signature() for name, metric in metrics if isinstance(metric, SacreBLEU)}
+        if any(isinstance(metric, ROUGE) and metric.tokenizer is not None for _, metric in metrics):
+            signatures["rouge"] = "words of any letters, single characters where a script has no spaces, not stemmed"
         if self.normalize_text is not None:
             signatures["text"] = "predictions and references in lower case without accents, as this tokenizer reads"
         return signatures

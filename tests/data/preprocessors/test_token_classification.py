@@ -180,6 +180,12 @@ def test_a_raw_text_keeps_its_characters():
     ]
 
 
+def test_each_character_of_chinese_and_japanese_is_a_word():
+    words = split_words("我爱北京, GPT-4 と東京タワー。")
+    found = [words.text[start:end] for start, end in words.offsets]
+    assert found == [*"我爱北京", ",", "GPT-4", *"と東京タワー。"]
+
+
 def test_raw_texts_and_words_need_no_fit_to_be_predicted(tiny_bert: Path):
     preprocessor = make_preprocessor(AutoTokenizer.from_pretrained(tiny_bert))
     for tokens, text in (("good  film!", "good  film!"), (["good", "film", "!"], "good film !")):

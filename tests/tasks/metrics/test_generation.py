@@ -81,6 +81,67 @@ def test_rouge_lsum_reads_a_sentence_a_line():
     assert found["rougeL"] < 1
 
 
+ZH = "我今天在图书馆看书。"
+JA = "私は図書館で本を読みます。"
+KO = "나는 오늘 도서관에서 책을 읽는다."
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer", "text"),
+    [
+        ("zh", "zh", ZH), ("zh_CN", "zh", ZH), ("zho_Hans", "zh", ZH), ("zh-TW", "zh", ZH), ("ja", "ja-mecab", JA),
+        ("ja_XX", "ja-mecab", JA), ("ko", "ko-mecab", KO), ("th_TH", "char", "ฉันอ่านหนังสือ"), ("de", "13a", "ein Haus"),
+        (None, "13a", "a house"), ("en_XX", "13a", "a house"),
+    ],
+)  # fmt: skip
+def test_bleu_finds_words_as_the_language_has_them(language: str | None, tokenizer: str, text: str):
+    try:
+        theirs = BLEU(tokenize=tokenizer)
+    except RuntimeError:  # MeCab is not installed
+        theirs = BLEU(tokenize="char")
+    half = text[: len(text) // 2 + 2] + text[:2]
+    ours = fed(SacreBLEU(score="bleu", language=language), [half, text], [[text], [text]])
+    assert float(ours.compute()) == pytest.approx(theirs.corpus_score([half, text], [[text, text]]).score, abs=1e-4)
+    assert ours.signature() == theirs.get_signature().format()
+    assert f"tok:{tokenizer}" in ours.signature() or "tok:char" in ours.signature()
+
+
+def test_a_chinese_text_that_is_half_right_has_a_score():
+    texts, wanted = ["我今天在家看书。"], [["我今天在图书馆看书。"]]
+    assert float(fed(SacreBLEU(score="bleu"), texts, wanted).compute()) == 0  # a sentence is one word
+    assert float(fed(SacreBLEU(score="bleu", language="zh"), texts, wanted).compute()) > 30
+
+
+@pytest.mark.parametrize(
+    ("language", "prediction", "reference", "f1", "f2"),
+    [
+        ("zh", "我在家。", "我在馆。", 2 / 3, 1 / 2),
+        ("ja", "本を読む", "本を書く", 1 / 2, 1 / 3),
+        ("zh_CN", "GPT模型", "gpt模 型", 1, 1),
+        ("th", "ฉัน", "ฉัน", 1, 1),
+        ("ru", "красный дом", "красный кот", 1 / 2, 0),
+        ("hi", "हिन्दी भाषा", "हिन्दी शब्द", 1 / 2, 0),
+        ("de", "für dich", "für mich", 1 / 2, 0),
+    ],
+)
+def test_rouge_counts_characters_or_words_of_any_letters(
+    language: str, prediction: str, reference: str, f1: float, f2: float
+):
+    found = fed(ROUGE(language=language), [prediction], [[reference]]).compute()
+    assert float(found["rouge1"]) == pytest.approx(f1)
+    assert float(found["rouge2"]) == pytest.approx(f2)
+
+
+def test_sentences_of_chinese_end_without_a_space():
+    found = fed(ROUGE(language="zh"), ["他走了。我来了！"], [["我来了。他走了。"]]).compute()
+    assert found["rougeLsum"] == 1
+    assert found["rougeL"] < 1
+
+
+def test_distinct_characters_of_chinese():
+    assert float(fed(Distinct(n=1), ["好好好"], [[]]).compute()) == pytest.approx(1 / 3)
+
+
 def test_distinct_counts_across_batches():
     texts = ["a b a b", "b c", "", "a b"]
     assert float(fed(Distinct(n=1), texts, [[]] * 4).compute()) == pytest.approx(3 / 8)

@@ -6,7 +6,7 @@ import pytest
 from conftest import SHARED
 from torchmetrics.functional.text import squad
 
-from lightune.tasks.metrics.squad import SquadScore, normalize
+from lightune.tasks.metrics.squad import SquadScore, kind_of_error, normalize
 
 WORDS = ["the", "a", "Cat", "cat's", "sat", "on", "mat.", "1,000", "é", "an", "—", "..."]
 
@@ -113,3 +113,23 @@ def test_right_answers_are_all_right():
     rows = load_dataset(str(SHARED / "squad"), split="validation")
     texts = [answers["text"] for answers in rows["answers"]]
     assert score([t[0] for t in texts], texts, v2=False) == {"exact_match": 1, "f1": 1}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "exact", "f1"),
+    [
+        ("北京大学", "北京", 0, 2 * 2 / 6),
+        ("《红楼梦》", "红楼梦", 1, 1),
+        ("北京 大学", "北京大学", 1, 1),
+        ("在2008年", "2008年", 0, 4 / 5),
+        ("東京タワー", "タワー", 0, 6 / 8),
+        ("上海", "北京", 0, 0),
+    ],
+)
+def test_answers_without_spaces_are_counted_by_characters(prediction: str, answer: str, exact: float, f1: float):
+    for v2 in (False, True):
+        found = score([prediction], [[answer]], v2=v2)
+        assert found["exact_match"] == exact
+        assert found["f1"] == pytest.approx(f1)
+    assert kind_of_error("北京大学", ["北京"]) == "too long: holds the answer"
+    assert kind_of_error("京", ["北京"]) == "too short: a part of the answer"

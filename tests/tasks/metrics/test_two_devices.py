@@ -26,7 +26,8 @@ def measure(rows):
     for row in rows:
         texts.update([TEXTS[row]], [REFERENCES[row]])
         tags.update([TAGS[row]], [GOLD[row]])
-    return {name: float(value) for m in (texts, tags) for name, value in m.compute().items()}
+    found = {name: float(value) for m in (texts, tags) for name, value in m.compute().items()}
+    return found | {f"{name} signature": texts[name].signature() for name in ("bleu", "chrf")}
 
 def work(rank, port, out, rows):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -61,6 +62,7 @@ def test_two_processes_find_what_one_does():
     assert len(alone) > 15
     assert shared == alone
     assert lopsided == alone
+    assert "nrefs:var" in alone["bleu signature"]  # one text of the second process has two
     assert 0 < alone["bleu"] < 100
     assert 0 < alone["d2"] < 1
     assert 0 < alone["f1/has_answer"] < 1

@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# \w excludes the marks that write vowels and tones in Hebrew, Arabic, the scripts of India and Thai
-LETTER = r"[\w\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e]"
+from lightune.common.scripts import CHINESE_JAPANESE, MARKS
+
+LETTER = rf"(?:(?![{CHINESE_JAPANESE}])[\w{MARKS}])"
 WORD = re.compile(
     r"https?://\S+"
     rf"|[@#]?{LETTER}+(?:(?:['’.&-]|(?<=\d),(?=\d)){LETTER}+)*"  # @user, don't, U.S, AT&T, 1,000
-    r"|\S"  # any other sign is a word of its own
+    r"|\S"  # any other sign is a word of its own, and any character of Chinese or Japanese
 )
 
 
@@ -68,7 +69,7 @@ def split_words(text: str) -> Words:
 
     Letters and digits hold together over a single ``'``, ``.``, ``&`` or ``-`` (``don't``, ``U.S``, ``AT&T``,
     ``so-called``), digits also over a comma. ``@user``, ``#topic`` and web addresses are words too; any other
-    sign is a word of its own. Text written without spaces between words becomes one word up to the next sign:
-    pass such languages as lists of words.
+    sign is a word of its own, and any character of Chinese or Japanese. Other text without spaces between words, such as
+    Thai, becomes one word up to the next sign: pass such languages as lists of words.
     """
     return Words(text, [match.span() for match in WORD.finditer(text)])

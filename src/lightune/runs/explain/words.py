@@ -3,11 +3,10 @@
 import re
 from collections.abc import Sequence
 
+from lightune.common.scripts import SPACELESS
 from lightune.data.preprocessors.windows import Place
 
-SPACELESS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-"""Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
-
+HAS_SPACELESS = re.compile(f"[{SPACELESS}]")
 Span = tuple[int, int]
 
 
@@ -41,7 +40,7 @@ def _cut(text: str, words: Sequence[Span], tokens: Sequence[Span]) -> list[Span]
     begins = sorted({start for start, _ in tokens})
     pieces: list[Span] = []
     for start, end in words:
-        cuts = [at for at in begins if start < at < end] if SPACELESS.search(text, start, end) else []
+        cuts = [at for at in begins if start < at < end] if HAS_SPACELESS.search(text, start, end) else []
         pieces += zip([start, *cuts], [*cuts, end], strict=True)
     return pieces
 

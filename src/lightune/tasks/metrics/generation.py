@@ -14,9 +14,19 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightune.tasks.metrics.sacrebleu_counts import corpus_score, make_scorer, text_counts
+from lightune.common.scripts import MARKS, SPACELESS, units
+from lightune.tasks.metrics.sacrebleu_counts import corpus_score, language_code, make_scorer, text_counts
 
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
+WORD = re.compile(rf"[{SPACELESS}]|(?:(?![_{SPACELESS}])[\w{MARKS}])+")
+
+
+class UnicodeWords:
+    """The words of texts in any language but English, without stemming; rouge-score's own keeps a to z alone."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return words in lower case, and the single characters where a script has no spaces."""
+        return WORD.findall(text.lower())
 
 
 class SacreBLEU(Metric):
@@ -25,15 +35,16 @@ class SacreBLEU(Metric):
     Args:
         score: ``bleu`` or ``chrf``.
         lowercase: compare in lower case, for models that can write nothing else.
+        language: of the texts, see ``make_scorer``.
     """
 
     full_state_update = False
     counts: Tensor
     reference_counts: Tensor
 
-    def __init__(self, *, score: Literal["bleu", "chrf"], lowercase: bool = False) -> None:
+    def __init__(self, *, score: Literal["bleu", "chrf"], lowercase: bool = False, language: str | None = None) -> None:
         super().__init__()
-        self.scorer = make_scorer(score, lowercase=lowercase)
+        self.scorer = make_scorer(score, lowercase=lowercase, language=language)
         size = len(self.row_counts("", [""]))
         self.add_state("counts", torch.zeros(size, dtype=torch.long), dist_reduce_fx="sum")
         # the fewest and the most references that a text had, for the signature; min as max of the negative
@@ -47,12 +58,14 @@ class SacreBLEU(Metric):
             self.reference_counts = torch.maximum(self.reference_counts, seen)
 
     def compute(self) -> Tensor:
+        # the counts of all devices are known only in here
+        fewest, most = (-self.reference_counts[0]).item(), self.reference_counts[1].item()
+        self.scorer.num_refs = fewest if fewest == most else -1
         return torch.tensor(corpus_score(self.scorer, self.counts.tolist()), device=self.device)
 
     def signature(self) -> str:
         """Return sacrebleu's signature, by which a score can be compared with others."""
-        fewest, most = (-self.reference_counts[0]).item(), self.reference_counts[1].item()
-        self.scorer.num_refs = fewest if fewest == most else -1
+        self.compute()  # which keeps its result
         return str(self.scorer.get_signature().format())
 
     def row_counts(self, prediction: str, references: list[str]) -> list[int]:
@@ -64,7 +77,10 @@ class ROUGE(Metric):
     """ROUGE-1, -2, -L and -Lsum (Lin, 2004): mean F-measure over texts, 0 to 1, stemmed as is usual.
 
     Of several references the best counts, by each measure. Lsum wants a sentence a line: sentences are taken to end
-    at ``.``, ``!`` and ``?``.
+    at ``.``, ``!`` and ``?``, and those of Chinese and Japanese.
+
+    Args:
+        language: of the texts; other than English, see ``UnicodeWords``.
     """
 
     full_state_update = False
@@ -72,12 +88,13 @@ class ROUGE(Metric):
     total: Tensor
     count: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, language: str | None = None) -> None:
         super().__init__()
         # it brings NLTK and scikit-learn, which other tasks need not hold in memory
         from rouge_score.rouge_scorer import RougeScorer
 
-        self.scorer = RougeScorer(list(self.names), use_stemmer=True)
+        self.tokenizer = None if language_code(language) in ("", "en", "eng") else UnicodeWords()
+        self.scorer = RougeScorer(list(self.names), use_stemmer=True, tokenizer=self.tokenizer)
         self.add_state("total", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
@@ -102,7 +119,7 @@ class Distinct(Metric):
     """Distinct n-grams as a share of all n-grams generated, 0 to 1 (Li et al., 2016).
 
     Args:
-        n: words that an n-gram has.
+        n: words that an n-gram has; a character counts as one where a script has no spaces.
     """
 
     full_state_update = False
@@ -120,7 +137,7 @@ class Distinct(Metric):
     def update(self, predictions: list[str], references: list[list[str]]) -> None:
         """Add texts; references are not looked at."""
         for prediction in predictions:
-            words = prediction.split()
+            words = units(prediction)
             digests = [_digest(words[i : i + self.n]) for i in range(len(words) - self.n + 1)]
             self.seen.append(torch.unique(torch.tensor(digests, dtype=torch.float64, device=self.device)))
             self.count += len(digests)

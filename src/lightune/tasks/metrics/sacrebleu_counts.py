@@ -1,15 +1,40 @@
 """Counts of single texts that add up to a corpus score; the only module that uses private methods of sacrebleu."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+CHINESE, JAPANESE, KOREAN = ("zh", "zho", "chi", "cmn", "yue"), ("ja", "jpn"), ("ko", "kor")
+SPACELESS = ("th", "tha", "lo", "lao", "my", "mya", "km", "khm")
+TOKENIZERS = {
+    **dict.fromkeys(CHINESE, "zh"),
+    **dict.fromkeys(JAPANESE, "ja-mecab"),
+    **dict.fromkeys(KOREAN, "ko-mecab"),
+    **dict.fromkeys(SPACELESS, "char"),
+}
+"""How BLEU finds words in a language; elsewhere ``13a``, at spaces and signs."""
 
-def make_scorer(name: Literal["bleu", "chrf"], **options: Any) -> Any:
-    """Return sacrebleu's own scorer of BLEU or chrF."""
-    return (BLEU if name == "bleu" else CHRF)(**options)
+
+def make_scorer(name: Literal["bleu", "chrf"], *, language: str | None = None, **options: Any) -> Any:
+    """Return sacrebleu's own scorer of BLEU or chrF.
+
+    ``language`` is a code such as ``zh``, ``zh_CN`` or ``zho_Hans``. Where its tokenizer needs MeCab, and that is not
+    installed, BLEU is over characters.
+    """
+    if name == "chrf":
+        return CHRF(**options)
+    try:
+        return BLEU(tokenize=TOKENIZERS.get(language_code(language), "13a"), **options)
+    except RuntimeError:
+        return BLEU(tokenize="char", **options)
+
+
+def language_code(language: str | None) -> str:
+    """Return the language of a code without its country or script."""
+    return re.split("[-_]", language or "")[0].lower()
 
 
 def text_counts(scorer: Any, prediction: str, references: list[str]) -> list[int]:

@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightune.common.scripts import units
+
 ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+PUNCTUATION = str.maketrans("", "", string.punctuation + "、。〈〉《》「」『』【】〔〕！（），－．：；？［］～")
 
 
 def normalize(answer: str) -> str:
-    """Return an answer in lower case without punctuation, articles and superfluous white space."""
-    return " ".join(ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION)).split())
+    """Return an answer in lower case without punctuation and articles, with one space between words.
+
+    Each character of a script without spaces is a word: the official scripts would take a whole Chinese answer for one.
+    """
+    return " ".join(units(ARTICLES.sub(" ", answer.lower().translate(PUNCTUATION))))
 
 
 def kind_of_error(prediction: str, answers: list[str]) -> str:
