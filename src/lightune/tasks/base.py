@@ -67,7 +67,7 @@ class Task(TrainingLoop):
         if cls.auto_class is not None:
             pretrained.check(cls.auto_class, choose=cls.fitting_models, bidirectional=cls.bidirectional)
 
-    def row_losses(self, logits: Tensor, batch: Batch, sizes: Sequence[int] | None = None) -> list[RowResult]:
+    def row_losses(self, logits: Tensor, batch: Batch, sizes: list[int] | None = None) -> list[RowResult]:
         """Return ``loss`` and ``targets`` of each row: the task's own loss of the row alone, and what it is the mean of.
 
         Args:
@@ -75,18 +75,16 @@ class Task(TrainingLoop):
             batch: held-out rows.
             sizes: number of samples of each row, such as the windows of a long text; one each where None.
         """
-        losses, counts, first = [], [], 0
-        for number, size in enumerate(sizes or [1] * len(logits)):
-            samples, first = slice(first, first + size), first + size
-            row = {
-                name: values[samples] if isinstance(values, Tensor) else values[number : number + 1]
-                for name, values in batch.items()
-            }
-            loss, count = self.loss(logits[samples], row)
-            losses.append(loss)
-            counts.append(torch.as_tensor(count))
-        found = zip(torch.stack(losses).tolist(), torch.stack(counts).tolist(), strict=True)
-        return [{"loss": loss, "targets": count} for loss, count in found]
+        sizes = sizes or [1] * len(logits)
+        columns = [
+            torch.split(values, sizes) if isinstance(values, Tensor) else [[value] for value in values]
+            for values in (logits, *batch.values())
+        ]
+        results = []
+        for of_row, *values in zip(*columns, strict=True):
+            loss, count = self.loss(of_row, dict(zip(batch, values, strict=True)))
+            results.append({"loss": loss.item(), "targets": torch.as_tensor(count).item()})
+        return results
 
     @classmethod
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:

@@ -77,10 +77,7 @@ class Generation(Task):
         self.monitor = (monitor[0], monitor[1])
         self.pipeline_tag = pipeline_tag or self.pipeline_tag
         self.examples: list[Example] = []  # of the last evaluation, to look at
-        self._texts: tuple[list[str], list[list[str]]] = (
-            [],
-            [],
-        )  # predictions and references of the last batch
+        self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
         config = self.model.generation_config
         unknown = [name for name in generation if not hasattr(config, name)]
         if unknown:

@@ -51,6 +51,21 @@ def test_held_out_rows_of_one_source_are_one_example_with_its_references(tiny_be
     ]
 
 
+def test_a_source_that_is_a_list_of_sentences_is_joined_and_told(tiny_bert: Path, caplog: pytest.LogCaptureFixture):
+    rows = Dataset.from_dict({"en": [["good film", "bad plot"], [], ["good"]], "de": ["a", "b", "c"]})
+    preprocessor = make_preprocessor(tiny_bert)
+    with caplog.at_level("INFO"):
+        prepared = preprocessor.prepare(rows.select([2, 0]), split="train")
+        assert list(prepared["source"]) == ["good", "good film bad plot"]
+        assert "train: the texts of each list in column 'en' are joined by spaces" in caplog.text
+        assert list(preprocessor.prepare(rows, split="test")["source"]) == ["good film bad plot", "", "good"]
+    assert "test: 1 of 3 rows have an empty text in column 'en': row 2" in caplog.text
+    asked = preprocessor.prepare(rows.select_columns(["en"]), split="predict", labelled=False)
+    assert asked["source"][0] == "good film bad plot"
+    with pytest.raises(UserError, match="lists in column 'en'"):
+        preprocessor.prepare(Dataset.from_dict({"en": [[1]], "de": ["a"]}), split="train")
+
+
 def test_sources_and_targets_are_padded_separately(tiny_bert: Path):
     preprocessor = make_preprocessor(tiny_bert)
     batch = preprocessor.collate(features(preprocessor, ROWS, "test"))

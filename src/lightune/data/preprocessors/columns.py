@@ -42,6 +42,17 @@ def check_texts(rows: Dataset, columns: list[str], *, split: str) -> None:
     check_filled(rows, columns, split=split)
 
 
+def join_lists(rows: Dataset, column: str, *, split: str) -> Dataset:
+    """Return rows with one text where a column holds a list of texts, such as sentences; a line of the log says so."""
+    if getattr(getattr(rows.features[column], "feature", None), "dtype", None) != "string":
+        return rows
+    if split != "predict":  # its rows come in chunks
+        rank_zero_only(log.info)(f"{split}: the texts of each list in column {column!r} are joined by spaces")
+    texts = [None if row is None else " ".join(filter(None, row)) for row in rows[column]]
+    new = f"{column} joined"
+    return rows.add_column(new, texts, feature=Value("string")).remove_columns(column).rename_column(new, column)
+
+
 def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
     """Check that no value is missing, and warn about empty texts.
 

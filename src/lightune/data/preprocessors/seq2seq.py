@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.errors import UserError, nearest
 from lightune.data.batches.padding import pad, pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
-from lightune.data.preprocessors.columns import check_columns, check_texts
+from lightune.data.preprocessors.columns import check_columns, check_texts, join_lists
 from lightune.data.preprocessors.lengths import check_length, find_truncated
 
 
@@ -21,7 +21,8 @@ class Seq2SeqPreprocessor(Preprocessor):
 
     Args:
         tokenizer: of the pretrained model.
-        source_column: what is read; ``translation.en`` is ``en`` inside a column of dictionaries.
+        source_column: what is read, a text or a list of sentences; ``translation.en`` is ``en`` inside a column of
+            dictionaries.
         target_column: what is to be written.
         max_length: tokens a source is cut to.
         max_target_length: tokens a target is cut to.
@@ -67,6 +68,7 @@ class Seq2SeqPreprocessor(Preprocessor):
         if any("." in column for column in names):
             rows = rows.flatten()
         check_columns(rows, {f"{name}_column": column for column, name in names.items()}, split=split)
+        rows = join_lists(rows, self.source_column, split=split)
         check_texts(rows, list(names), split=split)
         renamed = {column: name for column, name in names.items() if column != name}
         rows = rows.select_columns(list(names)).rename_columns(renamed)

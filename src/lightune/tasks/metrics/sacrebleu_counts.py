@@ -7,13 +7,11 @@ from typing import Any, Literal
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-CHINESE, JAPANESE, KOREAN = ("zh", "zho", "chi", "cmn", "yue"), ("ja", "jpn"), ("ko", "kor")
-SPACELESS = ("th", "tha", "lo", "lao", "my", "mya", "km", "khm")
 TOKENIZERS = {
-    **dict.fromkeys(CHINESE, "zh"),
-    **dict.fromkeys(JAPANESE, "ja-mecab"),
-    **dict.fromkeys(KOREAN, "ko-mecab"),
-    **dict.fromkeys(SPACELESS, "char"),
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue"), "zh"),
+    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+    **dict.fromkeys(("th", "tha", "lo", "lao", "my", "mya", "km", "khm"), "char"),
 }
 """How BLEU finds words in a language; elsewhere ``13a``, at spaces and signs."""
 
