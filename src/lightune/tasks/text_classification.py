@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError, nearest
+from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
@@ -19,7 +20,6 @@ from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.metrics.classification import classification_metrics
 from lightune.tuning.recipe import Recipe
 
-SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 LOSSES: dict[str, Any] = {
     SINGLE: F.cross_entropy,
     MULTI: F.binary_cross_entropy_with_logits,

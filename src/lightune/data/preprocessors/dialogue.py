@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 from datasets import Dataset
@@ -171,8 +170,8 @@ class DialoguePreprocessor(Preprocessor):
                     if start < len(after) and end > len(before):
                         labels[token] = input_ids[token]
             else:
-                first, end = (_shared(input_ids, self._tokens(part)) for part in (before, after))
-                labels[first:end] = input_ids[first:end]
+                first, last = len(self._tokens(before)), len(self._tokens(after))
+                labels[first:last] = input_ids[first:last]
         return input_ids, labels, left_out
 
     def _tokens(self, text: str) -> list[int]:
@@ -199,11 +198,6 @@ class DialoguePreprocessor(Preprocessor):
 
     def _encode_turn(self, turn: Turn) -> list[int]:
         return [*self._tokens(turn.content), end_token_id(self.tokenizer)]
-
-
-def _shared(first: list[int], second: list[int]) -> int:
-    """Return how many tokens two lists begin with alike."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def _last_reply(turns: list[Turn]) -> int:

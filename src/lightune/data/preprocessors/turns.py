@@ -44,11 +44,8 @@ def read_turns(dialogue: Any, *, complete: bool, reply_roles: Sequence[str] | No
 
 
 def _read_message(message: dict[str, Any], *, first: bool, reply_roles: Sequence[str] | None) -> Turn:
-    # where rows differ, the loader fills the keys of the others with None
-    own, content = (
-        message.get(one) if message.get(one) is not None else message.get(other)
-        for one, other in (("role", "from"), ("content", "value"))
-    )
+    own, content = message.get("role") or message.get("from"), message.get("content")
+    content = message.get("value") if content is None else content
     role = ROLES.get(str(own).lower(), str(own).lower())
     if reply_roles and isinstance(own, str):
         role = "assistant" if own in reply_roles else "system" if role == "system" else "user"

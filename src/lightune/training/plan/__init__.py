@@ -36,7 +36,7 @@ def run(cfg: DictConfig, *, conf: Path) -> float:
         raise UserError(f"plan=true and find={cfg.find}: set only one of them.")
     if 0 in (cfg.trainer.max_epochs, cfg.trainer.max_steps) or cfg.trainer.get("fast_dev_run"):
         raise UserError(
-            "plan=true and find=… measure a run: leave out trainer.fast_dev_run, and numbers of epochs or steps of 0."
+            "plan=true and find=… measure a run of an epoch or a step at least, without trainer.fast_dev_run."
         )
     if processes.is_rank():
         raise UserError(
