@@ -353,6 +353,17 @@ def test_words_are_found_by_the_target_language(tiny_bert: Path):
     assert "rouge" not in task(Seq2Seq, tiny_bert, metrics=["rouge"], target_lang="en").signatures()
 
 
+@pytest.mark.parametrize(("language", "told"), [("de", 1), (None, 1), ("zh_CN", 0)])
+def test_chinese_under_another_language_is_told_once(
+    tiny_bert: Path, caplog: pytest.LogCaptureFixture, language: str | None, told: int
+):
+    made = task(Seq2Seq, tiny_bert, target_lang=language)
+    made.generate = lambda batch: ["x"]
+    for reference in ("我在图书馆看书。", "我在图书馆看书。", "GPT-4 is 好"):
+        made.update(made.test.metrics, torch.empty(0), {"rows": [{"source": "x", "references": [reference]}]})
+    assert caplog.text.count("data.target_lang=zh") == told
+
+
 def test_an_uncased_model_is_measured_in_what_it_can_write_and_says_so(tiny_bert: Path):
     made = task(Seq2Seq, tiny_bert)
     made.generate = lambda batch: ["a fine film"]

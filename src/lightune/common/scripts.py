@@ -14,6 +14,11 @@ r"""Marks that write vowels and tones in Hebrew, Arabic, the scripts of India an
 UNIT = re.compile(rf"[{SPACELESS}]|[^\s{SPACELESS}]+")
 
 
+def is_spaceless(text: str) -> bool:
+    """Return whether most characters of a text are of scripts without spaces."""
+    return 2 * len(re.findall(f"[{SPACELESS}]", text)) > len(text)
+
+
 def units(text: str) -> list[str]:
     """Return the words of a text between spaces, and the single characters where a script has no spaces."""
     return UNIT.findall(text)

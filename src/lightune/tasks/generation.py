@@ -1,22 +1,28 @@
 """Tasks that write text: the loss is on the target tokens, the metrics on what the model generates."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from transformers import PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer
 
 from lightune.common.errors import UserError, nearest
+from lightune.common.scripts import is_spaceless
 from lightune.models.model_parts import max_positions
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
+from lightune.tasks.metrics.sacrebleu_counts import TOKENIZERS, language_code
 from lightune.tuning.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 METRICS: dict[str, Callable[[bool, str | None], Metric]] = {
     "bleu": lambda lowercase, language: SacreBLEU(score="bleu", lowercase=lowercase, language=language),
@@ -76,6 +82,7 @@ class Generation(Task):
         self.tokenizer, self.normalize_text = tokenizer, normalize
         self.monitor = (monitor[0], monitor[1])
         self.pipeline_tag = pipeline_tag or self.pipeline_tag
+        self._language_is_known = language_code(target_lang) in TOKENIZERS
         self.examples: list[Example] = []  # of the last evaluation, to look at
         self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
         config = self.model.generation_config
@@ -111,6 +118,12 @@ class Generation(Task):
         if len(self.examples) < EXAMPLES:
             self.examples.append(Example(rows[0]["source"], predictions[0], rows[0]["references"][0]))
         references = [row["references"] for row in rows]
+        if not self._language_is_known and is_spaceless("".join(references[0])):
+            self._language_is_known = True  # it is told once
+            rank_zero_only(log.warning)(
+                "The texts to write have no spaces between words, so BLEU and ROUGE would take a sentence for a word. "
+                "Name their language: data.target_lang=zh, or task.target_lang=zh for task=dialogue"
+            )
         if self.normalize_text is not None:  # the model can write nothing else
             predictions = [self.normalize_text(text) for text in predictions]
             references = [[self.normalize_text(text) for text in texts] for texts in references]
