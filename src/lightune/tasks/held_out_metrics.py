@@ -13,7 +13,7 @@ class MeanLoss(MeanMetric):
     NaN counts: torchmetrics drops it, or drops the weights with ``nan_strategy="disable"``.
     """
 
-    def update(self, value: Tensor, weight: Tensor | int) -> None:  # type: ignore[override]
+    def update(self, value: Tensor, weight: Tensor | int = 1) -> None:  # type: ignore[override]
         self.mean_value = self.mean_value + value * weight
         self.weight = self.weight + weight
 
