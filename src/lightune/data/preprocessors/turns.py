@@ -26,8 +26,9 @@ def read_turns(dialogue: Any, *, complete: bool, reply_roles: Sequence[str] | No
 
     Args:
         dialogue: messages with ``role`` and ``content``, or ``from`` and ``value`` as ShareGPT has them (the assistant's
-            are replies); a list of texts, or a text with a turn a line, with or without its speaker before a colon (every turn but the first is a reply to
-            those before it, and the last speaker is the assistant); or a single text.
+            are replies); a list of texts, or a text with a turn a line, with or without its speaker before a colon
+            (every turn but the first is a reply to those before it, and the last speaker is the assistant); or a single
+            text.
         complete: whether the last turn is the assistant's; otherwise the assistant is to answer it.
         reply_roles: the roles of messages that are the assistant's; every other but ``system`` is then the user's.
 
