@@ -81,7 +81,7 @@ def every_architecture() -> dict[str, transformers.PreTrainedConfig]:
     xlm = {"vocab_size": 80, "emb_dim": 32, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64}
     bert = transformers.BertConfig
     return {
-        "bert": bert(**encoder), "minilm": bert(**encoder), "bert_large": bert(**encoder),
+        "bert": bert(**encoder), "minilm": bert(**encoder), "bert_large": bert(**encoder), "bert_chinese": bert(**encoder),
         "roberta": transformers.RobertaConfig(**encoder),
         "camembert": transformers.CamembertConfig(**encoder),
         "xlm_roberta": transformers.XLMRobertaConfig(**encoder),

@@ -43,7 +43,6 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     Raises:
         UserError: model, data and task do not match, or one of them cannot be read.
     """
-    _tell_of_minilm(cfg)
     pretrained = make_pretrained(cfg)
     task_class(cfg).check(pretrained)
     pretrained.check_weights()
@@ -55,6 +54,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     data.setup()
     if teacher is not None:
         teacher.check_labels(data.head)
+    _tell_of_minilm(cfg)
     task = make_task(
         cfg,
         pretrained=pretrained,
