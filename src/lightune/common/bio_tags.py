@@ -38,7 +38,7 @@ def read_spellings(tags: Iterable[str]) -> dict[str, str]:
 
 
 def no_scheme(tag: str, spellings: Mapping[str, str]) -> str:
-    """Return the end of a message about a tag that ``read_spellings`` leaves out."""
+    """Return the end of a message about a tag that fits no scheme."""
     others = f" beside {listed(spellings, limit=4)}" if spellings else ""
     return f"{tag!r} is no tag{others}.\nExpected O, B-TYPE or I-TYPE for each word, or another scheme throughout."
 

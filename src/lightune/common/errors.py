@@ -32,7 +32,7 @@ def about(what: object) -> Iterator[None]:
 
 
 def not_finite(what: str, *, optimizers: Sequence[Any]) -> NotFiniteError:
-    """Return the error of a run that has failed so, with the first optimizer's rate made smaller; none: nothing trains."""
+    """Return the error that ends the run; it suggests a third of the first optimizer's rate, if there is an optimizer."""
     if not optimizers:
         return NotFiniteError(f"{what}\nSome weights, or what the model computes from them, are infinite or NaN.")
     return NotFiniteError(

@@ -45,7 +45,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def remove_unused(folder: Path, *, used: Path) -> None:
-    """Note that a file of a cache is used now, if it exists, and remove those that were not for ``MAX_UNUSED_DAYS``."""
+    """Mark a cached file, if it exists, as used now; remove those of its kind unused for ``MAX_UNUSED_DAYS``."""
     for file in folder.iterdir():
         # another process may remove it at the same time
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Scripts that put no spaces between words: what is counted in words elsewhere is counted in characters there."""
+"""Scripts without spaces between words: characters are counted in them where words are counted in others."""
 
 import re
 

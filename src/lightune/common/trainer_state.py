@@ -29,7 +29,7 @@ def limited(number: int, limit: float) -> int:
 
 
 def go_to_batch(trainer: Trainer, number: int) -> None:
-    """Let a resumed epoch go on at another number of its batches than the checkpoint says."""
+    """Let a resumed epoch go on at another batch than the checkpoint says."""
     progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     skipped = number - progress.processed
     for name in ("ready", "started", "processed", "completed"):

@@ -18,7 +18,7 @@ UNEVEN_RATIO = 10  # of the largest class to the smallest: worth a warning
 
 
 def inputs_of(rows: Dataset, preprocessor: Preprocessor) -> Dataset:
-    """Return prepared rows with the columns alone that hold what a model reads."""
+    """Return prepared rows with only the columns that the model reads."""
     declared = getattr(preprocessor, "prepared_inputs", ())
     return rows.select_columns(list(declared) or [name for name in rows.column_names if name != "labels"])
 
@@ -138,7 +138,7 @@ def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Ite
 
 
 def find_not_read(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
-    """Log how much of each tokenized split is cut off or not learned, and return these lines, if anything is."""
+    """Log and return how much of each tokenized split is cut off or not learned; nothing where all is read."""
     shares, left_out, lines = [], [], []
     for split, dataset in rows.items():
         count = int(np.count_nonzero(dataset["truncated"])) if "truncated" in dataset.column_names else 0

@@ -32,14 +32,14 @@ class FrozenLayers:
 
     @classmethod
     def of(cls, model: nn.Module) -> Self | None:
-        """Find the frozen layers of a model; return None where not even the lowest is frozen, or they are no plain stack."""
+        """Find the frozen layers of a model; None where the lowest is not frozen, or the layers are no plain stack."""
         layers = transformer_layers(model)
         is_plain = layers in [[*stack] for stack in layer_stacks(base_model(model)).values()]
         embeddings, frozen = embedding_modules(model), list(takewhile(_is_frozen, layers))
         return cls(model, embeddings, frozen) if is_plain and frozen and all(map(_is_frozen, embeddings)) else None
 
     def digest(self) -> str:
-        """Return all that states depend on as a key: the weights that do not move, but for upper layers', and the settings."""
+        """Return what the states depend on, as a key: the fixed weights below the upper layers, and the settings."""
         base = base_model(self._model)
         upper = [layer for layer in transformer_layers(self._model) if layer not in self.layers]
         left_out = {parameter for layer in upper for parameter in layer.parameters()}
@@ -65,7 +65,7 @@ class FrozenLayers:
     def can_be_skipped(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
         """Say whether a batch gives the same outputs without the frozen layers; it is computed both ways."""
         mask = inputs["attention_mask"].bool()
-        # an architecture that computes more between its layers, or lays states out in another way, fails in any way
+        # an architecture that computes between its layers, or lays out states differently, may raise anything
         with suppress(Exception):
             with torch.enable_grad():
                 states = self.states(model, inputs)

@@ -102,7 +102,7 @@ class PretrainedModel:
         tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
         config = self._load(AutoConfig)
         model = None
-        # an architecture that cannot be made is told of with its weights
+        # if the architecture cannot be made, loading its weights says why
         with suppress(Exception):
             model = self._on_meta(AutoModel, config.encoder if isinstance(config, EncoderDecoderConfig) else config)
         self._pad_token_id = fit_to_model(tokenizer, config, model, name=self.name)
@@ -160,7 +160,7 @@ class PretrainedModel:
         model = self._load_weights(auto_class, config) if self.load_weights else self._from_config(auto_class, config)
         if self.load_weights and "id2label" in head and (found := output_layer(model)):
             name, layer = found
-            # a head for as many labels was loaded as it is
+            # a head of the same size was loaded as it is
             own = self.load_model(auto_class).get_submodule(name) if f"{name}.weight" in self._resized else layer
             self._keep_rows(layer, {} if hasattr(own.weight, "is_new") else own.state_dict(), config)
         if self.state_dict is not None or not self.load_weights:

@@ -1,4 +1,4 @@
-"""Which rows of its epoch a resumed run has left, though it may make other batches of them than before."""
+"""The rows that are left of an epoch when a run is resumed, perhaps with batches of another size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -43,7 +43,7 @@ def check_texts(rows: Dataset, columns: list[str], *, split: str) -> None:
 
 
 def join_lists(rows: Dataset, column: str, *, split: str) -> Dataset:
-    """Return rows with one text where a column holds a list of texts, such as sentences; a line of the log says so."""
+    """Join the lists of texts in columns, such as sentences, to one text a row, and log it."""
     if getattr(getattr(rows.features[column], "feature", None), "dtype", None) != "string":
         return rows
     if split != "predict":  # its rows come in chunks
@@ -74,7 +74,7 @@ def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
 
 
 def warn_of_rows(numbers: Sequence[int], total: int, what: str, *, split: str) -> None:
-    """Log how many rows of a split, and which, a person should know of, if there are any."""
+    """Warn of rows of a split, if there are any: how many they are, and the first of them."""
     if numbers:
         shown = listed(numbers, limit=3)
         rank_zero_only(log.warning)(f"{split}: {len(numbers):,} of {total:,} {what}: row {shown}")

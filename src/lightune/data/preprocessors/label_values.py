@@ -17,7 +17,7 @@ Columns = str | list[str]
 
 
 def read_labels(rows: Dataset, columns: Columns, *, separator: str | None) -> list[Any]:
-    """Return the value of each row; a list of a column each, where there are several columns.
+    """Return the value of each row; with several columns, the list of their values.
 
     A text is split at ``separator``; without one, a text that spells a list or mapping, in JSON or Python, becomes it.
     """
@@ -45,7 +45,7 @@ def replace_indices(
 
 
 def is_multi_hot(values: list[Any], rows: Dataset, columns: Columns) -> bool:
-    """Say whether lists hold a 0 or 1 for each label: nothing else is there, and it repeats or all are equally long."""
+    """Return whether lists hold a 0 or 1 for each label: nothing else, and one repeats or all are equally long."""
     flags = [[*map(as_flag, value)] for value in values if isinstance(value, list)]
     if isinstance(_feature(rows, columns), ClassLabel) or any(None in value for value in flags):
         return False
@@ -54,7 +54,7 @@ def is_multi_hot(values: list[Any], rows: Dataset, columns: Columns) -> bool:
 
 
 def as_flag(value: Any) -> bool | None:
-    """Return whether a label is there by its 0 or 1, false or true in any spelling; None for anything else."""
+    """Return the truth of a 0 or 1, or of false or true in any case; None for anything else."""
     return FLAGS.get(label_name(value).lower())
 
 

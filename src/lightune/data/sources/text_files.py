@@ -42,7 +42,7 @@ def open_text(
 
 
 def refuse_pointer(path: Path, file: io.BufferedReader) -> None:
-    """Raise a UserError if Git LFS has not fetched a file; nothing of it is read."""
+    """Raise a UserError if a file is a pointer of Git LFS, which has not fetched its content."""
     if file.peek(len(LFS_POINTER)).startswith(LFS_POINTER):
         raise UserError(f"{path}: a pointer of Git LFS, not the file itself.\nFetch the file: git lfs pull")
 
