@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from architectures import every_architecture
 from conftest import save_tokenizer
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
@@ -120,20 +121,11 @@ POSITIONS = {
     "t5": None,
 }
 OTHERS = {
-    "mpnet": lambda: transformers.MPNetConfig(**SIZES, intermediate_size=64, max_position_embeddings=64),
+    "mpnet": lambda: every_architecture()["mpnet"],
     "deberta": lambda: transformers.DebertaV2Config(
         **SIZES, intermediate_size=64, max_position_embeddings=64, relative_attention=True, position_biased_input=False
     ),
-    "t5": lambda: transformers.T5Config(
-        vocab_size=80,
-        d_model=32,
-        d_kv=16,
-        d_ff=64,
-        num_layers=2,
-        num_heads=2,
-        eos_token_id=3,
-        decoder_start_token_id=0,
-    ),
+    "t5": lambda: every_architecture()["t5_small"],
 }
 
 

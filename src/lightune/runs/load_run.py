@@ -129,6 +129,8 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     run = Run(folder)
     checkpoint = run.best_checkpoint()
     saved = make_saved(cfg, run)
+    # before the model, which would load it too: both pad with one token
+    preprocessor = make_preprocessor(cfg, saved.load_tokenizer())
     if trained_only.DIGEST_KEY in checkpoint:
         pretrained, head = make_pretrained(cfg), run.head()
         log.info("The checkpoint holds only what was trained; the rest is loaded from %s", pretrained.name)
@@ -136,7 +138,7 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
         pretrained, head = saved, {}
     task = make_task(cfg, pretrained=pretrained, head=head)
     load_weights(task, checkpoint, path=run.best)
-    return cfg, task, make_preprocessor(cfg, saved.load_tokenizer())
+    return cfg, task, preprocessor
 
 
 def rebuild_data(folder: Path) -> DataModule:

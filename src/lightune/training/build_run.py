@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
+from lightune.common.trainer_state import limited
 from lightune.data import DataModule
 from lightune.models import precision
 from lightune.runs.checkpoint_io import CheckpointIO
@@ -98,7 +99,7 @@ def check_batches(trainer: Trainer, data: DataModule) -> None:
     batches["train"] = data.batches_per_epoch(world_size=world_size)
     for name, number in batches.items():
         limit = getattr(trainer, f"limit_{name}_batches")
-        batches[name] = min(limit, number) if isinstance(limit, int) else int(limit * number)
+        batches[name] = limited(number, limit)
         if batches[name] == 0:
             raise UserError(
                 f"trainer.limit_{name}_batches={limit}: that is less than one of {number} batches.\n"
