@@ -80,11 +80,14 @@ class Task(TrainingLoop):
             torch.split(values, sizes) if isinstance(values, Tensor) else [[value] for value in values]
             for values in (logits, *batch.values())
         ]
-        results = []
+        losses, counts = [], []
         for of_row, *values in zip(*columns, strict=True):
             loss, count = self.loss(of_row, dict(zip(batch, values, strict=True)))
-            results.append({"loss": loss.item(), "targets": torch.as_tensor(count).item()})
-        return results
+            losses.append(loss)
+            counts.append(torch.as_tensor(count))
+        # read at once: a GPU would have to finish each row before the next
+        found = zip(torch.stack(losses).tolist(), torch.stack(counts).tolist(), strict=True)
+        return [{"loss": loss, "targets": count} for loss, count in found]
 
     @classmethod
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
