@@ -116,8 +116,7 @@ def train(script: list[str], overrides: list[str]) -> dict[str, float]:
 
 def train_changed(arm: str, overrides: list[str]) -> None:
     """Run ``train.py`` in this process with a change that no option makes."""
-    sys.path.insert(0, str(ROOT))
-    import train as script
+    from lightune import train as script
     from lightune.config import guarded_command_line
     from lightune.models import padding_free
     from lightune.training import build_run

@@ -145,10 +145,9 @@ def train_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path)
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    monkeypatch.syspath_prepend(str(ROOT))
 
     def run(*overrides: str) -> dict[str, float]:
-        import train
+        from lightune import train
 
         folder = tmp_path / "run"
         shutil.rmtree(folder, ignore_errors=True)  # a second run is a new one

@@ -45,7 +45,6 @@ def zipped(*names: str) -> bytes:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str]):
     """Run ``python train.py`` in this process and an empty folder, with the tiny model; return exit code and output."""
-    monkeypatch.syspath_prepend(str(ROOT))
     work = tmp_path / "work"
     work.mkdir()
     root = logging.getLogger()
@@ -64,7 +63,7 @@ def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path, capfd
     before = root.handlers, root.level
 
     def run(*arguments: str) -> tuple[int, str]:
-        import train
+        from lightune import train
 
         monkeypatch.chdir(work)
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])

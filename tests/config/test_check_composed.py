@@ -63,8 +63,8 @@ def test_help_lists_groups_options_and_examples():
 def test_help_does_not_wait_for_heavy_imports():
     loaded = command(
         "-c",
-        "import sys; sys.argv = ['train.py', '--help']; sys.path.insert(0, '.')\n"
-        "import train\n"
+        "import sys; sys.argv = ['train.py', '--help']\n"
+        "from lightune import train\n"
         "try: train.train()\n"
         "except SystemExit: pass\n"
         "print('HEAVY', [m for m in ('torch', 'transformers', 'lightning', 'datasets') if m in sys.modules])",

@@ -20,12 +20,12 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    """Start ``train.py`` again as the run was started, in this process's place: signals and exit code are its own."""
-    script = Path(__file__).parents[3] / "train.py"
+    """Start training again as the run was started, in this process's place: signals and exit code are its own."""
     folder = arguments.run.resolve()
     if is_sweep(folder):
         overrides, cwd = restart_arguments(folder, overrides=arguments.overrides)
     else:
         overrides, cwd = resume_arguments(folder)
     os.chdir(cwd if cwd.is_dir() else Path.cwd())
-    os.execv(sys.executable, [sys.executable, str(script), *overrides, *arguments.overrides])
+    # -P: no module is imported from a folder that the run names
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "lightune.train", *overrides, *arguments.overrides])
