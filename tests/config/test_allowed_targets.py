@@ -24,6 +24,15 @@ DANGEROUS = [
     "lightune.no_such_module.f",
     "lightune_evil.run",
     "torch.optim.AdamW.step",
+    "torch.optim.lr_scheduler.wraps",
+    "torch.nn.Linear",
+    "torch.nn.modules.loss._Loss",
+    "torch.nn.CrossEntropyLoss.forward",
+    "torch.nn.no_such_module.f",
+    "torchmetrics.MetricCollection",
+    "torchmetrics.text.BERTScore",
+    "transformers.optimization.Trainer",
+    "transformers.AutoModel.from_pretrained",
     "joblib.load.__call__",
     "builtins.eval",
     "hydra.utils.instantiate",
@@ -66,9 +75,27 @@ def test_shipped_targets_and_our_own_are_allowed():
     assert {name for name in shipped if not name.startswith("lightune.")} == LIBRARIES
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.optim.SGD",
+        "torch.optim.lr_scheduler.OneCycleLR",
+        "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "torch.nn.CrossEntropyLoss",
+        "torch.nn.modules.loss.BCEWithLogitsLoss",
+        "torchmetrics.AUROC",
+        "torchmetrics.classification.MulticlassAUROC",
+        "torchmetrics.regression.R2Score",
+        "transformers.optimization.Adafactor",
+    ],
+)
+def test_optimizers_schedules_losses_and_metrics_of_the_libraries_are_allowed(target: str):
+    check_targets({"mine": {"_target_": target}})
+
+
 def test_a_person_may_allow_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(VARIABLE, "mine, torch.optim.SGD")
-    check_targets({"a": {"_target_": "mine.models.Big"}, "b": {"_target_": "torch.optim.SGD"}})
+    monkeypatch.setenv(VARIABLE, "mine, sklearn.svm.SVC")
+    check_targets({"a": {"_target_": "mine.models.Big"}, "b": {"_target_": "sklearn.svm.SVC"}})
     with pytest.raises(UserError):
         check_targets({"a": {"_target_": "minefield.f"}})
 

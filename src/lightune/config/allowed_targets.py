@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pkgutil
 import re
 from typing import Any
 
@@ -21,6 +22,17 @@ LIBRARIES = {
 }
 """What the shipped configurations name outside this package."""
 
+KINDS = {
+    "torch.optim": ("torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"),
+    "torch.nn.modules.loss": ("torch.nn.modules.loss._Loss",),
+    "torchmetrics.classification": ("torchmetrics.Metric",),
+    "torchmetrics.regression": ("torchmetrics.Metric",),
+    "transformers.optimization": ("torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"),
+}
+"""What else may be called of a library: classes that are defined in a module and inherit from one of these."""
+
+KIND_PREFIXES = ("torch.optim.", "torch.nn.", "torchmetrics.", "transformers.optimization.")
+
 LOGGING = {"logging.FileHandler", "logging.StreamHandler", "ext://sys.stderr", "ext://sys.stdout"}
 """What Hydra's own logging configurations name."""
 
@@ -38,7 +50,7 @@ PLAIN = re.compile(r"\$\{(?:hydra[.:][\w.]+|oc\.env:[^${}]*|now:[^${}]*)\}")
 
 
 def check_targets(cfg: dict[str, Any]) -> None:
-    """Refuse a configuration that would call anything but this package, ``LIBRARIES`` and what the user allows.
+    """Refuse a configuration that would call anything but this package, ``LIBRARIES``, ``KINDS`` and what the user allows.
 
     The user allows by an environment variable, not by an option: a configuration must not vouch for itself.
 
@@ -46,10 +58,11 @@ def check_targets(cfg: dict[str, Any]) -> None:
         UserError: names the node and how to allow it. Nothing has been called.
     """
     targets = [(name, str(value)) for name, value in leaves(cfg) if "_target_" in name.split(".")]
-    # our own come last: looking at them imports torch
-    for name, target in sorted(targets, key=lambda pair: pair[1].startswith("lightune.")):
-        if target not in LIBRARIES and not _allowed_by_user(target) and not _is_ours(target):
-            raise _refused(name, target)
+    # those that must be looked at come last: it imports torch
+    for name, target in sorted(targets, key=lambda pair: pair[1].startswith(("lightune.", *KIND_PREFIXES))):
+        if target in LIBRARIES or _allowed_by_user(target) or _is_ours(target) or _is_of_a_kind(target):
+            continue
+        raise _refused(name, target)
 
 
 def check_hydra_targets(hydra: dict[str, Any]) -> None:
@@ -79,7 +92,8 @@ def check_hydra_targets(hydra: dict[str, Any]) -> None:
 
 def _refused(name: str, target: str) -> UserError:
     return UserError(
-        f"{name}={target} is refused: a configuration may call lightune's own classes and those that conf/ names.\n"
+        f"{name}={target} is refused: a configuration may call lightune's own classes, those that conf/ names, "
+        "and optimizers, schedules, losses and metrics of torch, transformers and torchmetrics.\n"
         "Nothing was run. If you know the code and want it, allow it, or the package that holds it, by name:\n"
         f"{VARIABLE}={target.removeprefix('ext://')} python train.py …"
     )
@@ -92,11 +106,26 @@ def _allowed_by_user(target: str) -> bool:
 
 def _is_ours(target: str) -> bool:
     """Return whether a name is defined in this package, not only imported by a module of it."""
+    if not target.startswith("lightune.") or target.startswith(ENTRY_POINTS):
+        return False
+    return str(getattr(_found(target), "__module__", "")).startswith("lightune.")
+
+
+def _is_of_a_kind(target: str) -> bool:
+    """Return whether a name is one of the classes in ``KINDS``."""
+    value = _found(target) if target.startswith(KIND_PREFIXES) else None
+    if not isinstance(value, type):
+        return False
+    bases = [bases for home, bases in KINDS.items() if f"{value.__module__}.".startswith(f"{home}.")]
+    return any(issubclass(value, pkgutil.resolve_name(base)) for names in bases for base in names)
+
+
+def _found(target: str) -> Any:
+    """Return a public name of a module, or None."""
     module, _, name = target.rpartition(".")
-    if not module.startswith("lightune.") or target.startswith(ENTRY_POINTS) or name.startswith("_"):
-        return False
+    if name.startswith("_"):
+        return None
     try:
-        value = getattr(importlib.import_module(module), name, None)
+        return getattr(importlib.import_module(module), name, None)
     except ImportError:
-        return False
-    return str(getattr(value, "__module__", "")).startswith("lightune.")
+        return None
