@@ -3,10 +3,10 @@
 import argparse
 import logging
 
-from lightune.commands import evaluate, explain, export, leaderboard, predict, report, resume, serve
+from lightune.commands import evaluate, explain, export, leaderboard, new, predict, report, resume, serve, update
 from lightune.config import friendly_errors
 
-COMMANDS = (resume, evaluate, predict, explain, export, leaderboard, report, serve)
+COMMANDS = (resume, evaluate, predict, explain, export, leaderboard, report, serve, new, update)
 
 
 def main(argv: list[str] | None = None) -> None:
