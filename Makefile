@@ -1,8 +1,11 @@
 # make help lists the targets. PYTHON chooses the interpreter that .venv is made with.
 PYTHON ?= python3
 BIN := .venv/bin
+# uv is faster, where it is installed
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),uv pip install --python .venv,$(BIN)/python -m pip install) --quiet --constraint constraints.txt
 
-.PHONY: help setup train test test-resume bench check docs format clean
+.PHONY: help setup train test new test-resume bench check docs format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -12,9 +15,9 @@ setup: .venv/installed ## .venv with the pinned dependencies and this project, e
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(if $(UV),uv venv --quiet --seed --allow-existing --python $(PYTHON) .venv,$(PYTHON) -m venv .venv)
+	$(INSTALL) torch
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a laptop
@@ -23,12 +26,17 @@ train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a lapt
 test: setup ## the whole suite, on up to four cores
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
+new: setup ## a project of your own in projects/: make new NAME=acme_reviews
+	@test -n "$(NAME)" || { echo "Which name? make new NAME=acme_reviews"; exit 1; }
+	$(BIN)/lightune new projects/$(NAME) --source .
+	$(INSTALL) --no-deps --editable projects/$(NAME)
+
 test-resume: setup ## every way to stop a run and go on with it, half an hour
 	$(BIN)/python -m pytest -m matrix -v $(ARGS)
 
 bench: setup ## training speed beside the Trainer's: make bench DATA=FOLDER_OF_IMDB
 	@test -n "$(DATA)" || { echo "Which data? make bench DATA=FOLDER, with text and label in the Hub's layout"; exit 1; }
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(INSTALL) --editable '.[bench]'
 	$(BIN)/python benchmarks/speed.py $(DATA) $(ARGS)
 
 check: setup ## format, lint, types and layers, as CI does

@@ -1,4 +1,4 @@
-"""What ``lightune`` can do with a finished run, a module a command: ``add`` adds it to the command line.
+"""What ``lightune`` can do, a module a command: ``add`` adds it to the command line.
 
 torch and transformers take seconds to import: each command imports what it needs when it runs.
 """

@@ -1,12 +1,12 @@
-"""``lightune``: what can be done with a finished run, by its folder alone. The commands are modules of ``commands``."""
+"""``lightune``: the commands are those modules of ``commands`` that have ``add``."""
 
 import argparse
 import logging
+from importlib import import_module
+from pkgutil import iter_modules
 
-from lightune.commands import evaluate, explain, export, leaderboard, new, predict, report, resume, serve, update
+from lightune import commands
 from lightune.config import friendly_errors
-
-COMMANDS = (resume, evaluate, predict, explain, export, leaderboard, report, serve, new, update)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,8 +18,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lightune", description="Work on a finished run, by its folder alone.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
+    parser = argparse.ArgumentParser("lightune", description="Work on a finished run by its folder alone, or begin a project of your own.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in (found.name for found in iter_modules(commands.__path__) if found.name not in ("__main__", "cli")):
+        module = import_module(f"lightune.commands.{name}")
+        if hasattr(module, "add"):
+            module.add(subparsers)
     return parser

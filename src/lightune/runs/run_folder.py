@@ -16,7 +16,6 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.errors import UserError
 from lightune.common.files import write_json
 from lightune.runs.checkpoint_io import newest_loadable, read_checkpoint
-from lightune.sweeps.trial import is_trial
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class Run:
         return self.folder / "report.html"
 
     def is_resumed(self, *, asked: bool) -> bool:
-        """Return whether training resumes here: a person asks, SLURM has requeued the job, or a sweep its trial.
+        """Return whether training resumes here: a person asks, or SLURM has requeued the job.
 
         Raises:
             UserError: nobody asks, but the folder holds checkpoints, which would be overwritten.
@@ -73,7 +72,7 @@ class Run:
             return True
         if not self.checkpoints:
             return False
-        if int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0 or is_trial(self.folder):
+        if int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
             return True
         raise UserError(
             f"{self.folder} holds a run already.\n"

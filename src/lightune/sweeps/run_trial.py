@@ -40,6 +40,9 @@ def run_as_trial(run: Callable[[DictConfig], float], cfg: DictConfig) -> float:
     if not is_trial(folder):
         with processes.restored_environment():
             return run(cfg)
+    if any((folder / "checkpoints").glob("*.ckpt")):
+        # it was stopped
+        cfg.resume = str(folder)
     if processes.is_rank():
         return _run(run, cfg, folder, in_sweep=False)
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
