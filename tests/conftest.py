@@ -145,7 +145,6 @@ def train_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path)
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-
     def run(*overrides: str) -> dict[str, float]:
         from lightune import train
 

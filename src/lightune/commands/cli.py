@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lightune", description="Work on a finished run by its folder alone, or begin a project of your own.")
+    parser = argparse.ArgumentParser(
+        "lightune", description="Work on a finished run by its folder alone, or begin a project of your own."
+    )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in (found.name for found in iter_modules(commands.__path__) if found.name not in ("__main__", "cli")):
         module = import_module(f"lightune.commands.{name}")
