@@ -101,7 +101,7 @@ def test_a_later_version_is_merged_with_what_a_person_changed(
     assert "torch.tanh" in head.read_text()
     assert (mine / "conf/data/acme_reviews.yaml").read_text().endswith("path: mine.csv\n")
     assert newest in (mine / "pyproject.toml").read_text()
-    assert not [file for file in mine.rglob("*.rej")]
+    assert not list(mine.rglob("*.rej"))
     assert "<<<<<<<" not in git(mine, "diff")
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lightune.commands import Commands
 from lightune.config import resume_arguments
-from lightune.sweeps.restart import restart_arguments
-from lightune.sweeps.trial import is_sweep
+from lightune.config.restart import is_sweep, restart_arguments
 
 
 def add(commands: Commands) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from lightune.common.errors import UserError
-from lightune.sweeps.trial import Trial, is_sweep, read_trials
+from lightune.config.restart import is_sweep
+from lightune.sweeps.trial import Trial, read_trials
 
 # Beginnings of overrides that belong to the sweep, not to a run.
 SWEEP_OVERRIDES = ("sweep=", "+sweep=", "sweep.", "+sweep.", "resume=", "hydra.")

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from lightune.common.errors import UserError, cannot_write
 from lightune.common.files import write_json
+from lightune.config.restart import is_sweep
 
 ENDED_STATES = ("finished", "failed", "nan", "pruned")
 STATES = ("waiting", "running", *ENDED_STATES)
@@ -151,11 +152,6 @@ def lock_sweep(sweep_dir: Path) -> Iterator[None]:
         if not is_sweep(sweep_dir):
             (sweep_dir / "sweep.id").write_text(uuid.uuid4().hex, encoding="ascii")
         yield
-
-
-def is_sweep(folder: Path) -> bool:
-    """Return whether this is the folder of a sweep."""
-    return (folder / "sweep.id").is_file()
 
 
 def sweep_id(sweep_dir: Path) -> str:

@@ -14,6 +14,11 @@ SAFE_SETTING = re.compile(r"hydra/launcher=\w+|hydra\.sweep\.subdir=.*", re.DOTA
 REPLACED_SETTINGS = ("hydra.mode=", "hydra.sweep.dir=")
 
 
+def is_sweep(folder: Path) -> bool:
+    """Return whether this is the folder of a sweep."""
+    return (folder / "sweep.id").is_file()
+
+
 def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[str], Path]:
     """Return the arguments of ``train.py`` that continue a sweep, and the working directory that it was started in.
 

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.sweeps.restart import restart_arguments
+from lightune.config.restart import restart_arguments
 
 
 def saved(folder: Path, *, task: list[str], hydra: list[str]) -> Path:
