@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, command, write_reviews
 
 GUIDE = (ROOT / "docs/guides/own-project.md").read_text().partition("can do without")[2]
-BLOCKS = re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)
+BLOCKS = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,15 @@ TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROSE = {page: BLOCK.sub("", text) for page, text in TEXTS.items()}
 CODE = [code for prose in PROSE.values() for code in re.findall(r"`([^`\n]+)`", prose)]
-OTHERS = ("git clone ", "source .venv/bin/activate", "curl ", ".venv/bin/", "python3 -m venv ", "#")
+OTHERS = (
+    "git clone ",
+    "source .venv/bin/activate",
+    "curl ",
+    ".venv/bin/",
+    "python3 -m venv ",
+    "cd acme_reviews && make ",
+    "#",
+)
 GROUPS = {
     "data", "model", "task", "tuning", "trainer", "optimizer", "scheduler", "callbacks", "logger", "sweep", "distill", "monitor",
 }  # fmt: skip
@@ -156,7 +164,9 @@ def test_every_option_and_choice_is_described():
 def test_every_command_line_option_is_described():
     text = TEXTS[DOCS / "reference/command-line.md"]
     for name, parser in subcommands().items():
-        row = next(line for line in text.splitlines() if line.startswith(f"| `lightune {name} "))
+        row = next(
+            line for line in text.splitlines() if line.startswith((f"| `lightune {name} ", f"| `lightune {name}`"))
+        )
         for action in parser._actions:
             for option in set(action.option_strings) - {"-h", "--help"}:
                 assert option in row, f"lightune {name} {option}"
