@@ -11,6 +11,7 @@ from lightune.config.checks import (
 )
 from lightune.config.messages import friendly_errors
 from lightune.config.output_folder import hydra_folder, run_folder
+from lightune.config.own_packages import project_from_here
 from lightune.config.rerun import (
     chosen_tuning,
     command,
@@ -36,6 +37,7 @@ __all__ = [
     "hydra_folder",
     "load_run_config",
     "overrides_of",
+    "project_from_here",
     "rerun_arguments",
     "resume_arguments",
     "run_folder",

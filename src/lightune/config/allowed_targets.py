@@ -6,9 +6,10 @@ import pkgutil
 import re
 from typing import Any
 
-from lightune.common.errors import UserError
+from lightune.common.errors import UserError, about
 from lightune.config.hydra_internals import CORE_PLUGINS
 from lightune.config.nested import leaves
+from lightune.config.own_packages import is_own, is_within, own_packages
 
 VARIABLE = "LIGHTUNE_ALLOWED_TARGETS"
 LIBRARIES = {
@@ -39,7 +40,7 @@ LOGGING = {"logging.FileHandler", "logging.StreamHandler", "ext://sys.stderr", "
 PLUGINS = (CORE_PLUGINS, "hydra_plugins.")
 """Where launchers and sweepers live: Hydra's own, and those that the user installed."""
 
-ENTRY_POINTS = ("lightune.commands.", "lightune.config.")
+ENTRY_POINTS = ("lightune.commands.", "lightune.config.", "lightune.train.")
 """Our modules that act for the person at the keyboard: a configuration must not call them."""
 
 LOGGING_CALLS = {"()", "class", "queue", "listener"}
@@ -52,17 +53,20 @@ PLAIN = re.compile(r"\$\{(?:hydra[.:][\w.]+|oc\.env:[^${}]*|now:[^${}]*)\}")
 def check_targets(cfg: dict[str, Any]) -> None:
     """Refuse a configuration that would call anything but this package, ``LIBRARIES``, ``KINDS`` and what the user allows.
 
-    The user allows by an environment variable, not by an option: a configuration must not vouch for itself.
+    The user allows by a project's ``pyproject.toml``, by what is installed, or by an environment variable, not by an
+    option: a configuration must not vouch for itself.
 
     Raises:
         UserError: names the node and how to allow it. Nothing has been called.
     """
+    own = own_packages()
     targets = [(name, str(value)) for name, value in leaves(cfg) if "_target_" in name.split(".")]
     # those that must be looked at come last: it imports torch
-    for name, target in sorted(targets, key=lambda pair: pair[1].startswith(("lightune.", *KIND_PREFIXES))):
+    looked_at = ["lightune", *(prefix.rstrip(".") for prefix in KIND_PREFIXES), *own]
+    for name, target in sorted(targets, key=lambda pair: is_within(pair[1], looked_at)):
         if target in LIBRARIES or _allowed_by_user(target) or _is_ours(target) or _is_of_a_kind(target):
             continue
-        raise _refused(name, target)
+        _check_own(name, target, own)
 
 
 def check_hydra_targets(hydra: dict[str, Any]) -> None:
@@ -74,13 +78,14 @@ def check_hydra_targets(hydra: dict[str, Any]) -> None:
     Raises:
         UserError: its callbacks, launcher, sweeper or logging name what nobody allowed. Nothing has been called.
     """
+    own = own_packages()
     for name, value in leaves(hydra, "hydra"):
         keys, text = name.split("."), str(value)
         is_called = "_target_" in keys or (
             isinstance(value, str) and (keys[-1] in LOGGING_CALLS or text.startswith(("ext://", "cfg://")))
         )
         if is_called and text not in LOGGING and not text.startswith(PLUGINS) and not _allowed_by_user(text):
-            raise _refused(name, text)
+            _check_own(name, text, own)
     for node in ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging"):
         for name, value in leaves(hydra.get(node), f"hydra.{node}"):
             if isinstance(value, str) and "${" in PLAIN.sub("", value):
@@ -90,18 +95,23 @@ def check_hydra_targets(hydra: dict[str, Any]) -> None:
                 )
 
 
-def _refused(name: str, target: str) -> UserError:
-    return UserError(
-        f"{name}={target} is refused: a configuration may call lightune's own classes, those that conf/ names, "
-        "and optimizers, schedules, losses and metrics of torch, transformers and torchmetrics.\n"
-        "Nothing was run. If you know the code and want it, allow it, or the package that holds it, by name:\n"
-        f"{VARIABLE}={target.removeprefix('ext://')} python train.py …"
-    )
+def _check_own(option: str, target: str, packages: list[str]) -> None:
+    name = target.removeprefix("ext://")
+    with about(f"{option}={target} is refused"):
+        if not is_own(name, packages):
+            raise UserError(
+                "a configuration may call lightune's own classes, those that conf/ names, "
+                "and optimizers, schedules, losses and metrics of torch, transformers and torchmetrics.\n"
+                "Nothing was run. If you know the code and want it, allow it, or the package that holds it, by name:\n"
+                f"{VARIABLE}={name} python train.py …\n"
+                "To allow a package of your own for good, name it in your project's pyproject.toml, under [tool.lightune]:\n"
+                f'packages = ["{name.partition(".")[0]}"]'
+            )
 
 
 def _allowed_by_user(target: str) -> bool:
     names = [name.strip().rstrip(".") for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-    return any(f"{target.removeprefix('ext://')}.".startswith(f"{name}.") for name in names)
+    return is_within(target.removeprefix("ext://"), names)
 
 
 def _is_ours(target: str) -> bool:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightune.common.errors import UserError, did_you_mean, listed, nearest
 from lightune.config import credentials
 from lightune.config.nested import flat
+from lightune.config.own_packages import conf_folders
 
 # Hydra raises instead of printing: friendly_errors prints
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -112,7 +113,7 @@ def _known_names(conf: Path) -> list[str]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         cfg = compose("train")
-    groups = [folder.name for folder in sorted(conf.iterdir()) if folder.is_dir()]
+    groups = sorted({folder.name for one in (conf, *conf_folders()) for folder in one.iterdir() if folder.is_dir()})
     return groups + [
         name for name, _ in flat(OmegaConf.to_container(cfg)) if not name.rpartition(".")[2].startswith("_")
     ]
