@@ -8,7 +8,7 @@ from typing import Any
 
 from lightune.common.errors import UserError, about
 from lightune.config.hydra_internals import CORE_PLUGINS
-from lightune.config.nested import leaves
+from lightune.config.nested import leaves, select
 from lightune.config.own_packages import is_own, is_within, own_packages
 
 VARIABLE = "LIGHTUNE_ALLOWED_TARGETS"
@@ -79,6 +79,8 @@ def check_hydra_targets(hydra: dict[str, Any]) -> None:
         UserError: its callbacks, launcher, sweeper or logging name what nobody allowed. Nothing has been called.
     """
     own = own_packages()
+    if vouching := [name for name in select(hydra, "job.env_set") or {} if name.startswith("LIGHTUNE_")]:
+        raise UserError(f"hydra.job.env_set.{vouching[0]} is refused: set it in the environment. Nothing was run.")
     for name, value in leaves(hydra, "hydra"):
         keys, text = name.split("."), str(value)
         is_called = "_target_" in keys or (

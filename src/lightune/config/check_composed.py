@@ -1,6 +1,8 @@
 """Check what Hydra composes before Hydra acts on it."""
 
 import copy
+import os
+import re
 import sys
 import traceback
 import warnings
@@ -20,6 +22,12 @@ from lightune.config.hydra_internals import ConfigLoaderImpl, composing_with
 
 REQUIRED_GROUPS = ("data", "model", "task", "trainer", "optimizer", "scheduler", "tuning")
 """Groups of which a run needs exactly one option."""
+
+RESUMED = "LIGHTUNE_RESUMED"
+"""Names the run or sweep that goes on, where its folder names folders of YAML."""
+
+MAY_RUN_CODE = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging", "job.env_set")
+"""Nodes of Hydra's by which YAML could run something, write to any file, or set what processes begin with."""
 
 
 @contextmanager
@@ -69,7 +77,24 @@ class CheckedLoader(ConfigLoaderImpl):
         mode_is_known = validate_sweep_overrides
         processes.check_sweep(is_sweep=run_mode == RunMode.MULTIRUN and mode_is_known)
         check_composed(cfg)
+        if RESUMED in os.environ:
+            self._check_hydra_as_shipped(cfg, overrides, run_mode)
         return cfg
+
+    def _check_hydra_as_shipped(self, cfg: DictConfig, overrides: list[str], run_mode: RunMode) -> None:
+        """Refuse what YAML of folders that a run names, and that somebody may have sent with it, changes in Hydra."""
+        path = copy.deepcopy(self.config_search_path)
+        path.get_path()[:] = [one for one in path.get_path() if one.provider != "command-line"]
+        said = [one for one in overrides if re.match(r"[+~]*hydra(?!\.searchpath)", one)]
+        shipped = ConfigLoaderImpl(path).load_configuration("train", said, run_mode)
+        for node in MAY_RUN_CODE:
+            ours, theirs = (OmegaConf.create({"": OmegaConf.select(one.hydra, node)}) for one in (shipped, cfg))
+            if OmegaConf.to_yaml(ours) != OmegaConf.to_yaml(theirs):
+                raise UserError(
+                    f"YAML that {os.environ[RESUMED]} was started with sets hydra.{node}, which may run code.\n"
+                    "Nothing was run: a folder cannot vouch for it. If you trust it, say where that YAML is:\n"
+                    f"lightune resume {os.environ[RESUMED]} --config-dir DIR"
+                )
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """How a run was started, and how to start it again."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from omegaconf import OmegaConf
 from lightune.common.errors import UserError
 from lightune.config.nested import flat
 from lightune.config.older_runs import renamed
+from lightune.config.own_packages import PROJECT, conf_folders
+
+CONFIG_DIR, SEARCH_PATH = "--config-dir", "hydra.searchpath"
+"""Both name folders of YAML that are searched after the shipped."""
 
 
 def chosen_tuning() -> str:
@@ -22,7 +27,7 @@ def command(*overrides: str) -> str:
     """Return the command that trains this job with other options."""
     replaced = {option_of(override) for override in overrides} | {"plan", "find"}
     kept = [one for one in HydraConfig.get().overrides.task if option_of(one) not in replaced]
-    return shlex.join(["python", "train.py", *kept, *overrides])
+    return shlex.join(["python", "train.py", *composed_from(HydraConfig.get()), *kept, *overrides])
 
 
 def option_of(override: str) -> str:
@@ -35,15 +40,86 @@ def rerun_arguments(folder: Path) -> list[str]:
     hydra = HydraConfig.get()
     conf = next(source.path for source in hydra.runtime.config_sources if source.provider == "main")
     return [
-        *("--config-path", conf, "--config-name", str(hydra.job.config_name)),
+        *("--config-path", conf),
+        *composed_from(hydra),
         *hydra.overrides.task,
         f"hydra.run.dir={quoted(folder)}",
         "hydra.output_subdir=null",
     ]
 
 
-def resume_arguments(folder: Path) -> tuple[list[str], Path]:
+def composed_from(hydra: Any) -> list[str]:
+    """Return the arguments by which Hydra composes from the same folders and the same file; options come first.
+
+    Args:
+        hydra: Hydra's node, of a run or a sweep.
+    """
+    folders, name = _added_folders(hydra), OmegaConf.select(hydra, "job.config_name")
+    options = [word for path in folders[CONFIG_DIR] for word in (CONFIG_DIR, path)]
+    is_own = name not in (None, "train")
+    paths = ",".join(map(quoted, folders[SEARCH_PATH]))
+    return [
+        *options,
+        *(["--config-name", name] if is_own else []),
+        # said although it is empty: a file that somebody sent may name a module, which would be imported
+        *([f"{SEARCH_PATH}=[{paths}]"] if paths or (is_own and options) else []),
+    ]
+
+
+def resumed_from(folder: Path, hydra: Any, *, overrides: Sequence[str]) -> list[str]:
+    """Return the same for a run or a sweep that goes on; nothing if the person names the folders anew.
+
+    Args:
+        folder: of the run or the sweep.
+        hydra: Hydra's node there.
+        overrides: what the person adds to the command.
+
+    Raises:
+        UserError: one of the folders is gone, or belongs to a project that is not the person's.
+    """
+    folders = _added_folders(hydra)
+    for path in folders[PROJECT]:
+        if Path(path).is_dir() and Path(path) not in conf_folders():
+            raise UserError(
+                f"{folder} was started in a project with {path}; a run cannot vouch for its code.\n"
+                f"If it is yours, go there, or name it: {PROJECT}={Path(path).parent} lightune resume {folder}"
+            )
+    if any(word.partition("=")[0] in (CONFIG_DIR, SEARCH_PATH) for word in overrides):
+        return []
+    for path in folders[CONFIG_DIR] + folders[SEARCH_PATH]:
+        if not Path(path).is_dir():
+            raise UserError(
+                f"{folder} was started with YAML of {path}, and there is no such folder. Nothing was run.\n"
+                f"Say where it is now: lightune resume {folder} {CONFIG_DIR} DIR"
+            )
+    return composed_from(hydra)
+
+
+def saved_composed_from(folder: Path) -> list[str]:
+    """Return the arguments by which a run was composed; none where its folder does not say."""
+    saved = folder / ".hydra" / "hydra.yaml"
+    return composed_from(OmegaConf.load(saved).hydra) if saved.is_file() else []
+
+
+def _added_folders(hydra: Any) -> dict[str, list[str]]:
+    """Return the folders of YAML besides the shipped, by what names them."""
+    found: dict[str, list[str]] = {CONFIG_DIR: [], SEARCH_PATH: [], PROJECT: []}
+    for source in hydra.runtime.get("config_sources") or ():
+        option = {"command-line": CONFIG_DIR, "lightune": PROJECT}.get(
+            source.provider, source.provider.partition(" ")[0]
+        )
+        if option in found:
+            is_folder = source.schema == "file"
+            found[option].append(
+                str(Path(hydra.runtime.cwd, source.path)) if is_folder else f"{source.schema}://{source.path}"
+            )
+    return found
+
+
+def resume_arguments(folder: Path, *, overrides: Sequence[str] = ()) -> tuple[list[str], Path]:
     """Return the arguments of ``train.py`` that resume a run, and the working directory that it was started in.
+
+    ``overrides`` are what the person adds to the command; they are not part of the result.
 
     Raises:
         UserError: this is not a run folder, or ``train.py`` did not write it: Hydra's own settings can run code.
@@ -51,12 +127,13 @@ def resume_arguments(folder: Path) -> tuple[list[str], Path]:
     saved, hydra = folder / ".hydra" / "overrides.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
         raise not_a_run(folder, saved)
-    overrides = [renamed(override) for override in overrides_of(folder) or []]
-    for override in overrides:
+    settings = [renamed(override) for override in overrides_of(folder) or []]
+    for override in settings:
         if override.startswith("-") or override.lstrip("+~").startswith("hydra"):
             raise UserError(f"{saved}: {override!r} is not a setting of a run. Nothing was run.")
-    cwd = Path(OmegaConf.load(hydra).hydra.runtime.cwd)
-    return [*overrides, f"hydra.run.dir={quoted(folder)}", f"resume={quoted(folder)}"], cwd
+    node = OmegaConf.load(hydra).hydra
+    folders = resumed_from(folder, node, overrides=overrides)
+    return [*folders, *settings, f"hydra.run.dir={quoted(folder)}", f"resume={quoted(folder)}"], Path(node.runtime.cwd)
 
 
 def quoted(value: object) -> str:
@@ -80,7 +157,7 @@ def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
     """
     saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     settings = {name: value for name, value in flat(saved) if not str(value).startswith("${") or "oc.env" in str(value)}
-    return settings, shlex.join(["python", "train.py", *(overrides_of(folder) or [])])
+    return settings, shlex.join(["python", "train.py", *saved_composed_from(folder), *(overrides_of(folder) or [])])
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:

@@ -2,16 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.config.rerun import quoted
+from lightune.config.rerun import quoted, resumed_from
 
 # Settings of Hydra that run no code, so that they may be read from a file.
 SAFE_SETTING = re.compile(r"hydra/launcher=\w+|hydra\.sweep\.subdir=.*", re.DOTALL)
-REPLACED_SETTINGS = ("hydra.mode=", "hydra.sweep.dir=")
+REPLACED_SETTINGS = ("hydra.mode=", "hydra.sweep.dir=", "hydra.searchpath=")
 
 
 def is_sweep(folder: Path) -> bool:
@@ -30,10 +29,10 @@ def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[st
     """
     saved = sweep_dir / "multirun.yaml"
     try:
-        hydra: Any = OmegaConf.to_container(OmegaConf.load(saved).hydra, resolve=False)
-        options = [str(override) for override in hydra["overrides"]["task"]]
-        settings = [str(override) for override in hydra["overrides"]["hydra"]]
-        cwd = Path(str(hydra["runtime"]["cwd"]))
+        hydra = OmegaConf.load(saved).hydra
+        options = [str(override) for override in hydra.overrides.task]
+        settings = [str(override) for override in hydra.overrides.hydra]
+        cwd = Path(str(hydra.runtime.cwd))
     # a damaged file may raise anything
     except Exception as error:
         raise UserError(f"{saved} cannot be read: {str(error).strip().partition(chr(10))[0]}") from error
@@ -49,4 +48,5 @@ def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[st
                 f"Nothing was run. If you trust it, repeat it: lightune resume {sweep_dir} {setting}"
             )
     safe = [setting for setting in settings if SAFE_SETTING.fullmatch(setting)]
-    return ["-m", *options, *safe, f"hydra.sweep.dir={quoted(sweep_dir)}"], cwd
+    folders = resumed_from(sweep_dir, hydra, overrides=overrides)
+    return ["-m", *folders, *options, *safe, f"hydra.sweep.dir={quoted(sweep_dir)}"], cwd

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from lightune.common.errors import UserError
+from lightune.config.rerun import saved_composed_from
 from lightune.config.restart import is_sweep
 from lightune.sweeps.trial import Trial, read_trials
 
@@ -80,7 +81,9 @@ class Leaderboard:
     @property
     def command(self) -> str | None:
         """The command that repeats the best trial."""
-        return None if self.best is None else shlex.join(["python", "train.py", *_run_overrides(self.best)])
+        if self.best is None:
+            return None
+        return shlex.join(["python", "train.py", *saved_composed_from(self.best.folder), *_run_overrides(self.best)])
 
 
 def read_leaderboard(sweep_dir: Path) -> Leaderboard:
