@@ -9,10 +9,11 @@ from lightune.config.own_packages import conf_folders
 
 
 class OwnConf(SearchPathPlugin):
-    """Look into the folders of one's own packages before the main one: a YAML there replaces that of the same name."""
+    """Look into one's own folders before the main one, so that a YAML there replaces the shipped one of that name."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        paths = [one.path.removeprefix("file://") for one in search_path.get_path() if one.provider == "main"]
-        for folder in conf_folders():
-            if folder not in [Path(path).resolve() for path in paths]:
-                search_path.prepend("lightune", f"file://{folder}", anchor="main")
+        main = [
+            Path(one.path.removeprefix("file://")).resolve() for one in search_path.get_path() if one.provider == "main"
+        ]
+        for folder in [folder for folder in conf_folders() if folder not in main]:
+            search_path.prepend("lightune", f"file://{folder}", anchor="main")

@@ -17,7 +17,6 @@ from lightune.config import (
     check_resumed,
     friendly_errors,
     guarded_command_line,
-    project_from_here,
     rerun_arguments,
 )
 from lightune.sweeps.run_trial import run_as_trial
@@ -109,7 +108,7 @@ def fine_tune(cfg: DictConfig) -> float:
 
 def main() -> None:
     """Read the command line, and train."""
-    with friendly_errors(CONF), project_from_here(), guarded_command_line():
+    with friendly_errors(CONF), guarded_command_line():
         train()
 
 

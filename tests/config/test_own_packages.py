@@ -10,8 +10,9 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
 from lightune.common.errors import UserError
+from lightune.config import guarded_command_line
 from lightune.config.allowed_targets import check_hydra_targets, check_targets
-from lightune.config.own_packages import PROJECT, conf_folders, own_packages, project_from_here
+from lightune.config.own_packages import PROJECT, conf_folders, own_packages
 
 HEADS = "import os\nfrom torch import load\nclass Head: ...\n"
 
@@ -68,10 +69,10 @@ def test_what_the_projects_packages_define_may_be_called(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("acme.heads.load", "acme.heads does not define it. Available: Head."),
+        ("acme.heads.load", "{here}/src/acme/heads.py does not define it. Available: Head."),
         ("acme.heads.os.system", "No module named 'acme.heads.os'"),
         ("acme.heads.Hed", "Did you mean 'Head'?"),
-        ("acme.gone.Head", "No module named 'acme.gone'.\nLooked in {here}/src and"),
+        ("acme.gone.Head", "No module named 'acme.gone'.\nLooked in {here} and"),
         ("acme.gone.Head", "pip install -e {here}"),
         ("acmeology.Head", "a configuration may call lightune's own classes"),
         ("acme", "a configuration may call"),
@@ -108,12 +109,12 @@ def test_the_folder_of_a_run_or_a_sweep_does_not_vouch(
 def test_the_project_is_decided_where_the_person_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(project(tmp_path / "mine"))
     project(tmp_path / "other", package="acme_other")
-    with project_from_here():
+    with guarded_command_line():
         monkeypatch.chdir(tmp_path / "other")
         assert os.environ[PROJECT] == str(tmp_path / "mine") and own_packages() == ["acme"]
     assert PROJECT not in os.environ and own_packages() == ["acme_other"]
     monkeypatch.chdir(tmp_path)
-    with project_from_here():
+    with guarded_command_line():
         monkeypatch.chdir(tmp_path / "other")
         assert own_packages() == []
 
@@ -122,13 +123,13 @@ def test_a_person_may_name_the_project(tmp_path: Path, monkeypatch: pytest.Monke
     project(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(PROJECT, "mine")
-    with project_from_here():
+    with guarded_command_line():
         monkeypatch.chdir("/")
         call("acme.heads.Head")
     monkeypatch.setenv(PROJECT, "gone")
     with (
         pytest.raises(UserError, match=r"gone: there is no pyproject\.toml with \[tool\.lightune\]"),
-        project_from_here(),
+        guarded_command_line(),
     ):
         pass
 
@@ -138,11 +139,11 @@ def test_a_person_may_name_the_project(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ("[tool.lightune", "cannot be read"),
         ("\xff", "cannot be read"),
-        ("[tool.lightune]\npackages = 'acme'", "Expected the names of packages"),
-        ("[tool.lightune]\npackages = ['acme-reviews']", "Expected the names of packages"),
-        ("[tool.lightune]\npackages = [1]", "Expected the names of packages"),
-        ("[tool.lightune]\npackage = ['acme']", "Expected the names of packages"),
-        ("[tool]\nlightune = ['acme']", "Expected the names of packages"),
+        ("[tool.lightune]\npackages = 'acme'", "Expected packages = "),
+        ("[tool.lightune]\npackages = ['acme-reviews']", "Expected packages = "),
+        ("[tool.lightune]\npackages = [1]", "Expected packages = "),
+        ("[tool.lightune]\npackage = ['acme']", "Expected packages = "),
+        ("[tool]\nlightune = ['acme']", "Expected packages = "),
     ],
 )
 def test_a_pyproject_that_cannot_be_read_is_named(

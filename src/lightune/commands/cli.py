@@ -6,12 +6,12 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from lightune import commands
-from lightune.config import friendly_errors, project_from_here
+from lightune.config import friendly_errors
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command."""
-    with friendly_errors(), project_from_here():
+    with friendly_errors():
         arguments = _parser().parse_args(argv)
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         arguments.command(arguments)

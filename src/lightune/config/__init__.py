@@ -11,9 +11,7 @@ from lightune.config.checks import (
 )
 from lightune.config.messages import friendly_errors
 from lightune.config.output_folder import hydra_folder, run_folder
-from lightune.config.own_packages import project_from_here
 from lightune.config.rerun import (
-    chosen_tuning,
     command,
     overrides_of,
     rerun_arguments,
@@ -30,14 +28,12 @@ __all__ = [
     "check_made",
     "check_pairing",
     "check_resumed",
-    "chosen_tuning",
     "command",
     "friendly_errors",
     "guarded_command_line",
     "hydra_folder",
     "load_run_config",
     "overrides_of",
-    "project_from_here",
     "rerun_arguments",
     "resume_arguments",
     "run_folder",

@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightune.common import processes
 from lightune.common.errors import UserError, cannot_write
-from lightune.config import credentials, safe_paths
+from lightune.config import credentials, own_packages, safe_paths
 from lightune.config.allowed_targets import check_hydra_targets
 from lightune.config.hydra_internals import ConfigLoaderImpl, composing_with
+from lightune.config.nested import select
 
 REQUIRED_GROUPS = ("data", "model", "task", "trainer", "optimizer", "scheduler", "tuning")
 """Groups of which a run needs exactly one option."""
@@ -27,7 +28,6 @@ RESUMED = "LIGHTUNE_RESUMED"
 """Names the run or sweep that goes on, where its folder names folders of YAML."""
 
 MAY_RUN_CODE = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging", "job.env_set")
-"""Nodes of Hydra's by which YAML could run something, write to any file, or set what processes begin with."""
 
 
 @contextmanager
@@ -47,6 +47,8 @@ def guarded_command_line() -> Iterator[None]:
             "--experimental-rerun is refused: it reads a pickle, which may run anything.\n"
             "Name the options of that run again; they are in its .hydra/overrides.yaml."
         )
+    # a job may go to another directory
+    os.environ[own_packages.PROJECT] = str(own_packages.project() or "")
     try:
         with composing_with(CheckedLoader):
             yield
@@ -56,6 +58,8 @@ def guarded_command_line() -> Iterator[None]:
         if not isinstance(cause, OSError) or cause.errno is None or not _raised_by_hydra(error):
             raise
         raise cannot_write(cause) from error
+    finally:
+        os.environ.pop(own_packages.PROJECT, None)
 
 
 class CheckedLoader(ConfigLoaderImpl):
@@ -78,23 +82,18 @@ class CheckedLoader(ConfigLoaderImpl):
         processes.check_sweep(is_sweep=run_mode == RunMode.MULTIRUN and mode_is_known)
         check_composed(cfg)
         if RESUMED in os.environ:
-            self._check_hydra_as_shipped(cfg, overrides, run_mode)
-        return cfg
-
-    def _check_hydra_as_shipped(self, cfg: DictConfig, overrides: list[str], run_mode: RunMode) -> None:
-        """Refuse what YAML of folders that a run names, and that somebody may have sent with it, changes in Hydra."""
-        path = copy.deepcopy(self.config_search_path)
-        path.get_path()[:] = [one for one in path.get_path() if one.provider != "command-line"]
-        said = [one for one in overrides if re.match(r"[+~]*hydra(?!\.searchpath)", one)]
-        shipped = ConfigLoaderImpl(path).load_configuration("train", said, run_mode)
-        for node in MAY_RUN_CODE:
-            ours, theirs = (OmegaConf.create({"": OmegaConf.select(one.hydra, node)}) for one in (shipped, cfg))
-            if OmegaConf.to_yaml(ours) != OmegaConf.to_yaml(theirs):
+            # YAML may have been sent together with the run: it must not change what can run code
+            search_path = copy.deepcopy(self.config_search_path)
+            search_path.get_path()[:] = [one for one in search_path.get_path() if one.provider != "command-line"]
+            said = [one for one in overrides if re.match(r"[+~]*hydra(?!\.searchpath)", one)]
+            shipped = ConfigLoaderImpl(search_path).load_configuration("train", said, run_mode)
+            plain, usual = (OmegaConf.to_container(one.hydra) for one in (cfg, shipped))
+            if changed := [node for node in MAY_RUN_CODE if select(plain, node) != select(usual, node)]:
                 raise UserError(
-                    f"YAML that {os.environ[RESUMED]} was started with sets hydra.{node}, which may run code.\n"
-                    "Nothing was run: a folder cannot vouch for it. If you trust it, say where that YAML is:\n"
-                    f"lightune resume {os.environ[RESUMED]} --config-dir DIR"
+                    f"YAML that {os.environ[RESUMED]} names sets hydra.{changed[0]}, which may run code; a folder cannot vouch for it.\n"
+                    f"Nothing was run. If you trust it, name it: lightune resume {os.environ[RESUMED]} 'hydra.searchpath=[/DIR]'"
                 )
+        return cfg
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

@@ -12,15 +12,9 @@ from omegaconf import OmegaConf
 from lightune.common.errors import UserError
 from lightune.config.nested import flat
 from lightune.config.older_runs import renamed
-from lightune.config.own_packages import PROJECT, conf_folders
+from lightune.config.own_packages import conf_folders
 
-CONFIG_DIR, SEARCH_PATH = "--config-dir", "hydra.searchpath"
-"""Both name folders of YAML that are searched after the shipped."""
-
-
-def chosen_tuning() -> str:
-    """Return the chosen option of ``conf/tuning``."""
-    return str(HydraConfig.get().runtime.choices["tuning"])
+SEARCH_PATH = "hydra.searchpath"
 
 
 def command(*overrides: str) -> str:
@@ -40,80 +34,54 @@ def rerun_arguments(folder: Path) -> list[str]:
     hydra = HydraConfig.get()
     conf = next(source.path for source in hydra.runtime.config_sources if source.provider == "main")
     return [
-        *("--config-path", conf),
-        *composed_from(hydra),
+        *("--config-path", conf, *composed_from(hydra)),
         *hydra.overrides.task,
         f"hydra.run.dir={quoted(folder)}",
         "hydra.output_subdir=null",
     ]
 
 
-def composed_from(hydra: Any) -> list[str]:
-    """Return the arguments by which Hydra composes from the same folders and the same file; options come first.
+def composed_from(hydra: Any, *, resumed_with: Sequence[str] | None = None) -> list[str]:
+    """Return the arguments, options first, by which Hydra composes from the same folders and the same file.
 
     Args:
         hydra: Hydra's node, of a run or a sweep.
-    """
-    folders, name = _added_folders(hydra), OmegaConf.select(hydra, "job.config_name")
-    options = [word for path in folders[CONFIG_DIR] for word in (CONFIG_DIR, path)]
-    is_own = name not in (None, "train")
-    paths = ",".join(map(quoted, folders[SEARCH_PATH]))
-    return [
-        *options,
-        *(["--config-name", name] if is_own else []),
-        # said although it is empty: a file that somebody sent may name a module, which would be imported
-        *([f"{SEARCH_PATH}=[{paths}]"] if paths or (is_own and options) else []),
-    ]
-
-
-def resumed_from(folder: Path, hydra: Any, *, overrides: Sequence[str]) -> list[str]:
-    """Return the same for a run or a sweep that goes on; nothing if the person names the folders anew.
-
-    Args:
-        folder: of the run or the sweep.
-        hydra: Hydra's node there.
-        overrides: what the person adds to the command.
+        resumed_with: where somebody may have sent that, the person's overrides, which may name the folders anew.
 
     Raises:
-        UserError: one of the folders is gone, or belongs to a project that is not the person's.
+        UserError: a folder is gone, or it is a module, which would be imported.
     """
-    folders = _added_folders(hydra)
-    for path in folders[PROJECT]:
-        if Path(path).is_dir() and Path(path) not in conf_folders():
+    resumed = resumed_with is not None
+    folders: dict[str, list[str]] = {"command-line": [], SEARCH_PATH: []}
+    for source in () if names_folders(resumed_with or ()) else hydra.runtime.get("config_sources") or ():
+        provider, path = source.provider.partition(" ")[0], Path(hydra.runtime.cwd, source.path)
+        if resumed and provider == "lightune" and path.is_dir() and path not in conf_folders():
+            # of a project that is not the person's here: its YAML may be read, its code is refused
+            provider = SEARCH_PATH
+        if resumed and provider in folders and not (source.schema == "file" and path.is_dir()):
             raise UserError(
-                f"{folder} was started in a project with {path}; a run cannot vouch for its code.\n"
-                f"If it is yours, go there, or name it: {PROJECT}={Path(path).parent} lightune resume {folder}"
+                f"It was started with YAML of {path}, which is no folder here. Nothing was run.\n"
+                f"Say where that YAML is now: lightune resume … '{SEARCH_PATH}=[/DIR]'"
             )
-    if any(word.partition("=")[0] in (CONFIG_DIR, SEARCH_PATH) for word in overrides):
-        return []
-    for path in folders[CONFIG_DIR] + folders[SEARCH_PATH]:
-        if not Path(path).is_dir():
-            raise UserError(
-                f"{folder} was started with YAML of {path}, and there is no such folder. Nothing was run.\n"
-                f"Say where it is now: lightune resume {folder} {CONFIG_DIR} DIR"
-            )
-    return composed_from(hydra)
+        folders.get(provider, []).append(str(path) if source.schema == "file" else f"{source.schema}://{source.path}")
+    arguments = [word for path in folders["command-line"] for word in ("--config-dir", path)]
+    if (name := OmegaConf.select(hydra, "job.config_name")) not in (None, "train"):
+        arguments += ["--config-name", name]
+    # said where it is empty, too: a file that was sent may name a module
+    if folders[SEARCH_PATH] or (resumed and folders["command-line"]):
+        arguments.append(f"{SEARCH_PATH}=[{','.join(map(quoted, folders[SEARCH_PATH]))}]")
+    return arguments
 
 
-def saved_composed_from(folder: Path) -> list[str]:
-    """Return the arguments by which a run was composed; none where its folder does not say."""
+def names_folders(arguments: Sequence[str]) -> bool:
+    """Return whether arguments name folders of YAML besides the shipped."""
+    return any(word.startswith(("--config-dir", f"{SEARCH_PATH}=")) for word in arguments)
+
+
+def saved_hydra(folder: Path) -> Any:
+    """Return Hydra's node of a run; one that says nothing where the folder has none."""
     saved = folder / ".hydra" / "hydra.yaml"
-    return composed_from(OmegaConf.load(saved).hydra) if saved.is_file() else []
-
-
-def _added_folders(hydra: Any) -> dict[str, list[str]]:
-    """Return the folders of YAML besides the shipped, by what names them."""
-    found: dict[str, list[str]] = {CONFIG_DIR: [], SEARCH_PATH: [], PROJECT: []}
-    for source in hydra.runtime.get("config_sources") or ():
-        option = {"command-line": CONFIG_DIR, "lightune": PROJECT}.get(
-            source.provider, source.provider.partition(" ")[0]
-        )
-        if option in found:
-            is_folder = source.schema == "file"
-            found[option].append(
-                str(Path(hydra.runtime.cwd, source.path)) if is_folder else f"{source.schema}://{source.path}"
-            )
-    return found
+    return OmegaConf.load(saved).hydra if saved.is_file() else OmegaConf.create({"runtime": {}})
 
 
 def resume_arguments(folder: Path, *, overrides: Sequence[str] = ()) -> tuple[list[str], Path]:
@@ -127,13 +95,15 @@ def resume_arguments(folder: Path, *, overrides: Sequence[str] = ()) -> tuple[li
     saved, hydra = folder / ".hydra" / "overrides.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
         raise not_a_run(folder, saved)
-    settings = [renamed(override) for override in overrides_of(folder) or []]
-    for override in settings:
+    saved_overrides = [renamed(override) for override in overrides_of(folder) or []]
+    for override in saved_overrides:
         if override.startswith("-") or override.lstrip("+~").startswith("hydra"):
             raise UserError(f"{saved}: {override!r} is not a setting of a run. Nothing was run.")
-    node = OmegaConf.load(hydra).hydra
-    folders = resumed_from(folder, node, overrides=overrides)
-    return [*folders, *settings, f"hydra.run.dir={quoted(folder)}", f"resume={quoted(folder)}"], Path(node.runtime.cwd)
+    node = saved_hydra(folder)
+    folders = composed_from(node, resumed_with=overrides)
+    return [*folders, *saved_overrides, f"hydra.run.dir={quoted(folder)}", f"resume={quoted(folder)}"], Path(
+        node.runtime.cwd
+    )
 
 
 def quoted(value: object) -> str:
@@ -157,7 +127,8 @@ def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
     """
     saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     settings = {name: value for name, value in flat(saved) if not str(value).startswith("${") or "oc.env" in str(value)}
-    return settings, shlex.join(["python", "train.py", *saved_composed_from(folder), *(overrides_of(folder) or [])])
+    arguments = [*composed_from(saved_hydra(folder)), *(overrides_of(folder) or [])]
+    return settings, shlex.join(["python", "train.py", *arguments])
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
-from lightune.config.rerun import quoted, resumed_from
+from lightune.config.rerun import composed_from, quoted
 
 # Settings of Hydra that run no code, so that they may be read from a file.
 SAFE_SETTING = re.compile(r"hydra/launcher=\w+|hydra\.sweep\.subdir=.*", re.DOTALL)
@@ -48,5 +48,5 @@ def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[st
                 f"Nothing was run. If you trust it, repeat it: lightune resume {sweep_dir} {setting}"
             )
     safe = [setting for setting in settings if SAFE_SETTING.fullmatch(setting)]
-    folders = resumed_from(sweep_dir, hydra, overrides=overrides)
+    folders = composed_from(hydra, resumed_with=overrides)
     return ["-m", *folders, *options, *safe, f"hydra.sweep.dir={quoted(sweep_dir)}"], cwd

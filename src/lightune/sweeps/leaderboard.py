@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from lightune.common.errors import UserError
-from lightune.config.rerun import saved_composed_from
+from lightune.config.rerun import composed_from, saved_hydra
 from lightune.config.restart import is_sweep
 from lightune.sweeps.trial import Trial, read_trials
 
@@ -83,7 +83,8 @@ class Leaderboard:
         """The command that repeats the best trial."""
         if self.best is None:
             return None
-        return shlex.join(["python", "train.py", *saved_composed_from(self.best.folder), *_run_overrides(self.best)])
+        folders = composed_from(saved_hydra(self.best.folder))
+        return shlex.join(["python", "train.py", *folders, *_run_overrides(self.best)])
 
 
 def read_leaderboard(sweep_dir: Path) -> Leaderboard:

@@ -4,12 +4,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common import processes
 from lightune.common.errors import UserError
 from lightune.common.files import write_json
-from lightune.config import chosen_tuning, command
+from lightune.config import command
 from lightune.training.plan import output
 from lightune.training.plan.process import in_subprocess
 
@@ -58,7 +59,7 @@ def run(cfg: DictConfig, *, conf: Path) -> float:
 
 
 def _plan(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
-    chosen = chosen_tuning()
+    chosen = str(HydraConfig.get().runtime.choices["tuning"])
     tunings: dict[str, Any] = {chosen: cfg.tuning}
     for name in COMPARED_TUNINGS:
         tunings.setdefault(name, OmegaConf.load(conf / "tuning" / f"{name}.yaml"))
