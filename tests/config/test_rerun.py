@@ -67,8 +67,9 @@ def test_a_folder_that_is_gone_is_named_and_may_be_named_anew(tmp_path: Path, sc
 
 def test_a_run_of_another_project_may_bring_its_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "conf").mkdir()
+    (tmp_path / "run").mkdir()
     (tmp_path / "pyproject.toml").write_text("[tool.lightune]\npackages = []\n")
-    folder = saved(tmp_path, node(tmp_path, ("lightune", f"{tmp_path}/conf")))
+    folder = saved(tmp_path / "run", node(tmp_path, ("lightune", f"{tmp_path}/conf")))
     assert f"hydra.searchpath=['{tmp_path}/conf']" in resume_arguments(folder)[0]
     monkeypatch.setenv("LIGHTUNE_PROJECT", str(tmp_path))
     assert resume_arguments(folder)[0][0] == "data=mine"

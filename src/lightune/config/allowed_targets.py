@@ -53,20 +53,18 @@ PLAIN = re.compile(r"\$\{(?:hydra[.:][\w.]+|oc\.env:[^${}]*|now:[^${}]*)\}")
 def check_targets(cfg: dict[str, Any]) -> None:
     """Refuse a configuration that would call anything but this package, ``LIBRARIES``, ``KINDS`` and what the user allows.
 
-    The user allows by a project's ``pyproject.toml``, by what is installed, or by an environment variable, not by an
-    option: a configuration must not vouch for itself.
+    The user allows by the environment, a project or what is installed: a configuration must not vouch for itself.
 
     Raises:
         UserError: names the node and how to allow it. Nothing has been called.
     """
     own = own_packages()
     targets = [(name, str(value)) for name, value in leaves(cfg) if "_target_" in name.split(".")]
-    # those that must be looked at come last: it imports torch
-    looked_at = ["lightune", *(prefix.rstrip(".") for prefix in KIND_PREFIXES), *own]
-    for name, target in sorted(targets, key=lambda pair: is_within(pair[1], looked_at)):
-        if target in LIBRARIES or _allowed_by_user(target) or _is_ours(target) or _is_of_a_kind(target):
-            continue
-        _check_own(name, target, own)
+    # those that must be looked at come last: it imports torch, and what is one's own
+    prefixes = ("lightune.", *KIND_PREFIXES, *(f"{package}." for package in own))
+    for name, target in sorted(targets, key=lambda pair: pair[1].startswith(prefixes)):
+        if not (target in LIBRARIES or _allowed_by_user(target) or _is_ours(target) or _is_of_a_kind(target)):
+            _check_own(name, target, own)
 
 
 def check_hydra_targets(hydra: dict[str, Any]) -> None:

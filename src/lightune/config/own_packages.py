@@ -23,16 +23,11 @@ def project() -> Path | None:
         UserError: the file cannot be read, or the variable names a folder without one.
     """
     named = os.environ.get(PROJECT)
-    if named == "":
-        return None
-    if named is None:
-        here = Path.cwd()
-        return next(
-            (one for one in (here, *here.parents) if not _is_in_a_run(one) and _packages(one) is not None), None
-        )
-    if _packages(folder := Path(named).expanduser().absolute()) is None:
-        raise UserError(f"{PROJECT}={named}: there is no pyproject.toml with [tool.lightune] in {folder}.")
-    return folder
+    places = [Path.cwd(), *Path.cwd().parents] if named is None else [Path(one).absolute() for one in [named] if one]
+    found = next((one for one in places if not _is_in_a_run(one) and _packages(one) is not None), None)
+    if named and found is None:
+        raise UserError(f"{PROJECT}={named}: {places[0]} has no pyproject.toml with [tool.lightune], or is of a run.")
+    return found
 
 
 def own_packages() -> list[str]:
@@ -89,7 +84,6 @@ def _is_in_a_run(folder: Path) -> bool:
 
 
 def _packages(folder: Path) -> list[str] | None:
-    """Return the packages that a folder's ``pyproject.toml`` names; None where it does not speak of lightune."""
     file = folder / "pyproject.toml"
     try:
         table = select(tomllib.loads(file.read_text(encoding="utf-8")), "tool.lightune")
@@ -97,9 +91,9 @@ def _packages(folder: Path) -> list[str] | None:
         return None
     except ValueError as error:
         raise UserError(f"{file} cannot be read: {error}.") from error
-    names = table.get("packages") if isinstance(table, dict) else None
     if table is None:
         return None
+    names = table.get("packages") if isinstance(table, dict) else None
     if not isinstance(names, list) or not all(str(name).replace(".", "_").isidentifier() for name in names):
         raise UserError(
             f'{file}: [tool.lightune] is {table}. Expected packages = ["acme_reviews", …], names to import.'

@@ -84,10 +84,13 @@ def saved_hydra(folder: Path) -> Any:
     return OmegaConf.load(saved).hydra if saved.is_file() else OmegaConf.create({"runtime": {}})
 
 
-def resume_arguments(folder: Path, *, overrides: Sequence[str] = ()) -> tuple[list[str], Path]:
-    """Return the arguments of ``train.py`` that resume a run, and the working directory that it was started in.
+def repeated(folder: Path, overrides: Sequence[str]) -> str:
+    """Return the command that trains with these overrides what a run was composed from."""
+    return shlex.join(["python", "train.py", *composed_from(saved_hydra(folder)), *overrides])
 
-    ``overrides`` are what the person adds to the command; they are not part of the result.
+
+def resume_arguments(folder: Path, *, overrides: Sequence[str] = ()) -> tuple[list[str], Path]:
+    """Return the arguments of ``train.py`` that resume a run, but the person's, and the directory that it was started in.
 
     Raises:
         UserError: this is not a run folder, or ``train.py`` did not write it: Hydra's own settings can run code.
@@ -95,15 +98,12 @@ def resume_arguments(folder: Path, *, overrides: Sequence[str] = ()) -> tuple[li
     saved, hydra = folder / ".hydra" / "overrides.yaml", folder / ".hydra" / "hydra.yaml"
     if not saved.is_file() or not hydra.is_file():
         raise not_a_run(folder, saved)
-    saved_overrides = [renamed(override) for override in overrides_of(folder) or []]
-    for override in saved_overrides:
-        if override.startswith("-") or override.lstrip("+~").startswith("hydra"):
-            raise UserError(f"{saved}: {override!r} is not a setting of a run. Nothing was run.")
-    node = saved_hydra(folder)
-    folders = composed_from(node, resumed_with=overrides)
-    return [*folders, *saved_overrides, f"hydra.run.dir={quoted(folder)}", f"resume={quoted(folder)}"], Path(
-        node.runtime.cwd
-    )
+    settings, node = [renamed(override) for override in overrides_of(folder) or []], saved_hydra(folder)
+    for setting in settings:
+        if setting.startswith("-") or setting.lstrip("+~").startswith("hydra"):
+            raise UserError(f"{saved}: {setting!r} is not a setting of a run. Nothing was run.")
+    arguments = [*composed_from(node, resumed_with=overrides), *settings]
+    return [*arguments, f"hydra.run.dir={quoted(folder)}", f"resume={quoted(folder)}"], Path(node.runtime.cwd)
 
 
 def quoted(value: object) -> str:
@@ -127,8 +127,7 @@ def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
     """
     saved = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     settings = {name: value for name, value in flat(saved) if not str(value).startswith("${") or "oc.env" in str(value)}
-    arguments = [*composed_from(saved_hydra(folder)), *(overrides_of(folder) or [])]
-    return settings, shlex.join(["python", "train.py", *arguments])
+    return settings, repeated(folder, overrides_of(folder) or [])
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:

@@ -2,14 +2,13 @@
 
 import json
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
 from lightune.common.errors import UserError
-from lightune.config.rerun import composed_from, saved_hydra
+from lightune.config.rerun import repeated
 from lightune.config.restart import is_sweep
 from lightune.sweeps.trial import Trial, read_trials
 
@@ -81,10 +80,7 @@ class Leaderboard:
     @property
     def command(self) -> str | None:
         """The command that repeats the best trial."""
-        if self.best is None:
-            return None
-        folders = composed_from(saved_hydra(self.best.folder))
-        return shlex.join(["python", "train.py", *folders, *_run_overrides(self.best)])
+        return None if self.best is None else repeated(self.best.folder, _run_overrides(self.best))
 
 
 def read_leaderboard(sweep_dir: Path) -> Leaderboard:
