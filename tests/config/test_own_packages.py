@@ -169,6 +169,16 @@ def test_an_installed_package_registers_itself(tmp_path: Path, monkeypatch: pyte
     assert conf_folders() == [tmp_path / "acme" / "conf"]
 
 
+def test_a_package_inside_another_has_a_conf_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, {"acme/reviews/heads.py": HEADS, "acme/reviews/conf/x.yaml": "", "acme/conf/x.yaml": ""})
+    install(monkeypatch, tmp_path, module="acme.reviews")
+    assert conf_folders() == [tmp_path / "acme" / "reviews" / "conf"]
+    call("acme.reviews.heads.Head")
+    write(tmp_path, {"acme/other.py": HEADS})
+    with pytest.raises(UserError, match="is refused: a configuration may call"):
+        call("acme.other.Head")
+
+
 def test_a_package_under_development_has_its_conf_beside_its_pyproject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     install(monkeypatch, tmp_path / "site", module="acme")
     monkeypatch.syspath_prepend(str(project(tmp_path / "mine") / "src"))

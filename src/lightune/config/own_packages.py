@@ -44,11 +44,10 @@ def own_packages() -> list[str]:
 def conf_folders() -> list[Path]:
     """Return the folders of YAML of one's own: in a package, or beside the ``pyproject.toml`` where it is developed."""
     found = [folder / "conf"] if (folder := project()) else []
-    for package in {name.partition(".")[0]: None for name in own_packages()}:
-        spec = find_spec(package)
-        for place in map(Path, (spec and spec.submodule_search_locations) or ()):
+    for top, *inner in (name.split(".") for name in own_packages()):
+        for place in map(Path, getattr(find_spec(top), "submodule_search_locations", None) or ()):
             root = place.parents[place.parent.name == "src"]
-            found += [place / "conf", *([root / "conf"] if (root / "pyproject.toml").is_file() else [])]
+            found += [place.joinpath(*inner, "conf"), *([root / "conf"] if (root / "pyproject.toml").is_file() else [])]
     return [*dict.fromkeys(one.resolve() for one in found if one.is_dir())]
 
 
