@@ -19,12 +19,18 @@ def saved(folder: Path, *, task: list[str], hydra: list[str]) -> Path:
 def test_a_sweep_is_started_again_in_its_folder(tmp_path: Path):
     folder = saved(
         tmp_path / "it's a sweep",
-        task=["sweep=optuna", "optimizer.lr=interval(1e-5,1e-3)"],
+        task=["sweep=optuna", "optimizer.lr=interval(1e-5,1e-3)", "+logger.x=${hydra:runtime.cwd}"],
         hydra=["hydra/launcher=joblib"],
     )
     assert restart_arguments(folder, overrides=[]) == (
         [
-            *("-m", "sweep=optuna", "optimizer.lr=interval(1e-5,1e-3)", "hydra/launcher=joblib"),
+            *(
+                "-m",
+                "sweep=optuna",
+                "optimizer.lr=interval(1e-5,1e-3)",
+                "+logger.x=${hydra:runtime.cwd}",
+                "hydra/launcher=joblib",
+            ),
             f"hydra.sweep.dir='{tmp_path}/it\\'s a sweep'",
         ],
         Path("/started"),

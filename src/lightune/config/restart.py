@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -29,10 +30,11 @@ def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[st
     """
     saved = sweep_dir / "multirun.yaml"
     try:
-        hydra = OmegaConf.load(saved).hydra
-        options = [str(override) for override in hydra.overrides.task]
-        settings = [str(override) for override in hydra.overrides.hydra]
-        cwd = Path(str(hydra.runtime.cwd))
+        node = OmegaConf.load(saved).hydra
+        hydra: Any = OmegaConf.to_container(node, resolve=False)
+        options = [str(override) for override in hydra["overrides"]["task"]]
+        settings = [str(override) for override in hydra["overrides"]["hydra"]]
+        cwd = Path(str(hydra["runtime"]["cwd"]))
     # a damaged file may raise anything
     except Exception as error:
         raise UserError(f"{saved} cannot be read: {str(error).strip().partition(chr(10))[0]}") from error
@@ -48,5 +50,5 @@ def restart_arguments(sweep_dir: Path, *, overrides: list[str]) -> tuple[list[st
                 f"Nothing was run. If you trust it, repeat it: lightune resume {sweep_dir} {setting}"
             )
     safe = [setting for setting in settings if SAFE_SETTING.fullmatch(setting)]
-    folders = composed_from(hydra, resumed_with=overrides)
+    folders = composed_from(node, resumed_with=overrides)
     return ["-m", *folders, *options, *safe, f"hydra.sweep.dir={quoted(sweep_dir)}"], cwd
