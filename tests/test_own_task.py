@@ -127,6 +127,8 @@ def test_a_command_that_does_not_fit_the_task_says_so(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_package_that_nobody_allowed_is_not_run(sweep: Path, monkeypatch: pytest.MonkeyPatch, lightune):
-    monkeypatch.delenv("LIGHTUNE_ALLOWED_TARGETS")
+def test_a_package_is_not_run_outside_the_project_that_names_it(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lightune
+):
+    monkeypatch.chdir(tmp_path)
     assert "rating.task.Rating is refused" in lightune("predict", sweep / "0", "--text", "x", fails=True)
