@@ -49,17 +49,15 @@ class FrozenLayers:
 
     def states(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
         """Run the model up to its highest frozen layer; return the states of real tokens, (tokens, hidden size)."""
-        hook = self.layers[-1].register_forward_hook(_stop)
         try:
-            model(**inputs)
+            with self.layers[-1].register_forward_hook(_stop):
+                model(**inputs)
         except _Stopped as stopped:
             is_tuple = isinstance(stopped.output, tuple)
             self._output_length = len(stopped.output) if is_tuple else None
             states: Tensor = stopped.output[0] if is_tuple else stopped.output
             mask = inputs["attention_mask"].bool()
             return states[mask] if states.shape[:2] == mask.shape else states[0]  # a packed row
-        finally:
-            hook.remove()
         raise AssertionError("a forward pass that does not run its layers")
 
     def can_be_skipped(self, model: nn.Module, inputs: dict[str, Tensor]) -> bool:
@@ -109,13 +107,12 @@ class FrozenLayers:
                 return hidden_states
             return (hidden_states,) + (None,) * (self._output_length - 1)
 
-        hook = model.register_forward_pre_hook(take_states, with_kwargs=True)
         for module in self._modules:
             module.forward = partial(embed if module in self._embeddings else pass_on, module.forward)
         try:
-            yield
+            with model.register_forward_pre_hook(take_states, with_kwargs=True):
+                yield
         finally:
-            hook.remove()
             for module in self._modules:
                 del module.forward
 

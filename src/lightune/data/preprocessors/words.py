@@ -34,9 +34,7 @@ class Words(NamedTuple):
             special: for each window, 1 for a token that the tokenizer added, else 0.
             overlap: tokens that neighbouring windows share.
         """
-        word_at = [-1] * len(self.text)
-        for word, (start, end) in enumerate(self.offsets):
-            word_at[start:end] = [word] * (end - start)
+        word_at = words_at(self.offsets, len(self.text))
         first_tokens: dict[int, int] = {}  # of each word, counted over the whole text
         words_of_windows = []
         window_start = 0
@@ -53,6 +51,14 @@ class Words(NamedTuple):
             words_of_windows.append(words)
             window_start = window_end - overlap
         return words_of_windows
+
+
+def words_at(offsets: Sequence[tuple[int, int]], length: int) -> list[int]:
+    """Return for each character of a text of this length the index of the word that it lies in, or -1."""
+    at = [-1] * length
+    for word, (start, end) in enumerate(offsets):
+        at[start:end] = [word] * (end - start)
+    return at
 
 
 def join_words(words: Sequence[str]) -> Words:

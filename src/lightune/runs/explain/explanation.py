@@ -189,12 +189,15 @@ def _explanation(
 
 @contextmanager
 def _as_in_prediction(task: Task) -> Iterator[None]:
-    """Turn dropout off, and compute in float32: half precision rounds away the difference between two steps."""
+    """Turn dropout and the gradients of weights off; half precision would round away what differs between two steps."""
     modes = [(module, module.training) for module in task.modules()]
-    task.eval()
+    trained = [weight for weight in task.parameters() if weight.requires_grad]
+    task.eval().requires_grad_(False)
     try:
         with torch.inference_mode(False), torch.autocast(task.device.type, enabled=False):
             yield
     finally:
         for module, training in modes:
             module.training = training
+        for weight in trained:
+            weight.requires_grad_(True)

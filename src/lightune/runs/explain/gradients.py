@@ -1,7 +1,6 @@
 """Integrated gradients on a model's word embeddings, with as many steps as they need."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -52,7 +51,7 @@ def integrated_gradients(
     The steps are doubled from 50 to at most 400 until the sum of the scores is right to 5 %.
 
     Args:
-        model: with ``base_model``; in float32 and eval mode.
+        model: with ``base_model``; in float32 and eval mode, its weights without gradients, which would take memory.
         output: of the model's inputs, (rows, length) each, makes the numbers to explain, (rows,).
         inputs: of one text, (1, length) each, ``input_ids`` among them.
         baseline_ids: (1, length); a token that stays itself is given nothing.
@@ -62,11 +61,16 @@ def integrated_gradients(
 
     def of_embeddings(embedded: Tensor) -> Tensor:
         rows = {name: tensor.expand(len(embedded), -1) for name, tensor in inputs.items()}
-        with _embedded_as(layer, rows["input_ids"], embedded):
+
+        def replace(module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+            # GPT-2's embeds segments too
+            return embedded if torch.equal(args[0], rows["input_ids"]) else output
+
+        with layer.register_forward_hook(replace):
             return output(rows)
 
     length = baseline_ids.shape[1]
-    with torch.enable_grad(), _parameters_at_rest(model):
+    with torch.enable_grad():
         ends = layer(torch.cat([inputs["input_ids"], baseline_ids])).detach()
         text, baseline = ends[:1], ends[1:]
         method = IntegratedGradients(of_embeddings)
@@ -85,30 +89,3 @@ def integrated_gradients(
             if found.converged or steps >= MOST_STEPS:
                 return found
             steps *= 2
-
-
-@contextmanager
-def _embedded_as(layer: nn.Module, ids: Tensor, embedded: Tensor) -> Iterator[None]:
-    """Have a layer embed these ids so; GPT-2's embeds segments too."""
-
-    def replace(module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
-        return embedded if torch.equal(args[0], ids) else output
-
-    hook = layer.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-@contextmanager
-def _parameters_at_rest(model: nn.Module) -> Iterator[None]:
-    """Keep nothing for the gradients of weights, which nobody asks for."""
-    moving = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in moving:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in moving:
-            parameter.requires_grad_(True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lightune.common.scripts import SPACELESS
 from lightune.data.preprocessors.windows import Place
+from lightune.data.preprocessors.words import words_at
 
 HAS_SPACELESS = re.compile(f"[{SPACELESS}]")
 Span = tuple[int, int]
@@ -28,7 +29,7 @@ def merge_words(
         mine = [(index, place) for index, place in enumerate(places) if place and place.text == number]
         tokens = [(place.start, place.end) for _, place in mine]
         pieces = _merged(_cut(text, spans, tokens), tokens, len(text))
-        at = _piece_at(pieces, len(text))
+        at = words_at(pieces, len(text))
         for index, place in mine:
             piece = max(at[place.start : place.end])  # a token may begin with the space before its word
             owners[index] = piece if piece < 0 else len(found) + piece
@@ -46,7 +47,7 @@ def _cut(text: str, words: Sequence[Span], tokens: Sequence[Span]) -> list[Span]
 
 
 def _merged(pieces: Sequence[Span], tokens: Sequence[Span], length: int) -> list[Span]:
-    at = _piece_at(pieces, length)
+    at = words_at(pieces, length)
     goes_on: set[int] = set()  # pieces that belong to the one before them
     for start, end in tokens:
         covered = {piece for piece in at[start:end] if piece >= 0}
@@ -58,11 +59,3 @@ def _merged(pieces: Sequence[Span], tokens: Sequence[Span], length: int) -> list
         else:
             merged.append((start, end))
     return merged
-
-
-def _piece_at(pieces: Sequence[Span], length: int) -> list[int]:
-    """Return for each character of a text the piece that it lies in, or -1."""
-    at = [-1] * length
-    for index, (start, end) in enumerate(pieces):
-        at[start:end] = [index] * (end - start)
-    return at
