@@ -87,12 +87,7 @@ class QuestionAnswering(Task):
         return torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the mean loss over starts and ends, and their number.
-
-        Args:
-            logits: (windows, length, 2).
-            batch: with ``labels`` (windows, 2) of tokens.
-        """
+        """Return the mean loss over starts and ends, and their number, of logits (windows, length, 2)."""
         return cross_entropy(_over_tokens(logits, batch), batch["labels"])
 
     def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -162,9 +157,7 @@ class QuestionAnswering(Task):
     def _predict(self, logits: Tensor, batch: Batch) -> list[dict[str, Any]]:
         """Return what ``predict_step`` returns; no answer is a candidate where there may be none.
 
-        Args:
-            logits: (windows, length, 2), the windows of all rows.
-            batch: with ``rows``, whose ``offsets`` (windows of the row, length, 2) are the places of tokens in the context.
+        Logits are (windows, length, 2), of all rows; ``offsets`` of a row (its windows, length, 2) the tokens' places.
         """
         values, predictions, window = logits.cpu().numpy(), [], 0
         for row in batch["rows"]:
@@ -177,26 +170,20 @@ class QuestionAnswering(Task):
             ]
             unique = {(c.start, c.end): c for c in sorted(candidates, key=lambda c: c.logit)}
             best = sorted(unique.values(), key=lambda c: -c.logit)[: self.n_best_size]
-            if self.version_2_with_negative or not best:
+            chosen = best[0] if best else None
+            if self.version_2_with_negative or chosen is None:
                 # the label of no answer is [CLS], the first token
-                best.append(Candidate(float(windows[:, 0].sum(axis=-1).min()), None, None))
-            best.sort(key=lambda c: -c.logit)
+                nothing = Candidate(float(windows[:, 0].sum(axis=-1).min()), None, None)
+                if chosen is None or nothing.logit - chosen.logit > self.null_score_diff_threshold:
+                    chosen = nothing
+                best = sorted([*best, nothing], key=lambda c: -c.logit)
             n_best = [
                 {"answer": "" if c.start is None else row["context"][c.start : c.end], "score": score}
                 | {"start": c.start, "end": c.end}
                 for c, score in zip(best, softmax([c.logit for c in best]).tolist(), strict=True)
             ]
-            predictions.append(n_best[self._choose(best)] | {"n_best": n_best})
+            predictions.append(n_best[best.index(chosen)] | {"n_best": n_best})
         return predictions
-
-    def _choose(self, candidates: list[Candidate]) -> int:
-        """Choose among candidates, the best first: no answer must be better by the threshold."""
-        answer = next((i for i, c in enumerate(candidates) if c.start is not None), None)
-        nothing = next((i for i, c in enumerate(candidates) if c.start is None), None)
-        if answer is None or nothing is None:
-            return 0
-        difference = candidates[nothing].logit - candidates[answer].logit
-        return nothing if difference > self.null_score_diff_threshold else answer
 
     def _candidates(self, scores: np.ndarray, offsets: np.ndarray, context: str) -> list[Candidate]:
         """Return the best spans of one window; scores (length, 2), offsets (length, 2), -1 outside the context."""
