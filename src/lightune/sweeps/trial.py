@@ -5,11 +5,11 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from lightune.common.errors import UserError, cannot_write
 from lightune.common.files import write_json
@@ -24,18 +24,11 @@ LOCK_TIMEOUT = 5
 
 @dataclass(kw_only=True)
 class Trial:
-    """One trial of a sweep.
+    """One trial of a sweep, by its number from 0; its overrides are arguments of ``train.py``.
 
-    Attributes:
-        folder: the trial's own.
-        number: position in the sweep, from 0.
-        overrides: arguments of ``train.py``.
-        swept: names of the options that the sweep varies.
-        state: one of ``STATES``; a ``running`` trial whose lock nobody holds was killed.
-        message: one line on why it failed.
-        metric: the monitored metric once it is known, such as ``val/accuracy``.
-        mode: ``min`` or ``max``.
-        value: value of the metric; for a pruned trial, the last one measured.
+    ``state`` is one of ``STATES``; a ``running`` trial whose lock nobody holds was killed. ``message`` says in a line
+    why it failed. ``metric`` is the monitored one, such as ``val/accuracy``, once it is known, and ``mode`` is ``min``
+    or ``max``; ``value`` is for a pruned trial the last one measured.
     """
 
     folder: Path
@@ -60,12 +53,12 @@ class Trial:
     def write(self) -> None:
         """Write ``trial.json``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        fields = asdict(self)
-        del fields["folder"]
+        values = asdict(self)
+        del values["folder"]
         if self.value is not None and not math.isfinite(self.value):
             # JSON has neither NaN nor infinity
-            fields["value"] = None
-        write_json(self.folder / "trial.json", fields)
+            values["value"] = None
+        write_json(self.folder / "trial.json", values)
 
     def is_locked(self) -> bool:
         """Return whether a living process runs this trial."""
@@ -95,37 +88,23 @@ class Trial:
             lock.release()
 
 
+STORED = [field.name for field in fields(Trial) if field.name != "folder"]
+
+
 def is_trial(folder: Path) -> bool:
     """Return whether this is the folder of a trial."""
     return (folder / "trial.json").is_file()
 
 
 def read_trial(folder: Path) -> Trial:
-    """Read ``trial.json``.
-
-    Raises:
-        UserError: no sweep has written the file.
-    """
+    """Read ``trial.json``, or raise a UserError if no sweep has written the file."""
     file = folder / "trial.json"
-
-    def optional(kind: type, value: Any) -> Any:
-        return None if value is None else kind(value)
-
     try:
-        fields: Any = json.loads(file.read_text(encoding="utf-8"))
-        trial = Trial(
-            folder=folder,
-            number=int(fields["number"]),
-            overrides=[str(override) for override in fields["overrides"]],
-            swept=[str(option) for option in fields["swept"]],
-            state=str(fields["state"]),
-            message=str(fields["message"]),
-            metric=optional(str, fields["metric"]),
-            mode=optional(str, fields["mode"]),
-            value=optional(float, fields["value"]),
-        )
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        values = {name: stored[name] for name in STORED}
+        trial = TypeAdapter(Trial).validate_python({"folder": folder, **values})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read: {error!r}") from error
+        raise UserError(f"{file} cannot be read: {' '.join(repr(error).splitlines()[:3])}") from error
     if trial.state not in STATES or any(override.startswith("-") for override in trial.overrides):
         raise UserError(f"{file} was not written by a sweep: its state or its overrides are invalid.")
     return trial
@@ -139,11 +118,7 @@ def read_trials(sweep_dir: Path) -> list[Trial]:
 
 @contextmanager
 def lock_sweep(sweep_dir: Path) -> Iterator[None]:
-    """Create a sweep's folder, and keep other processes from adding trials to it meanwhile.
-
-    Raises:
-        UserError: the folder cannot be created.
-    """
+    """Create a sweep's folder, or raise a UserError; keep other processes from adding trials to it meanwhile."""
     try:
         sweep_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
