@@ -1,23 +1,19 @@
 """Dialogue: turns become one sequence for a causal language model, with the replies as its targets."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
 from jinja2 import TemplateError
-from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError, listed
 from lightune.common.special_tokens import end_token_id
-from lightune.data.batches.padding import pad
+from lightune.data.batches.padding import pad, pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
-from lightune.data.preprocessors.columns import check_columns
+from lightune.data.preprocessors.columns import check_columns, warn_of_rows
 from lightune.data.preprocessors.lengths import check_length
 from lightune.data.preprocessors.turns import Turn, read_turns
-
-log = logging.getLogger(__name__)
 
 # a piece of a long dialogue repeats the end of the one before it, max_length // 4 tokens, without learning it
 CONTEXT_DIVISOR = 4
@@ -67,11 +63,7 @@ class DialoguePreprocessor(Preprocessor):
             prepared["reply"].append([vars(turn) for turn in turns[last : last + 1]])
             if any(turn.reply and not turn.content.strip() for turn in turns[: last + 1]):
                 empty.append(index + 1)
-        if empty:
-            rank_zero_only(log.warning)(
-                f"{split}: {len(empty):,} of {len(rows):,} rows have an empty reply, which teaches to say nothing: "
-                f"row {listed(empty, limit=3)}"
-            )
+        warn_of_rows(empty, len(rows), "rows have an empty reply, which teaches to say nothing", split=split)
         return Dataset.from_dict(prepared)
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
@@ -117,12 +109,8 @@ class DialoguePreprocessor(Preprocessor):
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad to one width; ``labels`` are -100 outside the replies, and held-out ``rows`` have a prompt's fields."""
         settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
-        ids = [row["input_ids"] for row in features]
-        batch: dict[str, Any] = {
-            "input_ids": pad(ids, value=self.tokenizer.pad_token_id, **settings),
-            "attention_mask": pad([[1] * len(row) for row in ids], value=0, **settings),
-            "labels": pad([row["labels"] for row in features], value=-100, **settings),
-        }
+        batch = pad_inputs(self.tokenizer, features, **settings)
+        batch["labels"] = pad([row["labels"] for row in features], value=-100, **settings)
         if "prompt_ids" in features[0]:
             batch["rows"] = [{name: row[name] for name in HELD_OUT_FIELDS} for row in features]
         return batch

@@ -73,10 +73,9 @@ class MaskedLMPreprocessor(Preprocessor):
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad to one width; ``labels`` (batch, length) hold the masked tokens, -100 elsewhere."""
         settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
-        if "labels" in features[0]:
-            batch = pad_inputs(self.tokenizer, features, **settings)
-            return batch | {"labels": pad([row["labels"] for row in features], value=-100, **settings)}
         batch = pad_inputs(self.tokenizer, features, **settings)
+        if "labels" in features[0]:
+            return batch | {"labels": pad([row["labels"] for row in features], value=-100, **settings)}
         special = batch.pop("special_tokens_mask")
         ids, labels = self.collator.torch_mask_tokens(batch["input_ids"], special_tokens_mask=special)
         return batch | {"input_ids": ids, "labels": labels}
