@@ -35,13 +35,14 @@ class JoblibLauncher(BaseLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         plugin = import_extra("hydra_plugins.hydra_joblib_launcher.joblib_launcher", launcher="joblib")
+        from joblib import cpu_count
         from joblib.externals.loky import get_reusable_executor
 
         trainers = [cfg.trainer for cfg in self.compose(job_overrides)]
         on_cpu = all(trainer.accelerator == "cpu" for trainer in trainers)
         gpus = [] if on_cpu else jobs.visible_gpus()
         devices = max(trainer.devices if isinstance(trainer.devices, int) else 1 for trainer in trainers)
-        capacity = max(1, (len(gpus) or num_cores()) // max(1, devices))
+        capacity = max(1, (len(gpus) or cpu_count()) // max(1, devices))
         n_jobs = min(capacity if self.n_jobs == -1 else self.n_jobs, len(job_overrides))
         if n_jobs == 1:
             # joblib too would run the jobs in this process
@@ -63,13 +64,6 @@ class JoblibLauncher(BaseLauncher):
             # its processes would keep their memory, also a GPU's
             get_reusable_executor(reuse=True).shutdown()
             return results
-
-
-def num_cores() -> int:
-    """Return the number of cores that this process may use, also in a container."""
-    import joblib
-
-    return int(joblib.cpu_count())
 
 
 def end_workers() -> None:

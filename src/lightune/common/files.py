@@ -33,7 +33,10 @@ def atomic_file(path: Path, mode: Literal["w", "wb"] = "w", *, sync: bool = Fals
                 os.fsync(file.fileno())
         temporary.replace(path)
         if sync and os.name == "posix":
-            _sync_folder(path.parent)
+            # the disk has the new name too; only POSIX can open a folder
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -53,15 +56,6 @@ def remove_unused(folder: Path, *, used: Path) -> None:
                 file.touch()
             elif file.stat().st_mtime < time.time() - MAX_UNUSED_DAYS * 24 * 60 * 60:
                 file.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Wait until the disk has the new name too; only POSIX can open a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -30,11 +30,6 @@ def with_policy(html: str) -> HTMLResponse:
     return HTMLResponse(html, headers={"Content-Security-Policy": header})
 
 
-def try_it() -> str:
-    """Return the page on which a person types a text."""
-    return render("runs/serve/page.html", title="lightune")
-
-
 def documentation(openapi: dict[str, Any]) -> str:
     """Return the API's OpenAPI description as a plain page."""
     operations = []

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Str
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from lightune.common.errors import UserError
+from lightune.common.html_pages import render
 from lightune.runs.explain import explain
 from lightune.runs.inference import Predictor
 from lightune.runs.serve import pages, schema
@@ -92,7 +93,7 @@ class Routes:
 
     async def page(self) -> HTMLResponse:
         """The page on which a person types a text."""
-        return pages.with_policy(pages.try_it())
+        return pages.with_policy(render("runs/serve/page.html", title="lightune"))
 
     async def documentation(self, request: Request) -> HTMLResponse:
         """The API's documentation."""

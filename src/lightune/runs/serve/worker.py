@@ -71,19 +71,11 @@ class Worker:
         return self._thread.is_alive()
 
     def predict(self, rows: Sequence[Row]) -> list[Future[Any]]:
-        """Queue rows, all or none.
-
-        Raises:
-            FullError: there is no room for them.
-        """
+        """Queue rows, or raise a FullError if there is no room for all of them."""
         return self._add([_Job(row=row) for row in rows])
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
-        """Queue a function; nothing else uses the model while it runs.
-
-        Raises:
-            FullError: there is no room for it.
-        """
+        """Queue a function, or raise a FullError; nothing else uses the model while it runs."""
         return self._add([_Job(function=function)])[0]
 
     def close(self) -> None:
@@ -118,13 +110,12 @@ class Worker:
             first = self._queue[0]
             if first.row is not None:
                 remaining = max(0.0, first.start + self.max_wait - time.monotonic())
-                self._changed.wait_for(self._is_full_or_closed, timeout=remaining)
+                self._changed.wait_for(
+                    lambda: self._closed or len(self._queue) >= self.max_batch_size, timeout=remaining
+                )
             jobs = self._batch(first)
             self._queue = [job for job in self._queue if job not in jobs]
             return jobs
-
-    def _is_full_or_closed(self) -> bool:
-        return self._closed or len(self._queue) >= self.max_batch_size
 
     def _batch(self, first: _Job) -> list[_Job]:
         if first.row is None:
