@@ -4,14 +4,13 @@ import re
 from pathlib import Path
 
 from lightune.common.errors import UserError
-from lightune.common.files import LFS_POINTER
+from lightune.data.sources.text_files import refuse_pointer
 
 SAVE_AS_CSV = "Save it as CSV, in UTF-8."
 UNPACK = "Unpack it first."
 SIGNATURES = {
     b"PAR1": ("a Parquet file", "Rename it to end in .parquet."),
     b"\x1f\x8b": ("packed with gzip", "Add .gz to its name."),
-    LFS_POINTER: ("a pointer of Git LFS, not the file itself", "Fetch the file: git lfs pull"),
     b"%PDF": ("a PDF", "Save its table as CSV."),
     b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", SAVE_AS_CSV),
     b"BZh": ("packed with bzip2", UNPACK),
@@ -37,8 +36,9 @@ def check_content(path: Path, kind: str | None) -> None:
     not looked at.
     """
     with path.open("rb") as file:
+        refuse_pointer(path, file)
         start = file.read(PEEK_BYTES)
-    mismatch = None if path.suffix == ".gz" and not start.startswith(LFS_POINTER) else _find_mismatch(start, kind)
+    mismatch = None if path.suffix == ".gz" else _find_mismatch(start, kind)
     if mismatch is not None:
         content, fix = mismatch
         raise UserError(f"{path}: its content is not {FORMAT_NAMES[kind]}: it is {content}.\n{fix}")
