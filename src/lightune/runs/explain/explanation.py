@@ -33,12 +33,9 @@ class Word(NamedTuple):
     """Whether the label is of this word."""
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Why a label was predicted.
-
-    The scores of all words add up to ``output - baseline``, but for ``delta``.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Explanation(Attribution):
+    """Why a label was predicted; the baseline has padding in place of every word."""
 
     label: str
     """A label, a type of entity or an answer; ``value`` for a regression."""
@@ -48,18 +45,6 @@ class Explanation:
 
     texts: tuple[str, ...]
     words: tuple[Word, ...]
-    output: float
-    """Log-odds of the label, or a regression's value."""
-
-    baseline: float
-    """The same with padding in place of every word."""
-
-    delta: float
-    """The sum of the scores less ``output - baseline``."""
-
-    steps: int
-    converged: bool
-    """Whether ``delta`` is within 5 % of ``output - baseline``."""
 
     @property
     def labelled(self) -> str:
@@ -74,15 +59,7 @@ class Explanation:
 
 
 def check_explainable(task: type[Task], *, name: str) -> None:
-    """Check that a task says which output to explain.
-
-    Args:
-        task: of the run.
-        name: begins the message.
-
-    Raises:
-        UserError: it does not.
-    """
+    """Raise a UserError, whose message begins with ``name``, if a task does not say which output to explain."""
     if not task.is_explainable:
         reason = (
             "whose predictions are many tokens long: there is no single number to explain"
@@ -104,11 +81,8 @@ def explain(
     (log-odds of 0.1) while masks are taken for a bad review (-0.9), and the words that it finds matter more when they are
     deleted; every tokenizer has it. No other thread may use the model meanwhile.
 
-    Args:
-        task: of a finished run, its weights in float32.
-        preprocessor: of the same run.
-        texts: the row's ``preprocessor.input_columns``; for token classification also as a list of words.
-        target: the label to explain; None: the prediction.
+    ``texts`` are the row's ``preprocessor.input_columns``, for token classification also as a list of words; the label
+    to explain is ``target``, None: the prediction.
 
     Returns:
         One explanation; with several labels at once one for each predicted label, for token classification one for each
@@ -167,6 +141,7 @@ def _explanation(
             scores[owner] = (scores[owner] or 0.0) + score
     labelled, start, end = target.span or (-1, 0, 0)
     return Explanation(
+        **vars(attribution),
         label=target.label,
         probability=target.probability,
         texts=tuple(texts),
@@ -179,11 +154,6 @@ def _explanation(
             )
             for place, score in zip(words, scores, strict=True)
         ),
-        output=attribution.output,
-        baseline=attribution.baseline,
-        delta=attribution.delta,
-        steps=attribution.steps,
-        converged=attribution.converged,
     )
 
 

@@ -1,7 +1,8 @@
 """Integrated gradients on a model's word embeddings, with as many steps as they need."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from captum.attr import IntegratedGradients
@@ -12,17 +13,18 @@ TOLERANCE = 0.05  # of what all attributions together should be
 TOKENS_AT_A_TIME = 2048  # of all steps that are computed together: memory does not grow with their number
 
 
-class Attribution(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
     """What each token added to an output, on the way from a baseline."""
 
-    scores: Tensor
+    scores: Tensor = field(compare=False, repr=False)
     """(length,) on the CPU."""
 
     output: float
-    """For the text itself."""
+    """For the text itself: the log-odds of a label, or a regression's value."""
 
     baseline: float
-    """For its baseline."""
+    """The same for its baseline."""
 
     delta: float
     """The sum of the scores less what it should be, ``output - baseline``."""
@@ -85,7 +87,13 @@ def integrated_gradients(
             )
             with torch.no_grad():
                 at_text, at_baseline = of_embeddings(ends).tolist()
-            found = Attribution(scores.sum(dim=-1)[0].detach().cpu(), at_text, at_baseline, float(delta), steps)
+            found = Attribution(
+                scores=scores.sum(dim=-1)[0].detach().cpu(),
+                output=at_text,
+                baseline=at_baseline,
+                delta=float(delta),
+                steps=steps,
+            )
             if found.converged or steps >= MOST_STEPS:
                 return found
             steps *= 2
