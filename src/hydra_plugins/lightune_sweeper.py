@@ -160,12 +160,7 @@ def _grid_values(overrides: Sequence[Override]) -> dict[str, list[str]]:
 
 
 def _search_values(override: Override, *, default: Any) -> Any:
-    """Return the values that a search may draw for an option.
-
-    Args:
-        override: the option's.
-        default: the option's value without the sweep, which tells whether it is an integer.
-    """
+    """Return the values that a search may draw for an option; its ``default`` tells whether it is an integer."""
     from lightune.sweeps.search import Choice, Interval
 
     value = override.value()

@@ -37,11 +37,7 @@ class BaseLauncher(Launcher):
 
 
 def import_extra(module: str, *, launcher: str) -> Any:
-    """Import a module of the optional dependencies.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """Import a module of the optional dependencies, or raise a UserError if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

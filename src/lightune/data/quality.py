@@ -67,10 +67,8 @@ def find_problems(
 ) -> list[str]:
     """Log a warning for each thing that a person should know before they trust a score, and return the warnings.
 
-    Args:
-        inputs: of each split, as ``inputs_of`` returns them.
-        strata: of each split, the class of each row, if rows have exactly one.
-        names: of the classes; empty where classes have none.
+    For each split, ``inputs`` are those of ``inputs_of``, and ``strata`` the class of each row, if rows have exactly
+    one. Where classes have no ``names``, there are none.
 
     Raises:
         UserError: all training rows are the same, or of one class.

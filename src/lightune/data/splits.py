@@ -13,16 +13,10 @@ SPLIT_NAMES = {
 
 
 def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -> np.ndarray:
-    """Choose ``size`` of ``n_rows`` rows, each stratum in proportion.
+    """Choose ``size`` of ``n_rows`` rows, or all if there are fewer, each stratum in proportion.
 
-    Args:
-        n_rows: rows to choose from.
-        size: rows to choose; all of them if there are fewer.
-        strata: a class index for each row, or None for a plain random sample.
-        seed: the same seed gives the same rows.
-
-    Returns:
-        (size,) row numbers, ascending.
+    ``strata`` are a class index for each row, or None for a plain random sample. The same seed gives the same rows.
+    Returned are their numbers, (size,), ascending.
     """
     rng = np.random.default_rng(seed)
     size = min(size, n_rows)

@@ -11,13 +11,9 @@ from lightune.sweeps.trial import Trial, is_trial, read_trials
 def plan_grid(
     jobs: Sequence[list[str]], *, sweep_dir: Path, swept: list[str], subdir: Callable[[int, list[str]], str]
 ) -> list[Trial]:
-    """Return a trial for each job: the one that exists, or a new one with the next number.
+    """Return a trial for each job, a list of overrides: the one that exists, or a new one with the next number.
 
-    Args:
-        jobs: overrides of each job.
-        sweep_dir: the sweep's folder.
-        swept: names of the options that vary.
-        subdir: returns the name of a trial's folder from the trial's number and overrides.
+    ``swept`` are the options that vary; ``subdir`` names a trial's folder by the trial's number and overrides.
 
     Raises:
         UserError: the folder holds a trial of another sweep, or a run that belongs to no sweep.
@@ -41,11 +37,7 @@ def plan_grid(
 
 
 def new_trial(folder: Path, *, number: int, overrides: list[str], swept: list[str]) -> Trial:
-    """Create a trial in a folder without a run.
-
-    Raises:
-        UserError: the folder holds a run.
-    """
+    """Create a trial in a folder, or raise a UserError if the folder holds a run."""
     if is_trial(folder) or (folder / "metrics.json").exists() or (folder / "checkpoints").exists():
         raise UserError(
             f"{folder} already holds a run, which this sweep would overwrite.\nName another folder: hydra.sweep.dir=DIR"

@@ -23,12 +23,9 @@ SLOT_LOCKS: list[FileLock] = []
 
 
 class GPUs(NamedTuple):
-    """GPUs of this machine that simultaneous jobs share.
+    """GPUs of this machine, named as in ``CUDA_VISIBLE_DEVICES``, that simultaneous jobs share.
 
-    Attributes:
-        names: as in ``CUDA_VISIBLE_DEVICES``.
-        n_jobs: number of simultaneous jobs.
-        slots: folder of the locks by which the jobs' processes choose their shares.
+    ``slots`` is the folder of the locks by which the jobs' processes choose their shares.
     """
 
     names: list[str]
@@ -47,9 +44,6 @@ def run_job(job: Callable[[Any], float], cfg: Any, *, parent: int | None, gpus: 
         cfg: its argument.
         parent: process on this machine whose end ends this process; None: a scheduler decides.
         gpus: shared with simultaneous jobs on this machine; None: the job runs on its own.
-
-    Returns:
-        The job's result.
 
     Raises:
         UserError: the job failed.

@@ -30,13 +30,10 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialGroup:
-    """Finished trials that differ at most in their seed.
+    """Finished trials that differ at most in their seed, in the order of their numbers.
 
-    Attributes:
-        values: of the options that the sweep varies.
-        trials: in the order of their numbers.
-        val: the monitored metric.
-        test: the same metric on the test split, which does not affect the ranking; None where it was not measured.
+    ``values`` are those of the swept options. ``val`` is the monitored metric; ``test``, the same on the test split,
+    does not affect the ranking, and is None where it was not measured.
     """
 
     values: dict[str, str]
@@ -47,15 +44,9 @@ class TrialGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """The ranked trials of a sweep.
+    """The ranked trials of a sweep, the best group first, by validation; ``options`` are those swept, but for the seed.
 
-    Attributes:
-        sweep_dir: the sweep's folder.
-        metric: the monitored metric.
-        mode: ``min`` or ``max``.
-        options: names of the swept options, without the seed.
-        groups: best first, by validation.
-        unranked: trials without a result to compare: failed, killed, pruned, waiting.
+    ``unranked`` trials have no result to compare: failed, killed, pruned, waiting.
     """
 
     sweep_dir: Path

@@ -24,17 +24,11 @@ STOP_CODES = (130, 138, 143)
 
 
 def run_as_trial(run: Callable[[DictConfig], float], cfg: DictConfig) -> float:
-    """Run one experiment; where it is a trial of a sweep, record its result.
+    """Run one experiment and return the value of its monitored metric; where it is a trial of a sweep, record it too.
 
-    In a sweep a failure is logged and recorded, and the sweep continues. A trial that has ended, or that another process
-    runs, is left alone. Of several processes of one trial, rank 0 writes.
-
-    Args:
-        run: returns the value of the monitored metric. Environment variables and signal handlers are restored afterwards.
-        cfg: the configuration.
-
-    Returns:
-        The value; NaN where there is none.
+    In a sweep a failure is logged and recorded, the value is NaN, and the sweep continues. A trial that has ended, or
+    that another process runs, is left alone. Of several processes of one trial, rank 0 writes. Environment variables
+    and signal handlers are restored after ``run``.
     """
     folder = Path(cfg.run_dir)
     if not is_trial(folder):

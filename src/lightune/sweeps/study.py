@@ -34,13 +34,8 @@ log = logging.getLogger(__name__)
 class Study:
     """An Optuna study, and the sweep's folder with the trials that run here.
 
-    Attributes:
-        search: its options.
-        space: the values of each swept option.
-        fixed: the other overrides, the same in each trial.
-        sweep_dir: the sweep's folder.
-        mode: ``min`` or ``max``, the monitored metric's as far as it is known before training.
-        subdir: returns the name of a trial's folder from the trial's number and overrides.
+    ``fixed`` are the overrides of every trial; ``mode`` is the monitored metric's, as far as it is known before
+    training; ``subdir`` names a trial's folder by the trial's number and overrides.
     """
 
     search: Search

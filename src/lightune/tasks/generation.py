@@ -156,14 +156,10 @@ class Generation(Task):
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, streamer: BaseStreamer | None = None) -> list[str]:
-        """Return a text for each row.
+        """Return a text for each row; ``streamer`` receives each token of a single row as it is chosen, without beams.
 
         Sampling starts from the same seed for each batch, so that figures can be repeated, and leaves the random numbers
         of training as they are.
-
-        Args:
-            batch: of prompts.
-            streamer: receives each token of a single row as it is chosen; there must be no beams.
         """
         prompt = self.prompt(batch)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):

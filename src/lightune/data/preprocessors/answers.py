@@ -60,10 +60,7 @@ def _is_well_formed(answers: Any) -> bool:
 def find_answer_tokens(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:
     """Return the first and the last token of the first answer; [0, 0] ([CLS]) if not all of it is in the window.
 
-    Args:
-        spans: (length, 2), the start and end of each token in the context, -1 outside.
-        answers: the right ones.
-        starts: the first character of each.
+    ``spans`` (length, 2) are the start and end of each token in the context, -1 outside.
     """
     begins, ends = spans[:, 0], spans[:, 1]
     context = np.flatnonzero(begins >= 0)

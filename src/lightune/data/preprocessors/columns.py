@@ -14,11 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def check_columns(rows: Dataset, columns: Mapping[str, str | list[str]], *, split: str) -> None:
-    """Check that the columns exist that each option names: ``{"text_columns": ["premise", "hypothesis"]}``.
-
-    Raises:
-        UserError: a column does not exist; names the nearest.
-    """
+    """Raise a UserError if an option, such as ``{"text_columns": ["premise", "hypothesis"]}``, names no column."""
     for option, names in columns.items():
         for column in [names] if isinstance(names, str) else names:
             if column not in rows.column_names:
@@ -30,11 +26,7 @@ def check_columns(rows: Dataset, columns: Mapping[str, str | list[str]], *, spli
 
 
 def check_texts(rows: Dataset, columns: list[str], *, split: str) -> None:
-    """Check that columns hold texts, none of them missing.
-
-    Raises:
-        UserError: a column holds numbers or lists, or a row has no text.
-    """
+    """Raise a UserError if a column holds numbers or lists, or a row has no text."""
     for column in columns:
         kind = getattr(rows.features[column], "dtype", "lists")
         if kind not in ("string", "large_string"):
@@ -54,11 +46,7 @@ def join_lists(rows: Dataset, column: str, *, split: str) -> Dataset:
 
 
 def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
-    """Check that no value is missing, and warn about empty texts.
-
-    Raises:
-        UserError: a row has no value in one of the columns.
-    """
+    """Raise a UserError if a row has no value in one of the columns, and warn about empty texts."""
     for column in columns:
         stored = rows.data.column(column)  # may include rows that were left out
         if stored.null_count:
@@ -81,11 +69,7 @@ def warn_of_rows(numbers: Sequence[int], total: int, what: str, *, split: str) -
 
 
 def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:
-    """Check that columns hold texts or numbers, not lists and the like.
-
-    Raises:
-        UserError: names the first row that has something else.
-    """
+    """Raise a UserError for the first row that has neither a text nor a number in a column, but a list or the like."""
     for column in columns:
         if isinstance(rows.features[column], (Value, ClassLabel)) and rows.features[column].dtype != "json":
             continue

@@ -15,11 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def check_words(rows: Dataset, column: str, *, split: str, allow_raw: bool) -> None:
-    """Check that a column holds lists of words, or raw texts if ``allow_raw``.
-
-    Raises:
-        UserError: it does not exist or holds something else, or a row or a word is missing.
-    """
+    """Raise a UserError unless a column holds lists of words, none missing, or raw texts where ``allow_raw``."""
     check_columns(rows, {"tokens_column": column}, split=split)
     check_filled(rows, [column], split=split)
     feature = rows.features[column]

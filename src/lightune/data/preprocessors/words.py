@@ -27,12 +27,8 @@ class Words(NamedTuple):
 
         A token belongs to the word that holds its last character (a token may begin with the space before a word).
         The first token of a word carries its label. Of what two windows share, the first half counts in the first
-        window and the rest in the second, so each word counts once.
-
-        Args:
-            offsets: for each window, the start and end of each token in the text.
-            special: for each window, 1 for a token that the tokenizer added, else 0.
-            overlap: tokens that neighbouring windows share.
+        window and the rest in the second, so each word counts once. For each window, ``offsets`` are the start and end
+        of each token in the text, and ``special`` is 1 for a token that the tokenizer added; ``overlap`` is in tokens.
         """
         word_at = words_at(self.offsets, len(self.text))
         first_tokens: dict[int, int] = {}  # of each word, counted over the whole text

@@ -57,11 +57,7 @@ def check_csv(path: Path, delimiter: str, *, skipped: int) -> list[str]:
 
 
 def check_header(header: list[str], path: Path, delimiter: str) -> None:
-    """Check that the first line names columns.
-
-    Raises:
-        UserError: it names none, has another delimiter, or names a column twice.
-    """
+    """Raise a UserError if the first line names no columns, has another delimiter, or names a column twice."""
     if any("\0" in column for column in header):
         raise UserError(f"{path}: the first line holds a NUL: this is not a text file, or not in UTF-8.")
     if not any(column.strip() for column in header):

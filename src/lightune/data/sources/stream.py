@@ -83,11 +83,7 @@ def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
 
 
 def require_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:
-    """Check that a table, by its column names, has these columns.
-
-    Raises:
-        UserError: it lacks one; names the nearest.
-    """
+    """Raise a UserError, with the nearest name, if a table with columns of these ``names`` lacks one of ``columns``."""
     for column in columns:
         if column not in names:
             raise UserError(f"{path}: there is no column {column!r}. {nearest(column, names)}")

@@ -17,11 +17,7 @@ def merge_words(
     """Return the words of a row so that no token lies in two of them, and for each token its word, or -1.
 
     Words that one token covers (``...``, ``!!``) become one. In scripts without spaces a token begins a word.
-
-    Args:
-        texts: of the row.
-        words: of each text, first character and end of each, in their order.
-        places: of the tokens.
+    ``words`` are the first character and the end of each, in their order, for each text.
     """
     found: list[Place] = []
     owners = [-1] * len(places)

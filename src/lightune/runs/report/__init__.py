@@ -20,15 +20,9 @@ Config = tuple[dict[str, Any], str]
 def report_finished(
     run: Run, rows: list[Row], *, data: DataModule, task: Task, config: Callable[[Path], Config], page: bool
 ) -> None:
-    """Write ``predictions.jsonl`` and ``report.html`` after training; on an error, warn and continue.
+    """Write ``predictions.jsonl`` after training, and ``report.html`` where ``page``; on an error, warn and continue.
 
-    Args:
-        run: has its ``metrics.json``.
-        rows: as the task's ``all_test_rows`` returns them.
-        data: the run's data.
-        task: the tested task.
-        config: reads the settings from a run's folder.
-        page: whether to write ``report.html``.
+    ``run`` has its ``metrics.json``; ``rows`` are the task's ``all_test_rows``; ``config`` reads a run's settings.
     """
     try:
         inputs = inputs_of(data.rows["test"], data.preprocessor)

@@ -24,11 +24,7 @@ SECTIONS: tuple[Callable[[RunResults], Section | None], ...] = (
 
 
 def write_page(path: Path, runs: Sequence[RunResults]) -> None:
-    """Write the report of one run, or the comparison of several, atomically.
-
-    Raises:
-        UserError: the runs cannot be compared.
-    """
+    """Write the report of one run, or the comparison of several, or raise a UserError if they cannot be compared."""
     if len(runs) > 1:
         title, sections = f"{len(runs)} runs compared", compare(runs)
     else:

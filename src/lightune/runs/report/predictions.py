@@ -31,11 +31,8 @@ def identify(inputs: Dataset) -> list[str]:
 def write_rows(path: Path, results: list[Row], *, inputs: Dataset, lengths: np.ndarray) -> None:
     """Write the file atomically; write none where the task has no results of rows.
 
-    Args:
-        path: the file.
-        results: as the task's ``all_test_rows`` returns them.
-        inputs: of the test split, as ``lightune.data.quality.inputs_of`` returns them.
-        lengths: tokens of each row (rows,).
+    ``results`` are the task's ``all_test_rows``; ``inputs`` of the test split are those of ``quality.inputs_of``;
+    ``lengths`` (rows,) count tokens.
     """
     if not results:
         return
@@ -48,11 +45,7 @@ def write_rows(path: Path, results: list[Row], *, inputs: Dataset, lengths: np.n
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the file, in the order of the split; an empty list where there is none.
-
-    Raises:
-        UserError: it is not a file of ``write_rows``.
-    """
+    """Read the file in the order of the split, empty where there is none; raise a UserError if it is another's."""
     if not path.is_file():
         return []
     rows: list[Row] = []

@@ -24,18 +24,10 @@ MAX_CHARACTERS = 600
 
 @dataclass(frozen=True)
 class RunResults:
-    """A finished run.
+    """A finished run: its ``environment.json``, ``metrics.json``, and ``metrics.csv`` without empty cells.
 
-    Args:
-        folder: the run's.
-        config: its settings by their full names, without those that refer to another setting.
-        command: repeats the run.
-        environment: of ``environment.json``, by name.
-        metrics: of ``metrics.json``.
-        history: the lines of ``metrics.csv``, without empty cells.
-        analysis: of the rows in ``predictions.jsonl``.
-        data: the run's data, or None.
-        task: the model with the best weights, or None.
+    ``config`` has its settings by their full names, without those that refer to another; ``command`` repeats it;
+    ``analysis`` is of the rows in ``predictions.jsonl``; ``task`` has the best weights.
     """
 
     folder: Path

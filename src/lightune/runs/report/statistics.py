@@ -84,11 +84,8 @@ def paired_bootstrap(first: Summary, second: Summary, *, seed: int = 0) -> dict[
 def mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
     """Return how many rows only the first run has right, how many only the second, and the exact two-sided p-value.
 
-    Source: McNemar (1947). Rows on which both agree do not count; the others are fair coin flips if the runs are equal.
-
-    Args:
-        first: (rows,) of bool.
-        second: the same rows, of bool.
+    Both are (rows,) of bool. Rows on which they agree do not count; the others are fair coin flips if the runs are
+    equal. Source: McNemar (1947).
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     disagree = only_first + only_second
@@ -111,12 +108,9 @@ class Reliability:
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, *, bins: int = 15) -> Reliability:
-    """Bin rows by confidence (Guo et al., 2017, On Calibration of Modern Neural Networks).
+    """Bin rows by confidence (rows,), in bins of equal width from 0 to 1; ``correct`` is (rows,) of bool.
 
-    Args:
-        confidence: (rows,) of 0 to 1.
-        correct: (rows,) of bool.
-        bins: of equal width, over 0 to 1.
+    Source: Guo et al. (2017), On Calibration of Modern Neural Networks.
     """
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(which, minlength=bins)

@@ -15,9 +15,6 @@ class EntityScore(Metric):
 
     The states are counts by type, which add up: the figures are exact over batches and devices, and equal
     seqeval's in its default mode. Where nothing was predicted precision is 0, where nothing was there recall is 0.
-
-    Args:
-        types: of the entities.
     """
 
     full_state_update = False

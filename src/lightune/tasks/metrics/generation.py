@@ -32,10 +32,7 @@ class UnicodeWords:
 class SacreBLEU(Metric):
     """Corpus BLEU (Papineni et al., 2002; Post, 2018) or chrF (Popović, 2015), 0 to 100 as sacrebleu prints them.
 
-    Args:
-        score: ``bleu`` or ``chrf``.
-        lowercase: compare in lower case, for models that can write nothing else.
-        language: of the texts, see ``make_scorer``.
+    ``lowercase`` compares in lower case, for models that can write nothing else; for ``language`` see ``make_scorer``.
     """
 
     full_state_update = False
@@ -77,10 +74,7 @@ class ROUGE(Metric):
     """ROUGE-1, -2, -L and -Lsum (Lin, 2004): mean F-measure over texts, 0 to 1, stemmed as is usual.
 
     Of several references the best counts, by each measure. Lsum wants a sentence a line: sentences are taken to end
-    at ``.``, ``!`` and ``?``, and those of Chinese and Japanese.
-
-    Args:
-        language: of the texts; other than English, see ``UnicodeWords``.
+    at ``.``, ``!`` and ``?``, and those of Chinese and Japanese. Other languages than English: ``UnicodeWords``.
     """
 
     full_state_update = False
@@ -118,8 +112,7 @@ class ROUGE(Metric):
 class Distinct(Metric):
     """Distinct n-grams as a share of all n-grams generated, 0 to 1 (Li et al., 2016).
 
-    Args:
-        n: words that an n-gram has; a character counts as one where a script has no spaces.
+    They are of words, or of characters where a script has no spaces.
     """
 
     full_state_update = False

@@ -23,12 +23,7 @@ def normalize(answer: str) -> str:
 
 
 def kind_of_error(prediction: str, answers: list[str]) -> str:
-    """Say in words how an answer and the right ones differ.
-
-    Args:
-        prediction: empty for none.
-        answers: none, or empty, where the question has no answer.
-    """
+    """Say in words how an answer, empty for none, and the right ones, none or empty for none, differ."""
     found, wanted = normalize(prediction), [text for text in map(normalize, answers) if text]
     if not wanted:
         return "right: there is no answer" if not found else "answered what has no answer"
@@ -50,9 +45,6 @@ class SquadScore(Metric):
     Source: Rajpurkar et al. (2016) for version 1.1; Rajpurkar et al. (2018) for 2.0, where a question may have no
     answer: then both figures are 1 for an empty prediction and 0 otherwise, and they are also given apart for
     questions with and without an answer.
-
-    Args:
-        version_2_with_negative: whether questions may have no answer.
     """
 
     full_state_update = False
@@ -67,12 +59,7 @@ class SquadScore(Metric):
             self.add_state(name, torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predictions: list[str], answers: list[list[str]]) -> None:
-        """Add questions: the answer predicted for each, and the right ones.
-
-        Args:
-            predictions: an answer each; empty for none.
-            answers: any number each; none where the question has no answer.
-        """
+        """Add questions: the answer predicted for each, empty for none, and the right ones, if there are any."""
         for prediction, wanted in zip(predictions, answers, strict=True):
             if self.version_2_with_negative:
                 wanted = [answer for answer in wanted if normalize(answer)] or [""]

@@ -21,14 +21,9 @@ MODULES = "lightune.training.plan"
 def run(cfg: DictConfig, *, conf: Path) -> float:
     """Answer ``plan=true`` or ``find=…``: print the result and write it to the run's folder.
 
-    Each measurement runs in a process of its own, because the peak memory of a process never falls.
-
-    Args:
-        cfg: the run's configuration.
-        conf: folder of the configuration groups.
-
-    Returns:
-        The estimated seconds of the whole run, the suggested learning rate or the largest batch size.
+    Each measurement runs in a process of its own, because the peak memory of a process never falls. ``conf`` is the
+    folder of the configuration groups. Returned are the estimated seconds of the whole run, the suggested learning
+    rate or the largest batch size.
 
     Raises:
         UserError: both options are set, or the run could not be trained either.

@@ -38,15 +38,8 @@ SANITY_BATCHES = 2
 def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dict[str, float]:
     """Time a few steps of a run, and estimate the cost of the whole run; nothing is kept.
 
-    Call this in a process of its own: its peak memory is one of the figures.
-
-    Args:
-        config: the run's configuration, with every interpolation resolved.
-        started_at: ``time.time()`` when this process was started.
-        is_quiet: leave out warnings about the data.
-
-    Returns:
-        Figures under the names that ``metrics.json`` uses, where it has them.
+    Call this in a process of its own, which was started at ``started_at``: its peak memory is one of the figures.
+    They have the names that ``metrics.json`` uses, where it has them. ``is_quiet`` leaves out warnings about the data.
 
     Raises:
         UserError: the run could not be trained either.

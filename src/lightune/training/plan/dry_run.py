@@ -44,9 +44,7 @@ TRAINER_SETTINGS: dict[str, Any] = {
 def load(config: dict[str, Any], *, is_quiet: bool = False) -> tuple[DictConfig, Parts]:
     """Prepare this process as for training, and build the run's parts; schedules stay at their first step.
 
-    Args:
-        config: the run's configuration, with every interpolation resolved.
-        is_quiet: leave out warnings about the data, because another process has printed them.
+    The interpolations of ``config`` are resolved. ``is_quiet`` leaves out warnings that another process has printed.
 
     Raises:
         UserError: the run could not be trained either.

@@ -38,11 +38,8 @@ class Attempt(NamedTuple):
 def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, Any]:
     """Find the largest number of rows whose steps (forward, backward, optimizer) fit when all rows are the longest.
 
-    Call this in a process of its own: the memory of a CPU is measured as the peak of the process.
-
-    Args:
-        config: the run's configuration, with every interpolation resolved.
-        limit_bytes: memory limit of the process; None: most of the free memory.
+    Call this in a process of its own: the memory of a CPU is measured as the peak of the process. Its limit is
+    ``limit_bytes``; None: most of the free memory.
 
     Raises:
         UserError: not one row fits.
@@ -100,11 +97,8 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
 def search(step: Callable[[int], int | None], *, limit: int, max_rows: int, is_careful: bool) -> list[Attempt]:
     """Double the rows while they fit, then halve the distance to the smallest size that does not, down to an eighth.
 
-    Args:
-        step: makes steps of this many rows; returns their peak memory in bytes, None where memory ran out.
-        limit: bytes.
-        max_rows: the largest size to try.
-        is_careful: do not try a size that is expected to exceed the limit: the process would be killed.
+    ``step`` makes steps of so many rows, and returns their peak memory in bytes, None where memory ran out. Where
+    ``is_careful``, a size that is expected to exceed the limit in bytes is not tried: the process would be killed.
     """
     attempts: list[Attempt] = []
     fits, fails, rows = 0, max_rows + 1, 1

@@ -10,13 +10,10 @@ from lightune.common.errors import UserError
 
 
 def in_subprocess(function: str, *args: Any, **kwargs: Any) -> Any:
-    """Call a function in a new process and return its result.
+    """Call a function, named as ``package.module:function``, in a new process and return its result.
 
-    Args:
-        function: its full name, ``package.module:function``. Only the new process imports the module: Linux counts the
-            parent's memory in a new process's peak, so the parent must stay small.
-        args: positional arguments of the function.
-        kwargs: keyword arguments of the function.
+    Only the new process imports the module: Linux counts the parent's memory in a new process's peak, so the parent
+    must stay small.
 
     Raises:
         UserError: the function raised one, or its process was killed.

@@ -19,11 +19,8 @@ class Timer(Callback):
 
     A step is timed from the arrival of its batch to that of the next, so that loading and other callbacks count. The
     first pass over the batches is slow, because memory is mapped and kernels are compiled. In the second pass the
-    floating-point operations of the first and the last batch are counted, which takes time too.
-
-    Args:
-        num_batches: batches in a pass.
-        min_seconds: training stops after this time, and at least two timed passes.
+    floating-point operations of the first and the last batch are counted, which takes time too. Training stops after
+    ``min_seconds``, and at least two timed passes.
     """
 
     def __init__(self, *, num_batches: int, min_seconds: float) -> None:

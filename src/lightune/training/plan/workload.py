@@ -18,14 +18,10 @@ Batches = list[list[int]]
 
 @dataclass(frozen=True)
 class Workload:
-    """The batches of a run on one device.
+    """The batches of a run on one device: for training by epoch, held out by split.
 
-    Attributes:
-        epochs: training batches, epoch by epoch.
-        held_out: batches of ``validation`` and ``test``.
-        work: relative cost of each batch, by split.
-        tokens: real tokens of ``input_ids`` in all training batches.
-        computed_tokens: the same with padding.
+    ``work`` is the relative cost of each batch, by split. ``tokens`` are the real ones of ``input_ids`` in all training
+    batches, ``computed_tokens`` the same with padding.
     """
 
     epochs: list[Batches]
@@ -91,12 +87,7 @@ def training_batches(data: DataModule, trainer: Any) -> Iterator[Batches]:
 
 
 def num_validations(epochs: list[int], trainer: Any) -> int:
-    """Count the validations of a run.
-
-    Args:
-        epochs: number of batches in each epoch.
-        trainer: the Trainer with the run's ``val_check_interval`` and ``check_val_every_n_epoch``.
-    """
+    """Count the validations of a run with so many batches in each epoch, by the settings of its Trainer."""
     interval, every = getattr(trainer, "val_check_interval", None), trainer.check_val_every_n_epoch
     if interval is None:  # it is a time: once an epoch is a guess
         interval, every = 1.0, every or 1
