@@ -18,9 +18,6 @@ class SlurmLauncher(BaseLauncher):
 
     Before its time limit a job receives SIGUSR1; training then saves and has the job requeued. The jobs outlive the
     sweeping process.
-
-    Args:
-        options: the plugin's.
     """
 
     NAME = "SlurmLauncher"

@@ -51,11 +51,7 @@ class Study:
 
     @cached_property
     def _study(self) -> "optuna.Study":
-        """The study in its storage, created where it is new.
-
-        Raises:
-            UserError: the study belongs to another command.
-        """
+        """The study in its storage, created where it is new; a UserError if it belongs to another command."""
         search, storage = self.search, self._storage
         import optuna
 

@@ -65,20 +65,18 @@ class Trial:
         if not (self.folder / "trial.lock").exists():
             return False
         try:
-            with FileLock(self.folder / "trial.lock", timeout=0):
-                return False
-        except Timeout:
-            return True
+            with self.lock(timeout=0) as is_ours:
+                return not is_ours
         except OSError:
             # a read-only folder
             return False
 
     @contextmanager
-    def lock(self) -> Iterator[bool]:
+    def lock(self, *, timeout: float = LOCK_TIMEOUT) -> Iterator[bool]:
         """Hold the trial's lock; yield False where another process holds it."""
-        lock = FileLock(self.folder / "trial.lock", timeout=LOCK_TIMEOUT)
+        lock = FileLock(self.folder / "trial.lock")
         try:
-            lock.acquire()
+            lock.acquire(timeout=timeout)
         except Timeout:
             yield False
             return
@@ -89,6 +87,7 @@ class Trial:
 
 
 STORED = [field.name for field in fields(Trial) if field.name != "folder"]
+READER = TypeAdapter(Trial)
 
 
 def is_trial(folder: Path) -> bool:
@@ -102,7 +101,7 @@ def read_trial(folder: Path) -> Trial:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         values = {name: stored[name] for name in STORED}
-        trial = TypeAdapter(Trial).validate_python({"folder": folder, **values})
+        trial = READER.validate_python({"folder": folder, **values})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} cannot be read: {' '.join(repr(error).splitlines()[:3])}") from error
     if trial.state not in STATES or any(override.startswith("-") for override in trial.overrides):

@@ -16,9 +16,7 @@ DRAWN_ROWS = 2_000_000
 class Summary(NamedTuple):
     """Figures computed from sums over rows, such as accuracy, F1 and BLEU; new draws of rows need no new predictions.
 
-    Attributes:
-        statistics: (rows, k), the terms of the sums.
-        figures: computes each figure (samples,) from the sums (samples, k).
+    ``statistics`` (rows, k) are the terms; ``figures`` computes each figure (samples,) from the sums (samples, k).
     """
 
     statistics: np.ndarray

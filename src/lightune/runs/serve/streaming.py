@@ -1,6 +1,7 @@
 """Generated text, token by token."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,22 +28,22 @@ def stream_text(predictor: Predictor, row: Row, send: Callable[[str], None]) -> 
         send(task.generate(batch, streamer=streamer)[0])
 
 
+@dataclass
 class _Streamer(BaseStreamer):  # type: ignore[misc]
     """Decode all tokens again after each: with an uncased vocabulary a later token may change the text before it."""
 
-    def __init__(self, decode: Callable[[Tensor], list[str]], send: Callable[[str], None]) -> None:
-        self._decode = decode
-        self._send = send
-        self._ids: list[int] | None = None
+    decode: Callable[[Tensor], list[str]]
+    send: Callable[[str], None]
+    ids: list[int] | None = None
 
     def put(self, value: Tensor) -> None:
         """Take a token; the first call brings the prompt, which is ignored."""
-        if self._ids is None:
-            self._ids = []
+        if self.ids is None:
+            self.ids = []
             return
-        self._ids += value.flatten().tolist()
+        self.ids += value.flatten().tolist()
         # an unfinished character is left out
-        self._send(self._decode(torch.tensor([self._ids]))[0].rstrip("\ufffd"))
+        self.send(self.decode(torch.tensor([self.ids]))[0].rstrip("\ufffd"))
 
     def end(self) -> None:
         """Do nothing: ``generate`` returns the text."""

@@ -36,14 +36,9 @@ class _Job:
 class Worker:
     """Predict rows in batches and call functions one at a time, oldest first.
 
-    A batch starts with the row that has waited longest; rows of the most similar length join it.
-
-    Args:
-        compute: returns a prediction for each row.
-        max_batch_size: rows in a batch.
-        max_wait: seconds for which a row waits for others while the model is idle.
-        max_waiting: rows and functions that may wait.
-        on_batch: is called with the number of rows of each batch.
+    A batch starts with the row that has waited longest; rows of the most similar length join it. While the model is
+    idle a row waits ``max_wait`` seconds for others; ``max_waiting`` rows and functions may wait. ``compute`` returns a
+    prediction for each row, and ``on_batch`` is called with the number of rows of each batch.
     """
 
     compute: Callable[[list[Row]], Sequence[Any]]

@@ -20,13 +20,9 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 class Attempt(NamedTuple):
-    """A batch size that was tried, or whose memory was estimated.
+    """A number of rows that was tried, or else (not ``measured``) whose memory was estimated from smaller batches.
 
-    Attributes:
-        rows: in a batch.
-        memory_bytes: peak memory; None where memory ran out.
-        fits: the peak is within the limit.
-        measured: a step was made; otherwise the peak is extrapolated from smaller batches.
+    ``memory_bytes`` is the peak, None where memory ran out.
     """
 
     rows: int

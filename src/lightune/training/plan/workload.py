@@ -44,19 +44,14 @@ def of_run(data: DataModule, trainer: Any, *, hidden_size: int) -> Workload:
     for split, batches in {"train": train, **held_out}.items():
         # a transformer layer multiplies a token by 12 h² weights, and by 2 h for each token that it attends to
         lengths = max_lengths(data.lengths(split), batches, few_widths=few_widths)
-        work[split] = num_rows(batches) * lengths * (1 + lengths / (6 * hidden_size))
+        work[split] = np.array([*map(len, batches)]) * lengths * (1 + lengths / (6 * hidden_size))
     return Workload(
         epochs=epochs,
         held_out=held_out,
         work=work,
         tokens=int(data.widths("train")[np.concatenate(train)].sum()),
-        computed_tokens=int((num_rows(train) * widths(data, train, few_widths=few_widths)).sum()),
+        computed_tokens=int((np.array([*map(len, train)]) * widths(data, train, few_widths=few_widths)).sum()),
     )
-
-
-def num_rows(batches: Batches) -> np.ndarray:
-    """Return the number of rows in each batch."""
-    return np.array([len(rows) for rows in batches])
 
 
 def widths(data: DataModule, batches: Batches, *, few_widths: bool) -> np.ndarray:
