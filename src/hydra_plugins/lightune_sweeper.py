@@ -17,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lightune.common.errors import UserError
+from lightune.common.errors import UserError, listed
 from lightune.common.files import atomic_file
 from lightune.config.allowed_targets import check_targets
 from lightune.config.check_composed import hydra_config
@@ -210,7 +210,7 @@ def _print_result(sweep_dir: Path) -> None:
     leaderboard = f"lightune leaderboard {shlex.quote(str(sweep_dir))}"
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(trials)} trials failed: {', '.join(failed[:5])}{', …' if failed[5:] else ''}\n"
+            f"{len(failed)} of {len(trials)} trials failed: {listed(failed, limit=5)}\n"
             f"The others: {leaderboard}\n"
             "They count as tried. In a plain sweep, a trial whose folder is removed is run again."
         )

@@ -48,9 +48,9 @@ def check_csv(path: Path, delimiter: str, *, skipped: int) -> list[str]:
             check_header(header, path, delimiter)
             last_line = reader.line_num + skipped
             for row in reader:
+                first_line, last_line = last_line + 1, reader.line_num + skipped
                 if row and len(row) != len(header):
-                    raise _ragged(path, row, len(header), first=last_line + 1, last=reader.line_num + skipped)
-                last_line = reader.line_num + skipped
+                    raise _ragged(path, row, len(header), first=first_line, last=last_line)
     except csv.Error as error:
         raise UserError(f"{path}: not well-formed CSV: {error}.") from error
     return [column or f"Unnamed: {index}" for index, column in enumerate(header)]

@@ -8,10 +8,9 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from lightune.common.errors import UserError, not_finite
+from lightune.common.errors import UserError, listed, not_finite
 
 OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
-MAX_ROWS = 8
 
 
 class FailFast(Callback):
@@ -76,7 +75,7 @@ class FailFast(Callback):
         rank = int(losses.isfinite().logical_not().nonzero()[0])
         rows = trainer.datamodule.rows_of_batch(batch_idx, epoch=epoch)  # type: ignore[attr-defined]
         rows = trainer.strategy.broadcast(rows, src=rank)
-        numbers = ", ".join(str(row + 1) for row in rows[:MAX_ROWS]) + (", …" if len(rows) > MAX_ROWS else "")
+        numbers = listed(row + 1 for row in rows)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         step_was = f"at step {step}, epoch {epoch + 1}, learning rate {rate:.3g}. Training rows: {numbers}."
         raise not_finite(f"The loss was {losses[rank].item()} {step_was}", optimizers=trainer.optimizers)
