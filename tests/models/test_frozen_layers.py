@@ -12,7 +12,8 @@ from transformers import (
 from lightune.data.batches.frozen_states import STATES_KEY, restore_padding
 from lightune.models import padding_free
 from lightune.models.frozen_layers import FrozenLayers
-from lightune.models.pooling import PooledClassifier
+from lightune.models.heads import MeanPooling
+from lightune.models.model_with_head import ModelWithHead
 from lightune.tuning import freezing
 
 
@@ -122,7 +123,7 @@ def test_frozen_layers_in_training_mode_do_not_count():
 
 
 def test_a_pooled_classifier_has_the_frozen_layers_of_its_encoder():
-    model = PooledClassifier(model_of(CONFIGS["bert"]).bert, pooling="mean")
+    model = ModelWithHead(model_of(CONFIGS["bert"]).bert, MeanPooling)
     freezing.frozen(model, num_layers=2)
     assert len(FrozenLayers.of(model).layers) == 2
 

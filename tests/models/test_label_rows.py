@@ -85,7 +85,7 @@ def test_the_head_of_a_regression_is_kept(folder: Path, caplog: pytest.LogCaptur
 def test_a_model_without_a_head_says_nothing(tiny_bert: Path, caplog: pytest.LogCaptureFixture):
     source = PretrainedModel(pretrained_model_name_or_path=str(tiny_bert), pooling="mean")
     for names in (["a", "b"], ["a", "b", "c"]):
-        source.load_pooled(**head_of(names))
+        source.load_classifier(HEADS["text"], **head_of(names))
         for auto_class in HEADS.values():
             source.load_model(auto_class, **head_of(names))
     assert "The head of" not in caplog.text

@@ -20,7 +20,8 @@ from transformers import (
 
 from lightune.commands import cli
 from lightune.models import padding_free
-from lightune.models.pooling import PooledClassifier
+from lightune.models.heads import POOLINGS
+from lightune.models.model_with_head import ModelWithHead
 from lightune.tasks import MaskedLM, QuestionAnswering, TokenClassification
 
 PACKED = sorted(padding_free.POSITIONS_FROM_ZERO | padding_free.POSITIONS_AFTER_PAD)
@@ -104,7 +105,7 @@ def test_token_types_are_packed(kernel: list[int], model_type: str):
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_pooled_classifiers_are_packed(kernel: list[int], pooling: str):
-    assert_same(PooledClassifier(tiny(AutoModel, "bert"), pooling=pooling).double().eval(), batch(5, 12, 1))
+    assert_same(ModelWithHead(tiny(AutoModel, "bert"), POOLINGS[pooling]).double().eval(), batch(5, 12, 1))
     assert kernel == [18] * LAYERS
 
 

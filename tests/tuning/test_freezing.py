@@ -9,7 +9,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
 from lightune.models import model_parts
-from lightune.models.pooling import PooledClassifier
+from lightune.models.heads import MeanPooling
+from lightune.models.model_with_head import ModelWithHead
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.checkpoint_io import read_checkpoint
 from lightune.tuning import freezing, lora
@@ -55,7 +56,7 @@ def test_everything_but_the_head_is_frozen(tiny_bert: Path):
     assert trainable(model) == {"classifier.weight", "classifier.bias"}
     assert not any(module.training for module in model.bert.modules())
     assert model.dropout.training
-    model = PooledClassifier(AutoModel.from_pretrained(tiny_bert, num_labels=2), pooling="mean")
+    model = ModelWithHead(AutoModel.from_pretrained(tiny_bert, num_labels=2), MeanPooling)
     freezing.frozen(model, num_layers="all")
     assert trainable(model) == {"classifier.weight", "classifier.bias"}
 

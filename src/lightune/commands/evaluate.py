@@ -29,4 +29,4 @@ def _run(arguments: argparse.Namespace) -> None:
     for split, measure in (("validation", trainer.validate), ("test", trainer.test)):
         if split in splits:
             metrics.update(measure(task, data, verbose=False)[0])
-    Console().print(score_table(metrics))
+    Console().print(score_table(metrics, task.signatures()))

@@ -1,5 +1,6 @@
 """Check a configuration before anything is loaded."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,7 +123,13 @@ def check_made(cfg: DictConfig) -> None:
     def scheduler() -> Any:
         return instantiate(cfg.scheduler, _convert_="all")(optimizer(), num_training_steps=10)
 
-    for make in (callbacks, trainer, optimizer, scheduler):
+    def task() -> None:
+        for name, given in (("head", ("hidden_size", "num_labels")), ("criterion", ())):
+            if node := cfg.task.get(name):
+                options = {key: value for key, value in node.items() if not key.startswith("_")}
+                inspect.signature(get_object(node._target_)).bind(**dict.fromkeys(given), **options)
+
+    for make in (task, callbacks, trainer, optimizer, scheduler):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -5,7 +5,7 @@ import json
 import pkgutil
 import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -26,6 +26,7 @@ FRAME: dict[str, Any] = {
     "report": bool,
     "seed": Seed,
     "resume": str | None,
+    "task.head": Callable[..., Any] | None,
     "monitor.metric": str | None,
     "monitor.mode": Literal["min", "max"] | None,
     "trainer.accumulate_grad_batches": Count,
@@ -42,6 +43,7 @@ NOT_FROM_DATA = {"preprocessor", "tokenizer", "seed", "return"}
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 CONFIG = ConfigDict(arbitrary_types_allowed=True)
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+WORDS |= {Callable: "_target_ with its options"}  # type: ignore[dict-item]
 
 
 def check_options(raw: dict[str, Any], resolved: dict[str, Any]) -> None:
@@ -89,6 +91,8 @@ def _check_node(where: str, node: dict[str, Any], raw: dict[str, Any], resolved:
     if target is None:
         return
     parameters, hints = signature_of(target)
+    # a tensor is written as a list
+    hints = {name: hint | list[float] if "torch.Tensor" in str(hint) else hint for name, hint in hints.items()}
     for name, value in node.items():
         if name.startswith("_"):
             continue

@@ -21,6 +21,7 @@ from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
 from lightune.data.prepare_splits import carve_split, prepare_splits, source_of
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.sources.read import read
 from lightune.data.tokenization import tokenize
 
@@ -101,8 +102,11 @@ class DataModule(LightningDataModule):
 
     @property
     def head(self) -> dict[str, Any]:
-        """The configuration that the data asks of the model's head; known after ``setup``."""
-        return self.preprocessor.head
+        """What the data asks of the model's head; known after ``setup``. Classes have ``balanced_weights`` too."""
+        head = self.preprocessor.head
+        if "id2label" not in head or head.get("problem_type") == REGRESSION or "train" not in self.datasets:
+            return head
+        return head | {"balanced_weights": balanced_weights(self.datasets["train"].data.column("labels"), head)}
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once; Lightning calls this again for each stage.

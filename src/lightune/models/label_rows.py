@@ -9,17 +9,36 @@ from torch import Tensor, nn
 
 from lightune.common.errors import listed
 from lightune.models.model_parts import base_model
+from lightune.models.model_with_head import ModelWithHead, head_prefix
 
 log = logging.getLogger(__name__)
 
 
 def output_layer(model: Any) -> tuple[str, nn.Linear] | None:
-    """Return the layer with a row for each label, the last one outside the body, and its name; None without a head."""
-    body = {*base_model(model).modules()}
+    """Return the last layer outside the body with a row for each label, and its name; None where there is none."""
+    body, labels = {*base_model(model).modules()}, model.config.num_labels
     linear = [
-        (n, module) for n, module in model.named_modules() if isinstance(module, nn.Linear) and module not in body
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module not in body and module.out_features == labels
     ]
     return linear[-1] if linear else None
+
+
+def fill_head(model: ModelWithHead, state: dict[str, Tensor]) -> tuple[nn.Linear, dict[str, Tensor]]:
+    """Fill a head with a run's of the same class and sizes, but for its output layer: return that and its trained rows.
+
+    There are none where the run's weights, ``state``, hold no such head.
+    """
+    prefix = head_prefix(model.make_head)
+    trained = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    name, layer = output_layer(model) or ("", nn.Linear(0, 0))
+    rows = {f"{name}.{key}".removeprefix("classifier."): key for key in layer.state_dict()}
+    own, sizes = ({k: t.shape[k in rows :] for k, t in w.items()} for w in (model.classifier.state_dict(), trained))
+    if not name or own != sizes:
+        return layer, {}
+    model.classifier.load_state_dict({k: t for k, t in trained.items() if k not in rows}, strict=False)
+    return layer, {rows[k]: trained[k] for k in rows}
 
 
 @torch.no_grad()

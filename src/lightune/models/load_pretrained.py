@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 
 from lightune.common import hub, package_index
 from lightune.common.errors import UserError, did_you_mean
+from lightune.models.model_with_head import EXPORTED_CODE
 from lightune.models.weights import check_fetched, unsafe_pickle_message
 
 # errors that the libraries raise with a message of their own; others mean little without their type
@@ -74,6 +75,11 @@ def _check_folder(folder: Path, name: str) -> None:
         raise UserError(
             f"{name} is an adapter of peft, not a whole model; it was trained on {base[1] if base else 'another one'}.\n"
             "Name that model instead, or merge both: peft's merge_and_unload(), then save_pretrained(DIR)."
+        )
+    if (folder / EXPORTED_CODE).is_file():
+        raise UserError(
+            f"{name} is the export of a run, with a head that only its own code loads, for other programs.\n"
+            "To go on from that run, name its folder: model.from_run=RUN"
         )
     if not (folder / "config.json").is_file():
         raise UserError(

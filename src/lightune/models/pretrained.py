@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +26,11 @@ from lightune.common import package_index
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
-from lightune.models.label_rows import keep_rows, output_layer
+from lightune.models.heads import POOLINGS
+from lightune.models.label_rows import fill_head, keep_rows, output_layer
 from lightune.models.load_pretrained import first_line, load
 from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
-from lightune.models.pooling import POOLED_HEAD, PooledClassifier
+from lightune.models.model_with_head import HEAD, MakeHead, ModelWithHead
 from lightune.models.tokenizer import fit_to_model
 from lightune.models.transformers_internals import has_model_class
 from lightune.models.weights import check_weights
@@ -36,8 +38,7 @@ from lightune.models.weights import check_weights
 # weights inside the body that a checkpoint may lack: the task learns them
 HEAD_NAMES = re.compile("pooler|crossattention|qa_outputs|classif")
 # weights and classes of classification heads
-TRAINED_HEAD = re.compile(rf"{POOLED_HEAD}|classif|score|\w+ForSequenceClassification")
-COMMIT = re.compile(r"[0-9a-f]{40}")
+TRAINED_HEAD = re.compile(rf"{HEAD}|classif|score|logits_proj|sequence_summary|\w+For(Sequence|Token)Classification")
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class PretrainedModel:
         revision: branch, tag or commit on the Hub.
         trust_remote_code: whether Python code that comes with the model may run. ``revision`` must then be the commit
             whose code was read; a local folder is not compared with it.
-        pooling: ``mean`` or ``cls``: a linear head on pooled hidden states replaces the model's own classification head.
+        pooling: ``mean`` or ``cls``: a linear head on pooled hidden states replaces the model's own for texts.
+        make_head: makes another head for texts or tokens, see ``lightune.models.model_with_head``; ``pooling`` is not read.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
         num_hidden_layers: the number of layers to keep, see ``lightune.models.fewer_layers.keep_layers``; None: all.
         state_dict: returns the weights, in place of those beside the configuration.
@@ -67,12 +69,13 @@ class PretrainedModel:
         revision: str | None = None,
         trust_remote_code: bool = False,
         pooling: Literal["mean", "cls"] | None = None,
+        make_head: MakeHead | None = None,
         attention_dropout: Share | None = None,
         num_hidden_layers: Count | None = None,
         state_dict: Callable[[], dict[str, Tensor]] | None = None,
         load_weights: bool = True,
     ) -> None:
-        if trust_remote_code and not COMMIT.fullmatch(revision or ""):
+        if trust_remote_code and not re.fullmatch("[0-9a-f]{40}", revision or ""):
             raise UserError(
                 f"model.trust_remote_code=true needs a commit, and model.revision={revision} is none: a branch or tag can move.\n"
                 "Read the code that comes with the model, then name the commit that you read:\n"
@@ -84,6 +87,7 @@ class PretrainedModel:
         self._code: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         self._code |= {"code_revision": revision} if trust_remote_code else {}
         self.pooling = pooling
+        self.make_head = make_head
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
         self.state_dict = state_dict
@@ -100,8 +104,7 @@ class PretrainedModel:
             UserError: it cannot be loaded, or does not fit the model.
         """
         tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
-        config = self._load(AutoConfig)
-        model = None
+        config, model = self._load(AutoConfig), None
         # if the architecture cannot be made, loading its weights says why
         with suppress(Exception):
             model = self._on_meta(AutoModel, config.encoder if isinstance(config, EncoderDecoderConfig) else config)
@@ -111,10 +114,9 @@ class PretrainedModel:
     def load_config(self, **head: Any) -> PreTrainedConfig:
         """Load the configuration alone (a small file), and add the head's settings; or raise a UserError."""
         config = self._load(AutoConfig, **head)
-        if self.attention_dropout is not None:
-            for name in ATTENTION_DROPOUT_NAMES:
-                if hasattr(config, name):
-                    setattr(config, name, self.attention_dropout)
+        for name in ATTENTION_DROPOUT_NAMES if self.attention_dropout is not None else ():
+            if hasattr(config, name):
+                setattr(config, name, self.attention_dropout)
         return config
 
     def check_weights(self) -> None:
@@ -134,6 +136,8 @@ class PretrainedModel:
         own_classes = getattr(config, "auto_map", {}) if self._code["trust_remote_code"] else {}
         if auto_class.__name__ not in own_classes and not has_model_class(auto_class, config):
             reason = f"transformers has no {auto_class.__name__} for it"
+        elif auto_class is AutoModel and config.is_encoder_decoder:
+            reason = "task.head and model.pooling read an encoder's states, and it has a decoder too"
         elif bidirectional and is_decoder_only(config):
             reason = "it reads from left to right, and this task needs the words after each word too"
         else:
@@ -184,7 +188,8 @@ class PretrainedModel:
             model, info = self._load(auto_class, **settings)
         else:
             architecture = type(self._on_meta(auto_class, config))
-            model, info = architecture.from_pretrained(None, state_dict=self.state_dict(), **settings)
+            state = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith(HEAD)}
+            model, info = architecture.from_pretrained(None, state_dict=state, **settings)
         self._resized = {name for name, *_ in info["mismatched_keys"]}
         new = self._resized.union(info["missing_keys"])
         self._check_body(model, new)
@@ -195,14 +200,21 @@ class PretrainedModel:
                 setattr(parameter, "is_new", True)  # noqa: B010 - mypy knows no such attribute
         return model
 
-    def load_pooled(self, **head: Any) -> PooledClassifier:
-        """Load the weights under a head on pooled states, for the labels in ``head``; or raise a UserError."""
-        assert self.pooling is not None
-        model = PooledClassifier(self.load_model(AutoModel, **head), pooling=self.pooling)
+    def head_for(self, auto_class: Any) -> MakeHead | None:
+        """Return what makes the head in place of an auto class's own; ``pooling`` is for texts."""
+        is_pooled = self.pooling is not None and "Sequence" in auto_class.__name__
+        return self.make_head or (POOLINGS[str(self.pooling)] if is_pooled else None)
+
+    def load_classifier(self, auto_class: Any, **head: Any) -> ModelWithHead | PreTrainedModel:
+        """Load the weights as ``load_model`` does, under another head where ``make_head`` or ``pooling`` asks for one."""
+        if (make := self.head_for(auto_class)) is None:
+            return self.load_model(auto_class, **head)
+        encoder = self.load_model(AutoModel, **head)
+        if make in POOLINGS.values():
+            make = partial(make, dropout=getattr(encoder.config, "hidden_dropout_prob", 0.1))
+        model = ModelWithHead(encoder, make, of_tokens="Token" in auto_class.__name__)
         if self.load_weights:
-            state = self.state_dict() if self.state_dict else {}
-            trained = {key.removeprefix(POOLED_HEAD): state[key] for key in state if key.startswith(POOLED_HEAD)}
-            self._keep_rows(model.classifier, trained, model.config)
+            self._keep_rows(*fill_head(model, self.state_dict() if self.state_dict else {}), model.config)
         return model
 
     def _keep_rows(self, layer: nn.Linear, trained: dict[str, Tensor], config: PreTrainedConfig) -> None:
@@ -212,7 +224,8 @@ class PretrainedModel:
             old, new = ([str(c.id2label[index]) for index in range(c.num_labels)] for c in (own, config))
             keep_rows(layer, trained, old=old, new=new, name=self.name)
         elif any(map(TRAINED_HEAD.match, self.state_dict() if self.state_dict else own.architectures or [])):
-            rank_zero_only(log.warning)(f"The head of {self.name} is new: its own reads other states (model.pooling)")
+            reads = "states otherwise (task.head)" if self.make_head else "other states (model.pooling)"
+            rank_zero_only(log.warning)(f"The head of {self.name} is new: its own reads {reads}")
 
     def _from_config(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
         is_known = has_model_class(auto_class, config)

@@ -1,6 +1,7 @@
 """Make the parts of an experiment from its configuration, and a finished run's with its best weights."""
 
 import logging
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,14 @@ from hydra.utils import get_class, instantiate
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.config import load_run_config
 from lightune.config.arguments import named_by
 from lightune.data import DataModule
 from lightune.data.preprocessors.base import Preprocessor
-from lightune.models.pooling import POOLED_HEAD
+from lightune.models.model_with_head import HEAD, head_prefix
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.run_folder import Run
 from lightune.tasks import Task
@@ -50,6 +51,11 @@ def make_saved(cfg: DictConfig, run: Run) -> PretrainedModel:
 
 def _instantiate(cfg: DictConfig, **changes: Any) -> PretrainedModel:
     options = {name: value for name, value in cfg.model.items() if name != "from_run"} | changes
+    # older runs, and other tasks, know no head of one's own
+    if cfg.get("task", {}).get("head") is not None:
+        if not task_class(cfg).takes_head:
+            raise UserError(f"task.head: {task_class(cfg).__name__} takes no head of one's own. Leave it out.")
+        options["make_head"] = instantiate(cfg.task.head, _partial_=True, _convert_="all")
     pretrained: PretrainedModel = instantiate(options, _convert_="all")
     return pretrained
 
@@ -111,8 +117,12 @@ def make_task(
         parts["num_training_steps"] = num_training_steps
     recipe = Recipe(**parts, layerwise_lr_decay=cfg.get("layerwise_lr_decay"), teacher=teacher)
     # Hydra would turn the recipe, a dataclass, into a dict
-    make: Callable[..., Task] = instantiate(cfg.task, _partial_=True, _convert_="all")
-    return make(pretrained=pretrained, head=head, recipe=recipe)
+    node = {name: value for name, value in cfg.task.items() if name not in ("head", "criterion")}
+    make: Callable[..., Task] = instantiate(node, _partial_=True, _convert_="all")
+    loss = cfg.task.get("criterion")
+    # the task makes it: it knows the labels
+    given = {} if loss is None else {"criterion": instantiate(loss, _partial_=True, _convert_="all")}
+    return make(pretrained=pretrained, head=head, recipe=recipe, **given)
 
 
 def _plain(node: DictConfig) -> Any:
@@ -135,7 +145,7 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
         pretrained, head = make_pretrained(cfg), run.head()
         log.info("The checkpoint holds only what was trained; the rest is loaded from %s", pretrained.name)
     else:
-        pretrained, head = saved, {}
+        pretrained, head = saved, run.head() if cfg.task.get("class_weights") else {}
     task = make_task(cfg, pretrained=pretrained, head=head)
     load_weights(task, checkpoint, path=run.best)
     return cfg, task, preprocessor
@@ -156,11 +166,6 @@ def rebuild_data(folder: Path) -> DataModule:
 
 def load_weights(task: Task, checkpoint: dict[str, Any], *, path: Path) -> None:
     """Fill a task with a checkpoint's weights.
-
-    Args:
-        task: in place.
-        checkpoint: as ``lightune.runs.checkpoint_io.read_checkpoint`` returns it.
-        path: where it lies, for the message.
 
     Raises:
         UserError: they do not fit.
@@ -188,7 +193,9 @@ def model_weights(run: Run) -> dict[str, Tensor]:
         merge(task.model)
         weights = task.state_dict()
     state = {name.removeprefix("model."): tensor for name, tensor in weights.items() if name.startswith("model.")}
-    if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a PooledClassifier
-        names = {name: name.removeprefix("encoder.").replace("classifier.", POOLED_HEAD) for name in state}
-        state = {names[name]: tensor for name, tensor in state.items()}
+    if all(name.startswith(("encoder.", "classifier.")) for name in state):  # a ModelWithHead
+        # without its configuration nobody knows which
+        saved = make_saved(load_run_config(run.folder), run) if (run.folder / ".hydra").is_dir() else None
+        head = HEAD if saved is None else head_prefix(saved.head_for(AutoModelForSequenceClassification))
+        state = {re.sub("^classifier.", head, name.removeprefix("encoder.")): state[name] for name in state}
     return state

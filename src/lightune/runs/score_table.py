@@ -24,12 +24,17 @@ def overall(names: Iterable[str]) -> list[str]:
     return [*(name for name in OVERALL if name in figures), *sorted(figures - {*OVERALL})]
 
 
-def score_table(metrics: Mapping[str, float]) -> Table:
+def shown_name(figure: str, signatures: Mapping[str, str]) -> str:
+    """Return a figure's name, of another loss than the task's own with the loss."""
+    return f"loss ({signatures['loss'].split('(')[0]})" if figure == "loss" and "loss" in signatures else figure
+
+
+def score_table(metrics: Mapping[str, float], signatures: Mapping[str, str]) -> Table:
     """Tabulate the overall figures, one column each for validation and test."""
     stages = [stage for stage in ("val", "test") if f"{stage}/loss" in metrics]
     table = Table("", *stages)
     for name in overall(metrics):
-        table.add_row(name, *[f"{metrics[f'{stage}/{name}']:.4f}" for stage in stages])
+        table.add_row(shown_name(name, signatures), *[f"{metrics[f'{stage}/{name}']:.4f}" for stage in stages])
     return table
 
 
@@ -55,11 +60,12 @@ def print_results(
     folder: Path,
     label_names: Sequence[str],
     matrix: list[list[int]] | None,
+    signatures: Mapping[str, str],
     predict_arguments: str,
 ) -> None:
     """Print a run's scores, and the commands that use it."""
     console = Console()
-    console.print(score_table(metrics))
+    console.print(score_table(metrics, signatures))
     by_label = label_table(metrics, "test", label_names, matrix)
     if by_label is not None:
         console.print(by_label)

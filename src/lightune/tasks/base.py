@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoModel
 
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.base import RowAnalysis
@@ -45,6 +46,9 @@ class Task(TrainingLoop):
     bidirectional: bool = False
     """Whether the model must see what comes after a token."""
 
+    takes_head: bool = False
+    """Whether the model may have a head of one's own, ``task.head``: see ``PretrainedModel.load_classifier``."""
+
     onnx_outputs: tuple[str, ...] = ()
     """The model's outputs in an ONNX graph, in the order of the logits' last dimension; empty: no graph of it is made."""
 
@@ -65,7 +69,8 @@ class Task(TrainingLoop):
             UserError: the model cannot do this task; names models that can.
         """
         if cls.auto_class is not None:
-            pretrained.check(cls.auto_class, choose=cls.fitting_models, bidirectional=cls.bidirectional)
+            auto_class = AutoModel if cls.takes_head and pretrained.head_for(cls.auto_class) else cls.auto_class
+            pretrained.check(auto_class, choose=cls.fitting_models, bidirectional=cls.bidirectional)
 
     def row_losses(self, logits: Tensor, batch: Batch, sizes: list[int] | None = None) -> list[RowResult]:
         """Return ``loss`` and ``targets`` of each row: the task's own loss of the row alone, and what it is the mean of.
@@ -115,22 +120,13 @@ class Task(TrainingLoop):
     def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:
         """Return the texts of a row as the model reads them, with their words' first characters and ends.
 
-        Args:
-            texts: of the row's input columns.
-            batch: the row alone.
-
         Returns:
             None for the words of a text that is to be split.
         """
         return [(text, None) for text in texts]
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage | None:
-        """Return how the exported model is used, for its card; None: the card shows no code.
-
-        Args:
-            preprocessor: of the task.
-            tensors: ``pt``, or ``np`` for ONNX.
-        """
+        """Return how the exported model is used, for its card, with ``tensors`` ``pt`` or ``np``; None: it shows no code."""
         return None
 
     def confusion_matrix(self) -> list[list[int]] | None:
@@ -139,4 +135,5 @@ class Task(TrainingLoop):
 
     def signatures(self) -> dict[str, str]:
         """Return how metrics were computed, for those that can be computed in several ways."""
-        return {}
+        criterion: Any = getattr(self, "criterion", None)
+        return {} if criterion is None or criterion.is_default else {"loss": criterion.signature}

@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
+
+from lightune.common.errors import UserError
+from lightune.tasks.metrics.by_name import ADDED
 
 
 class MeanLoss(MeanMetric):
@@ -18,7 +22,7 @@ class MeanLoss(MeanMetric):
         self.weight = self.weight + weight
 
     def compute(self) -> Tensor:
-        return self.mean_value / self.weight.clamp(min=1)
+        return self.mean_value / torch.where(self.weight > 0, self.weight, 1)
 
 
 class HeldOut(nn.Module):
@@ -47,9 +51,13 @@ class HeldOut(nn.Module):
         return figures | ({f"{self.stage}/perplexity": loss.exp()} if self.perplexity else {})
 
     def scalars(self) -> dict[str, Tensor]:
-        """Return the figures that are one number, which loggers take."""
+        """Return the figures that are one number, which loggers take; or raise a UserError for one that was added and is not."""
+        figures = self.compute()
+        for name, metric in self.metrics.items():
+            if hasattr(metric, ADDED) and name in figures and getattr(figures[name], "numel", lambda: 0)() != 1:
+                raise UserError(f"task.metrics: {name} is not one number, so it cannot be shown. Try average: macro")
         return {
             name: value if value.is_floating_point() else value.float()  # torchmetrics gives some as integers
-            for name, value in self.compute().items()
+            for name, value in figures.items()
             if value.numel() == 1
         }

@@ -1,8 +1,12 @@
-"""Losses, each with the number of targets that it is the mean over."""
+"""Losses over logits."""
+
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
+
+from lightune.common.bounds import Between
 
 PIECE = 2**26
 """Logits that are turned into float32 at a time, 256 MiB: those over a whole vocabulary would fill a GPU."""
@@ -20,3 +24,29 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     pieces = zip(torch.split(logits.flatten(0, -2), rows), torch.split(labels.flatten(), rows), strict=True)
     totals = [F.cross_entropy(piece.float(), target, reduction="sum") for piece, target in pieces]
     return sum(totals[1:], totals[0]) / count.clamp(min=1), count
+
+
+class FocalLoss(nn.Module):
+    """Cross-entropy that counts what is predicted well less: ``-weight * (1 - p) ** gamma * log(p)`` (Lin et al., 2017).
+
+    p is the probability of the truth; of several labels at once each has its own. ``weight`` (classes,) is that of the
+    class; of several labels at once it counts where the label is there.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, *, gamma: Annotated[float, Between(0)] = 2.0, weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("weight", weight)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over logits (targets, classes) and labels (targets,), or both (rows, labels) of 0 and 1."""
+        several = labels.ndim == logits.ndim
+        entropy = F.binary_cross_entropy_with_logits if several else F.cross_entropy
+        losses, weight = entropy(logits, labels, reduction="none"), torch.ones_like(labels, dtype=logits.dtype)
+        if self.weight is not None:
+            weight = torch.where(labels > 0.5, self.weight, 1) if several else self.weight[labels]
+        # at p = 1 a power below 1 has no gradient
+        missed = (-torch.expm1(-losses)).clamp(min=torch.finfo(losses.dtype).eps)
+        return (weight * missed**self.gamma * losses).mean()

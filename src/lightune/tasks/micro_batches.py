@@ -38,7 +38,7 @@ class TargetMean:
             return
         count = torch.as_tensor(self._targets, dtype=torch.float32, device=module.device)
         total = module.trainer.strategy.reduce(count, reduce_op="sum")
-        scale = UNIT * module.trainer.world_size / total.clamp(min=1)
+        scale = UNIT * module.trainer.world_size / torch.where(total > 0, total, 1)
         for parameter in module.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(scale)

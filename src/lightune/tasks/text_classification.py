@@ -1,12 +1,11 @@
 """Text classification: one label of many, several labels at once, or a number (regression)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torchmetrics import MetricCollection
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError, nearest
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE
@@ -15,16 +14,13 @@ from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.criterion import ClassWeights, Criterion
 from lightune.tasks.explanation_target import Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
+from lightune.tasks.metrics.by_name import Metrics, named_metrics
 from lightune.tasks.metrics.classification import classification_metrics
 from lightune.tuning.recipe import Recipe
 
-LOSSES: dict[str, Any] = {
-    SINGLE: F.cross_entropy,
-    MULTI: F.binary_cross_entropy_with_logits,
-    REGRESSION: F.mse_loss,
-}
 MONITORS = {SINGLE: ("val/accuracy", "max"), MULTI: ("val/f1", "max"), REGRESSION: ("val/loss", "min")}
 PRINTS = {
     SINGLE: "print([config.id2label[best] for best in logits.argmax(-1).tolist()])",
@@ -46,7 +42,13 @@ class TextClassification(Task):
       counts a row as right only if all its labels are.
     - ``regression``: mean squared error; ``mse``, ``mae``, ``pearson``, ``spearman``.
 
-    The ``head`` has ``num_labels``, ``id2label``, ``label2id`` and ``problem_type``.
+    Args:
+        pretrained: where the weights come from.
+        head: ``num_labels``, ``id2label``, ``label2id``, ``problem_type`` and ``balanced_weights``, as the data says.
+        recipe: which weights move, how fast, and after which teacher.
+        criterion: another loss, or what makes it; see ``lightune.tasks.criterion``.
+        class_weights: of the loss: ``balanced``, or by label name.
+        metrics: further ones, see ``lightune.tasks.metrics.by_name``.
     """
 
     monitor = MONITORS[SINGLE]
@@ -56,30 +58,38 @@ class TextClassification(Task):
     auto_class = AutoModelForSequenceClassification
     fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
     onnx_outputs = ("logits",)
+    takes_head = True
 
-    def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
-        is_pooled = pretrained.pooling is not None
-        model: Any = pretrained.load_pooled(**head) if is_pooled else pretrained.load_model(self.auto_class, **head)
+    def __init__(
+        self,
+        *,
+        pretrained: PretrainedModel,
+        head: dict[str, Any],
+        recipe: Recipe,
+        criterion: Callable[..., Any] | None = None,
+        class_weights: ClassWeights | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        model: Any = pretrained.load_classifier(self.auto_class, **head)
         self.problem_type: str = model.config.problem_type
         self.label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.monitor = MONITORS[self.problem_type]
-        metrics = classification_metrics(self.problem_type, self.label_names)
-        super().__init__(model=model, metrics=metrics, recipe=recipe)
+        labels: dict[str, Any] = {"problem_type": self.problem_type, "label_names": self.label_names}
+        collection = classification_metrics(**labels)
+        collection.add_metrics(named_metrics(metrics, measured={*collection, "loss"}, **labels))
+        super().__init__(model=model, metrics=collection, recipe=recipe)
+        balanced = head.get("balanced_weights")
+        self.criterion = Criterion(criterion, class_weights=class_weights, balanced=balanced, **labels)
 
-    @classmethod
-    def check(cls, pretrained: PretrainedModel) -> None:
-        auto_class = cls.auto_class if pretrained.pooling is None else AutoModel
-        pretrained.check(auto_class, choose=cls.fitting_models)
-
-    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, int]:
-        """Return the mean loss over the rows of a batch, and the number of rows.
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
+        """Return the mean loss over the rows of a batch, and the number of rows, or of their weights.
 
         Args:
             logits: (batch, num_labels).
             batch: with ``labels`` (batch,) of class indices or numbers, or (batch, num_labels) of 0 and 1.
         """
-        labels = batch["labels"]
-        return LOSSES[self.problem_type](self._outputs(logits), labels), len(labels)
+        loss: tuple[Tensor, Tensor | int] = self.criterion(self._outputs(logits), batch["labels"])
+        return loss
 
     def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
         return logits

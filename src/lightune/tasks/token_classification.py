@@ -1,6 +1,6 @@
 """Token classification: which words are a person, a place, … (named-entity recognition)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,15 @@ from transformers import AutoModelForTokenClassification
 
 from lightune.common.bio_tags import entity_types, spans
 from lightune.common.errors import UserError, nearest
+from lightune.data.preprocessors.labels import SINGLE
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.entities import Entities
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.criterion import ClassWeights, Criterion
 from lightune.tasks.explanation_target import Span, Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
+from lightune.tasks.metrics.by_name import Metrics, named_metrics
 from lightune.tasks.metrics.entities import EntityScore
 from lightune.tuning.recipe import Recipe
 
@@ -33,9 +36,11 @@ class TokenClassification(Task):
 
     Args:
         pretrained: where the weights come from.
-        head: ``num_labels``, ``id2label`` and ``label2id``, as the data says; empty where the model's own
-            configuration holds them (a finished run).
+        head: ``num_labels``, ``id2label``, ``label2id`` and ``balanced_weights``, as the data says.
         recipe: which weights move, how fast, and after which teacher.
+        criterion: another loss, or what makes it; see ``lightune.tasks.criterion``.
+        class_weights: of the loss: ``balanced``, or by tag.
+        metrics: further ones, of the tags of words; see ``lightune.tasks.metrics.by_name``.
     """
 
     monitor = ("val/f1", "max")
@@ -45,20 +50,43 @@ class TokenClassification(Task):
     auto_class = AutoModelForTokenClassification
     fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
     onnx_outputs = ("logits",)
+    takes_head = True
     is_explainable = True
     analysis = Entities
 
-    def __init__(self, *, pretrained: PretrainedModel, head: dict[str, Any], recipe: Recipe) -> None:
-        model = pretrained.load_model(self.auto_class, **head)
+    def __init__(
+        self,
+        *,
+        pretrained: PretrainedModel,
+        head: dict[str, Any],
+        recipe: Recipe,
+        criterion: Callable[..., Any] | None = None,
+        class_weights: ClassWeights | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        model: Any = pretrained.load_classifier(self.auto_class, **head)
         self.tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.label_names = entity_types(self.tags)
-        super().__init__(
-            model=model, metrics=MetricCollection({"entities": EntityScore(self.label_names)}), recipe=recipe
-        )
+        labels: dict[str, Any] = {"problem_type": SINGLE, "label_names": self.tags}
+        measured = {"loss", "entities", "precision", "recall", "f1"}
+        collection = {"entities": EntityScore(self.label_names)} | named_metrics(metrics, measured=measured, **labels)
+        # each is updated with its own
+        super().__init__(model=model, metrics=MetricCollection(collection, compute_groups=False), recipe=recipe)
+        balanced = head.get("balanced_weights")
+        self.criterion = Criterion(criterion, class_weights=class_weights, balanced=balanced, **labels)
+
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
+        if self.criterion.is_default:
+            return super().loss(logits, batch)
+        loss: tuple[Tensor, Tensor | int] = self.criterion(*self._of_targets(logits, batch))
+        return loss
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         predicted = [tags for tags, _ in self._by_word(logits, batch)]
-        metrics.update(predicted, [row["tags"] for row in batch["rows"]])
+        of_entities = predicted, [row["tags"] for row in batch["rows"]]
+        outputs, labels = self._of_targets(logits, batch)
+        for name, metric in metrics.items(keep_base=True, copy_state=False):
+            metric.update(*(of_entities if name == "entities" else (outputs.softmax(dim=-1), labels)))
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return ``true`` and ``predicted`` entities of each row, ``[type, first word, word after the last]``.
@@ -129,6 +157,10 @@ class TokenClassification(Task):
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
         return Usage(tokenizer_call(preprocessor, '["A text."]', tensors=tensors), PRINT_TAGS)
+
+    def _of_targets(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits (targets, num_labels) of the tokens that have a label, and the labels (targets,)."""
+        return self.at_targets(logits, batch).float(), batch["labels"][batch["labels"] != -100]
 
     def _by_word(self, logits: Tensor, batch: Batch) -> list[tuple[list[str], list[float]]]:
         """Return for each row the tag of every word and its probability.

@@ -71,7 +71,8 @@ def _tell_of_minilm(cfg: DictConfig) -> None:
     """Log what another model gets of ``model=minilm``, the default, where only its name was replaced."""
     name, rates = cfg.model.pretrained_model_name_or_path, cfg.get("learning_rates")
     if rates is not None and cfg.model.from_run is None and not name.startswith("embedded:"):
-        kept = ["model.pooling=mean"] if (cfg.model.pooling, cfg.task_name) == ("mean", "text_classification") else []
+        is_pooled = (cfg.model.pooling, cfg.task.get("head"), cfg.task_name) == ("mean", None, "text_classification")
+        kept = ["model.pooling=mean"] if is_pooled else []
         kept += [f"optimizer.lr={cfg.optimizer.lr}"] if cfg.optimizer.lr == rates.get(cfg.task_name, 2e-4) else []
         if kept:
             rank_zero_only(log.info)(f"{name} keeps MiniLM's {' and '.join(kept)}; model=bert, … have their own")

@@ -33,7 +33,8 @@ def save_results(
     matrix = task.confusion_matrix()
     if matrix is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))
-    if signatures := task.signatures():
+    signatures = task.signatures()
+    if signatures:
         run.write_signatures(signatures)
     report_finished(run, rows, data=data, task=task, config=settings_and_command, page=report)
     print_results(
@@ -41,5 +42,6 @@ def save_results(
         folder=run.folder,
         label_names=task.label_names,
         matrix=matrix,
+        signatures=signatures,
         predict_arguments=task.predict_arguments,
     )

@@ -174,8 +174,8 @@ def test_what_cannot_be_exported_says_why_and_leaves_nothing(
     finished_run: Path, train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, capsys
 ):
     out = tmp_path / "out"
-    said = refused(capsys, str(finished_run), "--out", str(out))
-    assert "model.pooling=null" in said and "--format onnx" in said
+    said = refused(capsys, str(finished_run), "--out", str(out), "--adapter")
+    assert "model.pooling=null" in said and "leave --adapter out" in said
     train_here("data=local", f"data.path={reviews}", "model.pooling=null", "trainer.max_steps=1")
     run = str(tmp_path / "run")
     assert "it was not trained with tuning=lora" in refused(capsys, run, "--out", str(out), "--adapter")

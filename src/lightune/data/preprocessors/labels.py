@@ -2,10 +2,12 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 from datasets import Dataset
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -24,6 +26,24 @@ def head_of(names: list[str]) -> dict[str, Any]:
     """Return the configuration of a model whose head has these classes."""
     label2id = {name: index for index, name in enumerate(names)}
     return {"num_labels": len(names), "id2label": dict(enumerate(names)), "label2id": label2id}
+
+
+def balanced_weights(values: Any, head: Mapping[str, Any]) -> list[float | None]:
+    """Return a weight for each label of a column of encoded ``labels``, -100 left out; None for one without a row.
+
+    One label of many weighs n / (classes * count), as scikit-learn's ``compute_class_weight`` has it; of several labels
+    at once each weighs its negatives / its positives, as torch's ``pos_weight`` expects.
+    """
+    while hasattr(values.type, "value_type"):
+        values = pc.list_flatten(values)
+    numbers, classes = np.asarray(values), head["num_labels"]
+    if head.get("problem_type") == MULTI:
+        counts = numbers.reshape(-1, classes).sum(axis=0)
+        tops = len(numbers) / classes - counts
+    else:
+        counts = np.bincount(numbers[numbers >= 0], minlength=classes)
+        tops = np.full(classes, counts.sum() / classes)
+    return [float(top / count) if count else None for top, count in zip(tops, counts, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lightune.config import overrides_of
 from lightune.config.credentials import redact
 from lightune.config.nested import flat
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.models.model_with_head import EXPORTED_CODE, ModelWithHead
 from lightune.runs.export.int8 import Comparison
 from lightune.runs.export.snippet import snippet
 from lightune.runs.export.source import Source, source_of_data, source_of_model
@@ -26,7 +27,7 @@ OPTIONS = (
     "data.truncation", "data.max_train_samples", "trainer.max_epochs", "trainer.max_steps", "trainer.precision",
     "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "layerwise_lr_decay", "seed",
 )  # fmt: skip
-GROUPS = ("tuning.", "optimizer.", "scheduler.")
+GROUPS = ("task.head.", "task.criterion.", "task.class_weights", "tuning.", "optimizer.", "scheduler.")
 HUB_METRICS = {
     "matthews_corrcoef": "matthews_correlation",
     "pearson": "pearsonr",
@@ -51,17 +52,9 @@ def write_card(
     adapter: bool,
     comparison: Comparison | None,
 ) -> None:
-    """Write ``README.md`` into a folder that is exported.
+    """Write ``README.md`` into a folder that holds a model, whole or as an ``adapter`` alone, or its ONNX graph.
 
-    Args:
-        folder: that holds the model.
-        run: the run's folder.
-        config: its settings, resolved.
-        task: with its model.
-        preprocessor: of the task.
-        onnx: whether the folder holds an ONNX graph.
-        adapter: whether it holds an adapter alone.
-        comparison: of float32 with int8, where weights are in int8.
+    ``run`` is the run's folder, ``config`` its settings, resolved; ``comparison`` is there where weights are in int8.
     """
     model, metrics, overrides = config["model"], run / "metrics.json", overrides_of(run)
     base = source_of_model(model)
@@ -82,7 +75,7 @@ def write_card(
             onnx=onnx,
             adapter_of=(base.hub_name or model["pretrained_model_name_or_path"]) if adapter else None,
         ),
-        contents=_contents(onnx=onnx, adapter=adapter, int8=comparison is not None),
+        contents=_contents(task, onnx=onnx, adapter=adapter, int8=comparison is not None),
         limits=_limits(config["data"], task),
         comparison=comparison,
     )
@@ -105,23 +98,7 @@ def model_card(
     limits: Sequence[str],
     comparison: Comparison | None = None,
 ) -> ModelCard:
-    """Return the card of one export.
-
-    Args:
-        task_name: as the configuration calls it.
-        pipeline_tag: the Hub's name of the task, if it has one.
-        base: the pretrained model.
-        data: the training data.
-        tags: further search terms.
-        metrics: ``val/…`` and ``test/…`` of the run; empty where it was not measured.
-        chosen_by: the figure that chose the best checkpoint.
-        options: the run's settings by their names.
-        command: repeats the run.
-        snippet: a script that loads the folder.
-        contents: of the folder, a sentence.
-        limits: of the model, a sentence each.
-        comparison: of float32 with int8.
-    """
+    """Return the card of one export."""
     scores = [
         (stage, name, metrics[f"{stage}/{name}"])
         for stage in STAGES
@@ -189,13 +166,16 @@ def _is_shown(option: str) -> bool:
     return option in OPTIONS or (option.startswith(GROUPS) and not option.endswith("_partial_"))
 
 
-def _contents(*, onnx: bool, adapter: bool, int8: bool) -> str:
+def _contents(task: Task, *, onnx: bool, adapter: bool, int8: bool) -> str:
     if adapter:
         return "This folder holds the LoRA adapter, the head and the tokenizer."
     if onnx:
         weights = "weights in int8" if int8 else "in float32"
         return f"This folder holds the model as an ONNX graph ({weights}, any number of rows and tokens) and the tokenizer."
-    return "This folder holds the whole model and the tokenizer."
+    code = f" Transformers has no class for its head: `{EXPORTED_CODE}` holds it, which `trust_remote_code=True` runs."
+    return (
+        f"This folder holds the whole model and the tokenizer.{code if isinstance(task.model, ModelWithHead) else ''}"
+    )
 
 
 def _limits(data: Mapping[str, Any], task: Task) -> list[str]:

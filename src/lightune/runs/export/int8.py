@@ -66,11 +66,6 @@ def quantize(model: Path, task: Task, batches: Iterable[Batch]) -> Comparison:
     Each output of a layer has its own scale; activations are rounded as they are computed. Matrices and embeddings shrink
     to a quarter; layer norms, softmax and the products of attention stay in float32. Source: onnxruntime's dynamic
     quantization.
-
-    Args:
-        model: the file in float32, which is replaced.
-        task: whose metrics are measured.
-        batches: of labelled held-out rows.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -43,14 +43,9 @@ def check_exportable(task: Task) -> None:
 
 
 def export_onnx(task: Task, preprocessor: Preprocessor, *, file: Path) -> float:
-    """Write the model in float32, and compare it with PyTorch on rows of mixed lengths.
+    """Write the model in float32, its adapters merged in place, and compare it with PyTorch on rows of mixed lengths.
 
     Weights lie in the file; only those of models above 2 GB, which ONNX cannot hold in one, lie beside it.
-
-    Args:
-        task: with its weights; its adapters are merged in place.
-        preprocessor: of the task, makes the rows on which both are compared.
-        file: to write.
 
     Returns:
         The largest difference of a logit, as a share of the largest logit where that is above 1.

@@ -1,19 +1,13 @@
 """The lines of Python on a model card that load the exported folder; they need nothing of this package."""
 
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.models.model_with_head import ModelWithHead
 from lightune.tasks import Task
 from lightune.tasks.export_usage import Usage
 
 
 def snippet(task: Task, preprocessor: Preprocessor, *, onnx: bool = False, adapter_of: str | None = None) -> str | None:
-    """Return a script that loads the folder and uses the model once; None where the task does not say how.
-
-    Args:
-        task: with its model.
-        preprocessor: of the task.
-        onnx: whether onnxruntime runs the model, in place of PyTorch.
-        adapter_of: the pretrained model of an adapter that is exported alone.
-    """
+    """Return a script that loads the folder and uses the model once; None where the task does not say how."""
     usage = task.usage(preprocessor, tensors="np" if onnx else "pt")
     if usage is None:
         return None
@@ -44,7 +38,8 @@ def _transformers(task: Task, usage: Usage, outputs: tuple[str, ...], *, adapter
         if task.streams
         else ["outputs = model(**inputs)", *(f"{name} = outputs.{name}" for name in outputs)]
     )
-    base = "folder" if adapter_of is None else f'"{adapter_of}"{_head(task)}'
+    own_code = ", trust_remote_code=True" if isinstance(task.model, ModelWithHead) else ""
+    base = f"folder{own_code}" if adapter_of is None else f'"{adapter_of}"{_head(task)}'
     lines = [
         "import torch",
         *(["from peft import PeftModel"] if adapter_of is not None else []),

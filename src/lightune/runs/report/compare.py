@@ -10,7 +10,7 @@ from lightune.runs.report import plots
 from lightune.runs.report.general import primary
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import Difference, interval, mcnemar, paired_bootstrap, resampled
-from lightune.runs.score_table import overall
+from lightune.runs.score_table import overall, shown_name
 
 SIGNIFICANCE = 0.05
 # example rows of each kind
@@ -95,7 +95,10 @@ def _scores(runs: Sequence[RunResults]) -> Block:
     for name in overall(runs[0].metrics):
         if not all(f"test/{name}" in run.metrics for run in runs):
             continue
-        cells = [name]
+        # one loss less another says nothing
+        if name == "loss" and len({run.signatures.get("loss") for run in runs}) > 1:
+            continue
+        cells = [shown_name(name, runs[0].signatures)]
         for run, values in zip(runs, drawn, strict=True):
             between = " ({:.4f} to {:.4f})".format(*interval(values[name])) if name in values else ""
             cells.append(f"{run.metrics[f'test/{name}']:.4f}{between}")

@@ -6,10 +6,11 @@ from lightune.common.html_blocks import Block, Code, Plots, Section, Table, Text
 from lightune.runs.report import plots
 from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import interval, resampled
-from lightune.runs.score_table import overall
+from lightune.runs.score_table import overall, shown_name
 
 MAIN_SETTINGS = (
-    *("seed", "model.pretrained_model_name_or_path", "model.pooling", "tuning._target_", "data.path"),
+    *("seed", "model.pretrained_model_name_or_path", "model.pooling", "task.head._target_", "tuning._target_"),
+    *("task.criterion._target_", "task.class_weights", "data.path"),
     *("data.max_length", "data.batch_size", "data.max_tokens_per_batch", "optimizer._target_"),
     *("optimizer.lr", "optimizer.weight_decay", "scheduler._target_", "scheduler.warmup_ratio"),
     *("trainer.max_epochs", "trainer.precision"),
@@ -46,7 +47,8 @@ def scores(results: RunResults) -> Section:
     for name in overall(results.metrics):
         figures = [results.metrics.get(f"{stage}/{name}") for stage in ("val", "test")]
         between = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
-        rows.append([name, *("" if figure is None else f"{figure:.4f}" for figure in figures), between])
+        shown = shown_name(name, results.signatures)
+        rows.append([shown, *("" if figure is None else f"{figure:.4f}" for figure in figures), between])
     return Section("Scores", [Table(["", "val", "test", "95 % of test"], rows), *notes])
 
 
@@ -54,7 +56,7 @@ def learning_curves(results: RunResults) -> Section | None:
     """Return curves of the losses, the primary metric, the learning rate and the speed."""
     metric = f"val/{primary(results)}"
     names_by_title = {
-        "loss": ["train/loss", "val/loss"],
+        shown_name("loss", results.signatures): ["train/loss", "val/loss"],
         metric: [metric] if metric != "val/loss" else [],
         "learning rate": ["train/learning_rate"],
         "samples a second": ["train/samples_per_second"],

@@ -24,7 +24,7 @@ MAX_CHARACTERS = 600
 
 @dataclass(frozen=True)
 class RunResults:
-    """A finished run: its ``environment.json``, ``metrics.json``, and ``metrics.csv`` without empty cells.
+    """A finished run: its ``environment.json``, ``metrics.json``, ``signatures.json``, and ``metrics.csv`` without empty cells.
 
     ``config`` has its settings by their full names, without those that refer to another; ``command`` repeats it;
     ``analysis`` is of the rows in ``predictions.jsonl``; ``task`` has the best weights.
@@ -35,6 +35,7 @@ class RunResults:
     command: str
     environment: Mapping[str, str]
     metrics: Mapping[str, float]
+    signatures: Mapping[str, str]
     history: list[dict[str, float]]
     analysis: "RowAnalysis"
     data: "DataModule | None"
@@ -94,13 +95,14 @@ def read_run_results(
         UserError: a file in it cannot be read.
     """
     run = Run(folder)
-    environment = folder / "environment.json"
+    environment, signatures = folder / "environment.json", folder / "signatures.json"
     return RunResults(
         folder=folder,
         config=config,
         command=command,
         environment=json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
         metrics=json.loads(run.metrics.read_text(encoding="utf-8")),
+        signatures=json.loads(signatures.read_text(encoding="utf-8")) if signatures.is_file() else {},
         history=_read_history(folder / "metrics.csv"),
         analysis=task_class.analyse(
             read_rows(run.predictions), label_names=list(run.head().get("id2label", {}).values())
