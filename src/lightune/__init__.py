@@ -1,1 +1,55 @@
-"""Fine-tune pretrained language models with Lightning and Hydra."""
+"""Fine-tune pretrained language models with Lightning and Hydra.
+
+What a program needs is imported from here, and loaded when it is first used: torch takes seconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightune.common.errors import UserError as UserError
+    from lightune.data import DataModule as DataModule
+    from lightune.data import DialoguePreprocessor as DialoguePreprocessor
+    from lightune.data import MaskedLMPreprocessor as MaskedLMPreprocessor
+    from lightune.data import QuestionAnsweringPreprocessor as QuestionAnsweringPreprocessor
+    from lightune.data import Seq2SeqPreprocessor as Seq2SeqPreprocessor
+    from lightune.data import TextClassificationPreprocessor as TextClassificationPreprocessor
+    from lightune.data import TokenClassificationPreprocessor as TokenClassificationPreprocessor
+    from lightune.models.pretrained import PretrainedModel as PretrainedModel
+    from lightune.runs.loaded_run import load as load
+    from lightune.tasks import CausalLM as CausalLM
+    from lightune.tasks import MaskedLM as MaskedLM
+    from lightune.tasks import QuestionAnswering as QuestionAnswering
+    from lightune.tasks import Seq2Seq as Seq2Seq
+    from lightune.tasks import Task as Task
+    from lightune.tasks import TextClassification as TextClassification
+    from lightune.tasks import TokenClassification as TokenClassification
+    from lightune.training.callbacks import StepSeed as StepSeed
+    from lightune.training.trainer import make_trainer as make_trainer
+    from lightune.tuning.optimizer_and_schedule import adamw as adamw
+    from lightune.tuning.recipe import Recipe as Recipe
+
+_EXPORTS = {
+    "common.errors": "UserError",
+    "data": "DataModule DialoguePreprocessor MaskedLMPreprocessor QuestionAnsweringPreprocessor Seq2SeqPreprocessor "
+    "TextClassificationPreprocessor TokenClassificationPreprocessor",
+    "models.pretrained": "PretrainedModel",
+    "runs.loaded_run": "load",
+    "tasks": "CausalLM MaskedLM QuestionAnswering Seq2Seq Task TextClassification TokenClassification",
+    "training.callbacks": "StepSeed",
+    "training.trainer": "make_trainer",
+    "tuning.optimizer_and_schedule": "adamw",
+    "tuning.recipe": "Recipe",
+}
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names.split()}
+__all__ = [*_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,7 +1,10 @@
 """Every option of every group composes, and its nodes fit the signatures that they name."""
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import MISSING
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT
@@ -14,8 +17,13 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.config import check_composed
-from lightune.config.check_composed import CheckedLoader
+from lightune.config.check_composed import CheckedLoader, hydra_config
+from lightune.data import DataModule
 from lightune.models import precision
+from lightune.tasks import Seq2Seq
+from lightune.training.callbacks import ProgressBar
+from lightune.training.trainer import make_trainer
+from lightune.tuning.recipe import Recipe
 
 CONF = ROOT / "conf"
 OPTIONS = [
@@ -111,3 +119,55 @@ def test_the_best_checkpoint_is_chosen_on_validation():
     cfg = composed("monitor.metric=val/f1", "monitor.mode=max")
     assert cfg.callbacks.checkpoint.monitor == "val/f1"
     assert cfg.callbacks.early_stopping.monitor == "val/f1"
+
+
+def defaults(target: Any) -> dict[str, Any]:
+    """The defaults in a signature, those that a dataclass makes anew too."""
+    made = {field.name: field.default_factory for field in getattr(target, "__dataclass_fields__", {}).values()}
+    found = {name: p.default for name, p in inspect.signature(target).parameters.items() if p.default is not p.empty}
+    return {name: default if made.get(name, MISSING) is MISSING else made[name]() for name, default in found.items()}
+
+
+def drifted(target: Any, options: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The options whose values here are not the defaults in the signature."""
+    known = defaults(target)
+    return {name: (options[name], known[name]) for name in known if name in options and options[name] != known[name]}
+
+
+@pytest.mark.parametrize("name", [file.stem for file in sorted((CONF / "task").glob("*.yaml"))])
+def test_defaults_in_signatures_are_those_of_the_configuration(name: str):
+    cfg: Any = composed("data=local", f"task={name}", "model=bert")
+    with hydra_config(cfg):
+        cfg = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=True)
+    of_task = {"batch_size"} if name not in ("text_classification", "translation", "masked_lm") else set()
+    data = cfg["data"] | {"seed": cfg["seed"]}
+    assert not drifted(DataModule, {option: data[option] for option in data.keys() - of_task})
+    assert not drifted(get_object(cfg["preprocessor"]["_target_"]), data)
+    for node in targets(cfg):
+        target = get_object(node["_target_"])
+        if node["_target_"].startswith("lightune.") and target is not ProgressBar:  # its constructor is Lightning's
+            varies = {"pipeline_tag", "target_lang"} if target is Seq2Seq else set()  # it serves two tasks
+            assert drifted(target, node).keys() <= varies, target
+
+
+def test_a_recipe_and_a_trainer_have_the_defaults_of_the_configuration():
+    cfg: Any = OmegaConf.to_container(
+        OmegaConf.masked_copy(composed("model=bert"), ["optimizer", "scheduler", "tuning"])
+    )
+    recipe = Recipe()
+    own = defaults(recipe.optimizer)
+    for name, value in cfg["optimizer"].items():
+        assert name.startswith("_") or own[name] == (tuple(value) if isinstance(value, list) else value), name
+    assert recipe.optimizer.func is get_object(cfg["optimizer"]["_target_"])  # type: ignore[attr-defined]
+    assert recipe.scheduler is get_object(cfg["scheduler"]["_target_"])
+    assert recipe.tuning is get_object(cfg["tuning"]["_target_"])
+    assert (recipe.layerwise_lr_decay, recipe.teacher) == (None, None)
+
+    options = composed("data=local").trainer
+    trainer = make_trainer(logger=False, enable_checkpointing=False)
+    own = defaults(make_trainer)
+    for name in options.keys() - {"_target_", "default_root_dir"}:
+        if name in own:
+            assert own[name] == options[name], name
+        elif hasattr(trainer, name):  # Lightning's default for it
+            assert getattr(trainer, name) == {"strategy": trainer.strategy}.get(name, options[name]), name

@@ -17,13 +17,10 @@ def load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor."""
     load_run_config(folder)  # what is wrong with it is said before torch is imported
 
-    from lightune.common.quiet import quiet
-    from lightune.models import cpu
-    from lightune.runs.load_run import rebuild
+    from lightune.runs.loaded_run import load as load_run
 
-    quiet()
-    cpu.speed_up()
-    return rebuild(folder)
+    run = load_run(folder)
+    return run.cfg, run.task, run.preprocessor
 
 
 def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **changes: Any) -> "DataModule":

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # batches in a chunk, whose rows are sorted by length
 CHUNK = 64
-# the same where a batch takes seconds, or somebody waits at the screen
-SMALL_CHUNK = 8
 
 
 def add(commands: Commands) -> None:
@@ -54,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from lightune.data.sources.stream_files import stream_rows
     from lightune.runs.inference import Predictor
-    from lightune.runs.predict import predict
+    from lightune.runs.predict import SMALL_CHUNK, predict
 
     chunk = SMALL_CHUNK if arguments.out is None or task.language_model else CHUNK
     predict_rows = partial(

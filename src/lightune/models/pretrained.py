@@ -70,7 +70,7 @@ class PretrainedModel:
         trust_remote_code: bool = False,
         pooling: Literal["mean", "cls"] | None = None,
         make_head: MakeHead | None = None,
-        attention_dropout: Share | None = None,
+        attention_dropout: Share | None = 0.0,
         num_hidden_layers: Count | None = None,
         state_dict: Callable[[], dict[str, Tensor]] | None = None,
         load_weights: bool = True,

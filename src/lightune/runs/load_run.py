@@ -107,7 +107,7 @@ def make_task(
         cfg: of the experiment.
         pretrained: where the weights come from.
         head: what the head must be, as the data or a finished run says.
-        num_training_steps: counts the optimizer steps of a run; None: as Lightning estimates them.
+        num_training_steps: counts the optimizer steps of a run; None: those of its fit.
         teacher: of a distillation.
     """
     parts: dict[str, Any] = {

@@ -15,6 +15,8 @@ from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.sources.stream import InputRow, RejectedRow
 from lightune.runs.inference import Features, Predictor, encode_rows
 
+# batches in a chunk where one takes seconds, or somebody waits at the screen
+SMALL_CHUNK = 8
 # a chunk of long texts has fewer rows
 CHUNK_CHARACTERS = 2**24
 # how an error names the only row of its data

@@ -64,11 +64,11 @@ class QuestionAnswering(Task):
         *,
         pretrained: PretrainedModel,
         head: dict[str, Any],
-        version_2_with_negative: bool,
-        n_best_size: int,
-        max_answer_length: Count,
-        null_score_diff_threshold: float,
         recipe: Recipe,
+        version_2_with_negative: bool = False,
+        n_best_size: int = 20,
+        max_answer_length: Count = 30,
+        null_score_diff_threshold: float = 0.0,
     ) -> None:
         super().__init__(
             model=pretrained.load_model(self.auto_class, num_labels=2, **head),

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
@@ -15,11 +14,9 @@ from transformers import PreTrainedTokenizerBase
 from lightune.common.errors import UserError
 from lightune.common.trainer_state import limited
 from lightune.data import DataModule
-from lightune.models import precision
-from lightune.runs.checkpoint_io import CheckpointIO
 from lightune.runs.load_run import make_data, make_preprocessor, make_pretrained, make_task, task_class
 from lightune.tasks import Task
-from lightune.tuning.optimizer_and_schedule import num_training_steps
+from lightune.training import trainer
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +57,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
         cfg,
         pretrained=pretrained,
         head=data.head,
-        num_training_steps=count_steps
-        or partial(num_training_steps, batches_per_epoch=data.batches_per_epoch, dealt=data.dealt),
+        num_training_steps=count_steps,
         teacher=teacher,
     )
     return Parts(tokenizer, data, task)
@@ -82,10 +78,8 @@ def make_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
     """Make Lightning's Trainer as configured; ``settings`` take precedence."""
     if cfg.trainer.get("enable_progress_bar") is False:
         settings["callbacks"] = [c for c in settings.get("callbacks", ()) if not isinstance(c, ProgressBar)]
-    settings |= precision.trainer_arguments(cfg.trainer.precision, accelerator=cfg.trainer.accelerator)
-    settings["plugins"] = [CheckpointIO(), *settings.get("plugins", [])]
-    trainer: Trainer = instantiate(cfg.trainer, **settings, _convert_="all")
-    return trainer
+    configured = instantiate(cfg.trainer, _partial_=True, _convert_="all")
+    return trainer.make_trainer(trainer_class=configured.func, **configured.keywords | settings)
 
 
 def check_batches(trainer: Trainer, data: DataModule) -> None:

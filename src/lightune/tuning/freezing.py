@@ -15,7 +15,7 @@ def full(model: nn.Module) -> Tuning:
     return Tuning()
 
 
-def frozen(model: nn.Module, *, num_layers: int | Literal["all"], pattern: str | None = None) -> Tuning:
+def frozen(model: nn.Module, *, num_layers: int | Literal["all"] = 3, pattern: str | None = None) -> Tuning:
     """Freeze a part of the model, and put it in eval mode: its dropout would only add noise.
 
     Args:

@@ -21,12 +21,12 @@ ALL_LINEAR = "all-linear"
 def lora(
     model: nn.Module,
     *,
-    r: Count,
-    alpha: int,
-    dropout: Share,
-    target_modules: list[str] | str | None,
-    use_rslora: bool,
-    use_dora: bool,
+    r: Count = 8,
+    alpha: int = 16,
+    dropout: Share = 0.05,
+    target_modules: list[str] | str | None = None,
+    use_rslora: bool = False,
+    use_dora: bool = False,
 ) -> Tuning:
     """Freeze the model, and train its head and a low-rank change to some of its matrices (Hu et al., 2022).
 

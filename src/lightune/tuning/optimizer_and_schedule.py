@@ -3,23 +3,28 @@
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lightning import Trainer
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
 from lightune.common.trainer_state import limited
+from lightune.data import DataModule
 from lightune.data.batches.dealt import Dealt
 from lightune.models.model_parts import EMBEDDING_NAMES, base_model
 
 # the stack and the index of the layer in a weight's name
 LAYER = re.compile(r"(.*?)\.(\d+)\.")
 NOT_DECAYED = re.compile(r"bias$|norm|\bln_\w+\.weight$")
+
+adamw = partial(AdamW, lr=2e-5, weight_decay=0.01, fused=True)
+"""AdamW as ``conf/optimizer/adamw.yaml`` makes it; ``partial(adamw, lr=1e-4)`` has another learning rate."""
 
 
 def parameter_groups(model: nn.Module, *, layerwise_lr_decay: float | None = None) -> list[dict[str, Any]]:
@@ -81,7 +86,9 @@ def layers_above(model: nn.Module) -> dict[nn.Parameter, int]:
     return above | dict.fromkeys(embeddings, max(heights.values(), default=0))
 
 
-def schedule(optimizer: Optimizer, *, num_training_steps: int, name: str, warmup_ratio: Share) -> LRScheduler:
+def schedule(
+    optimizer: Optimizer, *, num_training_steps: int, name: str = "linear", warmup_ratio: Share = 0.1
+) -> LRScheduler:
     """Make one of transformers' schedules, by its name in ``transformers.SchedulerType``.
 
     The rate rises from 0 to the optimizer's own over ``warmup_ratio`` of all steps.
@@ -110,3 +117,11 @@ def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int
     if trainer.max_steps > 0:
         return trainer.max_steps if max_epochs < 0 else min(trainer.max_steps, steps)
     return steps
+
+
+def steps_of_fit(trainer: Trainer) -> int:
+    """Count the optimizer steps of a fit that has begun."""
+    data = getattr(trainer, "datamodule", None)
+    if isinstance(data, DataModule):
+        return num_training_steps(trainer, batches_per_epoch=data.batches_per_epoch, dealt=data.dealt)
+    return int(trainer.estimated_stepping_batches)

@@ -9,6 +9,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightune.tuning.base import Tune
 from lightune.tuning.distillation import Teacher
+from lightune.tuning.freezing import full
+from lightune.tuning.optimizer_and_schedule import adamw, schedule, steps_of_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +26,9 @@ class Recipe:
         teacher: a finished run whose answers are learned beside the labels; None: the labels alone.
     """
 
-    tuning: Tune
-    optimizer: Callable[..., Optimizer]
-    scheduler: Callable[..., LRScheduler]
+    tuning: Tune = full
+    optimizer: Callable[..., Optimizer] = adamw
+    scheduler: Callable[..., LRScheduler] = schedule
     layerwise_lr_decay: float | None = None
-    num_training_steps: Callable[[Trainer], int] = lambda trainer: int(trainer.estimated_stepping_batches)
+    num_training_steps: Callable[[Trainer], int] = steps_of_fit
     teacher: Teacher | None = None

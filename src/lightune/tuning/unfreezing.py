@@ -8,7 +8,7 @@ from lightune.models import model_parts
 from lightune.tuning.base import FreezeSchedule, Tuning
 
 
-def gradual(model: nn.Module, *, share: Share) -> Tuning:
+def gradual(model: nn.Module, *, share: Share = 0.5) -> Tuning:
     """Train the weights above the layers first, then thaw the layers from the top, and the embeddings last.
 
     They thaw at equal intervals over a share of all steps. Source: Howard and Ruder (2018), ULMFiT, one each epoch.
@@ -27,7 +27,7 @@ def gradual(model: nn.Module, *, share: Share) -> Tuning:
     return Tuning(freeze_schedule=FreezeSchedule(model, frozen_at))
 
 
-def linear_probe_then_full(model: nn.Module, *, share: Share, probe_lr: float) -> Tuning:
+def linear_probe_then_full(model: nn.Module, *, share: Share = 0.2, probe_lr: float = 1e-3) -> Tuning:
     """Train the head alone until it fits the pretrained features, then everything (Kumar et al., 2022, LP-FT).
 
     Args:

@@ -38,8 +38,8 @@ class DialoguePreprocessor(Preprocessor):
     """
 
     tokenizer: PreTrainedTokenizerBase
-    dialogue_column: str
-    max_length: int
+    dialogue_column: str = "messages"
+    max_length: int = 256
     reply_roles: list[str] | None = None
 
     def __post_init__(self) -> None:

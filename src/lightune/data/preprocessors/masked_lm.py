@@ -1,6 +1,6 @@
 """Further pretraining: texts without labels, some of whose tokens are masked for the model to predict."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,9 +30,9 @@ class MaskedLMPreprocessor(Preprocessor):
     """
 
     tokenizer: PreTrainedTokenizerBase
-    text_columns: list[str]
-    max_length: int
-    mlm_probability: Share
+    text_columns: list[str] = field(default_factory=lambda: ["text"])
+    max_length: int = 128
+    mlm_probability: Share = 0.15
 
     def __post_init__(self) -> None:
         if self.tokenizer.mask_token is None:

@@ -34,12 +34,12 @@ class QuestionAnsweringPreprocessor(Preprocessor):
     """
 
     tokenizer: PreTrainedTokenizerBase
-    question_column: str
-    context_column: str
-    answers_column: str
-    version_2_with_negative: bool
-    max_length: int
-    doc_stride: int
+    question_column: str = "question"
+    context_column: str = "context"
+    answers_column: str = "answers"
+    version_2_with_negative: bool = False
+    max_length: int = 384
+    doc_stride: int = 128
 
     def __post_init__(self) -> None:
         check_offsets(self.tokenizer)

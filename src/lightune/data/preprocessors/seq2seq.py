@@ -36,8 +36,8 @@ class Seq2SeqPreprocessor(Preprocessor):
     target_column: str
     max_length: int
     max_target_length: int
-    source_prefix: str | None
-    source_lang: str | None
+    source_prefix: str | None = None
+    source_lang: str | None = "en"
     target_lang: str | None
 
     def __post_init__(self) -> None:

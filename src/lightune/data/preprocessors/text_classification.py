@@ -1,7 +1,7 @@
 """Text classification: labelled texts, or pairs of texts, become token ids."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -35,12 +35,12 @@ class TextClassificationPreprocessor(Preprocessor):
     """
 
     tokenizer: PreTrainedTokenizerBase
-    text_columns: list[str]
-    label_column: str | list[str]
-    label_names: list[str] | None
+    text_columns: list[str] = field(default_factory=lambda: ["text"])
+    label_column: str | list[str] = "label"
+    label_names: list[str] | None = None
     label_separator: str | None = None
-    max_length: int
-    truncation: Literal["head", "tail", "head_tail"]
+    max_length: int = 256
+    truncation: Literal["head", "tail", "head_tail"] = "head"
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.text_columns) <= 2:

@@ -43,10 +43,10 @@ class TokenClassificationPreprocessor(Preprocessor):
     """
 
     tokenizer: PreTrainedTokenizerBase
-    tokens_column: str
-    label_column: str
-    max_length: int
-    doc_stride: int
+    tokens_column: str = "tokens"
+    label_column: str = "ner_tags"
+    max_length: int = 128
+    doc_stride: int = 32
 
     def __post_init__(self) -> None:
         check_offsets(self.tokenizer)
