@@ -286,6 +286,37 @@ class Spoil(Callback):
             for weight in module.parameters():
                 weight.data.fill_(float("nan"))
 
+class ScheduleFree(torch.optim.Optimizer):
+    '''Schedule-free SGD (Defazio et al., 2024): it trains at one point, and is measured at an average.'''
+    def __init__(self, params, lr, beta=0.9, weight_decay=0.0):
+        super().__init__(params, dict(lr=lr, beta=beta, weight_decay=weight_decay, steps=0, train_mode=False))
+    @torch.no_grad()
+    def _go(self, train_mode):
+        for group in self.param_groups:
+            share = 1 - group["beta"] if train_mode else 1 - 1 / group["beta"]
+            for weight in group["params"] if group["train_mode"] != train_mode else ():
+                if "z" in self.state[weight]:
+                    weight.lerp_(self.state[weight]["z"], share)
+            group["train_mode"] = train_mode
+    def train(self):
+        self._go(True)
+    def eval(self):
+        self._go(False)
+    @torch.no_grad()
+    def step(self, closure):
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            assert group["train_mode"], "train() was not called"
+            group["steps"] += 1
+            new = 1 / group["steps"]
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    z = self.state[weight].setdefault("z", weight.clone())
+                    weight.lerp_(z, new).add_(weight.grad, alpha=group["lr"] * (group["beta"] * (1 - new) - 1))
+                    z.sub_(weight.grad, alpha=group["lr"])
+        return loss
+
 class Seen(Callback):
     '''Write down the rows of each batch, and their learning rate.'''
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):

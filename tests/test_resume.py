@@ -143,6 +143,26 @@ def test_killed_and_resumed_is_as_never_stopped(
             id="after a probe",
             marks=pytest.mark.matrix,
         ),
+        pytest.param(
+            ["scheduler=plateau", "scheduler.patience=0", "+scheduler.threshold=1", "+scheduler.threshold_mode=abs"],
+            id="plateau",
+        ),
+        pytest.param(
+            ["scheduler=plateau", "scheduler.patience=0", "trainer.val_check_interval=5", "callbacks=ema"],
+            id="plateau within an epoch",
+            marks=pytest.mark.matrix,
+        ),
+        pytest.param(["scheduler=one_cycle"], id="one cycle", marks=pytest.mark.matrix),
+        pytest.param(
+            [
+                "optimizer._target_=killer.ScheduleFree",
+                *(f"~optimizer.{name}" for name in ("betas", "eps", "fused")),
+                "optimizer.lr=0.1",
+                "scheduler=constant",
+                "trainer.val_check_interval=5",
+            ],
+            id="schedule-free",
+        ),
         pytest.param(["tuning=gradual", "tuning.share=0.9"], id="gradual", marks=pytest.mark.matrix),
     ],
 )

@@ -8,22 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightune.common.errors import UserError as UserError
-    from lightune.data import DataModule as DataModule
-    from lightune.data import DialoguePreprocessor as DialoguePreprocessor
-    from lightune.data import MaskedLMPreprocessor as MaskedLMPreprocessor
-    from lightune.data import QuestionAnsweringPreprocessor as QuestionAnsweringPreprocessor
-    from lightune.data import Seq2SeqPreprocessor as Seq2SeqPreprocessor
-    from lightune.data import TextClassificationPreprocessor as TextClassificationPreprocessor
-    from lightune.data import TokenClassificationPreprocessor as TokenClassificationPreprocessor
+    from lightune.data import *  # noqa: F403
     from lightune.models.pretrained import PretrainedModel as PretrainedModel
     from lightune.runs.loaded_run import load as load
-    from lightune.tasks import CausalLM as CausalLM
-    from lightune.tasks import MaskedLM as MaskedLM
-    from lightune.tasks import QuestionAnswering as QuestionAnswering
-    from lightune.tasks import Seq2Seq as Seq2Seq
-    from lightune.tasks import Task as Task
-    from lightune.tasks import TextClassification as TextClassification
-    from lightune.tasks import TokenClassification as TokenClassification
+    from lightune.tasks import *  # noqa: F403
     from lightune.training.callbacks import StepSeed as StepSeed
     from lightune.training.trainer import make_trainer as make_trainer
     from lightune.tuning.optimizer_and_schedule import adamw as adamw

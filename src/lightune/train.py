@@ -80,12 +80,12 @@ def fine_tune(cfg: DictConfig) -> float:
     if cfg.monitor.metric is None:
         cfg.monitor.metric, cfg.monitor.mode = task.monitor
     throughput = Throughput()
-    callbacks = [*instantiate(cfg.callbacks, _convert_="all").values(), StepSeed(cfg.seed), throughput]
+    metrics_csv = MetricsCSV(run.folder / "metrics.csv")
     # after Throughput, whose figures it writes
-    callbacks.append(MetricsCSV(run.folder / "metrics.csv"))
+    callbacks = [*instantiate(cfg.callbacks, _convert_="all").values(), StepSeed(cfg.seed), throughput, metrics_csv]
     if cfg.profile:
         callbacks.append(Profile(run.folder / "profile"))
-    loggers = list(instantiate(cfg.logger, _convert_="all").values())
+    loggers = [*instantiate(cfg.logger, _convert_="all").values(), metrics_csv]
     trainer = make_trainer(cfg, callbacks=callbacks, logger=loggers)
     check_batches(trainer, data)
     if trainer.is_global_zero:

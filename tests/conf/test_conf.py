@@ -22,7 +22,7 @@ from lightune.data import DataModule
 from lightune.models import precision
 from lightune.tasks import Seq2Seq
 from lightune.training.callbacks import ProgressBar
-from lightune.training.trainer import make_trainer
+from lightune.training.trainer import DEFAULTS, make_trainer
 from lightune.tuning.recipe import Recipe
 
 CONF = ROOT / "conf"
@@ -165,7 +165,7 @@ def test_a_recipe_and_a_trainer_have_the_defaults_of_the_configuration():
 
     options = composed("data=local").trainer
     trainer = make_trainer(logger=False, enable_checkpointing=False)
-    own = defaults(make_trainer)
+    own = defaults(make_trainer) | DEFAULTS
     for name in options.keys() - {"_target_", "default_root_dir"}:
         if name in own:
             assert own[name] == options[name], name

@@ -78,6 +78,9 @@ def test_shipped_targets_and_our_own_are_allowed():
 @pytest.mark.parametrize(
     "target",
     [
+        "lightning.pytorch.callbacks.DeviceStatsMonitor",
+        "lightning.pytorch.callbacks.LearningRateMonitor",
+        "lightning.pytorch.callbacks.Timer",
         "torch.optim.SGD",
         "torch.optim.lr_scheduler.OneCycleLR",
         "torch.optim.lr_scheduler.ReduceLROnPlateau",

@@ -1,17 +1,25 @@
+import csv
+import json
+import math
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from architectures import small
+from conftest import KILLER
 from lightning import Trainer
-from transformers import AutoModelForSequenceClassification
+from torch.optim import lr_scheduler
+from transformers import AutoModelForSequenceClassification, get_cosine_schedule_with_warmup
 
+import lightune
 from lightune.common.errors import UserError
 from lightune.data.batches.dealt import Dealt
 from lightune.tuning.optimizer_and_schedule import (
     make_optimizer,
+    make_scheduler,
     num_training_steps,
     parameter_groups,
     schedule,
@@ -124,3 +132,113 @@ def test_lightning_may_clip_gradients_of_a_fused_optimizer_in_mixed_precision(ti
     fused = partial(torch.optim.AdamW, lr=1e-3, fused=True)
     assert fused(model.parameters())._step_supports_amp_scaling
     assert not make_optimizer(fused, model, layerwise_lr_decay=None)._step_supports_amp_scaling
+
+
+def rates(factory: partial, *, steps: int, interval: str = "step", lr: float = 1.0) -> list[float]:
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    config = make_scheduler(factory, optimizer, interval=interval, monitor=None, length=steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        config["scheduler"].step()
+    return [*found, optimizer.param_groups[0]["lr"]]
+
+
+@pytest.mark.parametrize(
+    ("factory", "first", "highest", "lowest"),
+    [
+        (partial(lr_scheduler.OneCycleLR), 1 / 25, 1.0, 0.0),
+        (partial(lr_scheduler.OneCycleLR, max_lr=3.0), 3 / 25, 3.0, 0.0),
+        (partial(lr_scheduler.CosineAnnealingLR), 1.0, 1.0, 0.0),
+        (partial(lr_scheduler.CosineAnnealingLR, T_max=40), 1.0, 1.0, 0.5),
+        (partial(lr_scheduler.PolynomialLR), 1.0, 1.0, 0.0),
+        (partial(lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.5), 1.0, 1.0, 0.5),
+        (partial(lr_scheduler.StepLR, step_size=10), 1.0, 1.0, 0.01),
+        (partial(get_cosine_schedule_with_warmup, num_warmup_steps=5), 0.0, 1.0, 0.0),
+    ],
+)
+def test_schedules_of_the_libraries_span_the_run(factory: partial, first: float, highest: float, lowest: float):
+    found = rates(factory, steps=20)
+    assert (found[0], min(found[1:])) == (pytest.approx(first), pytest.approx(lowest, abs=1e-4))
+    assert max(found) == pytest.approx(highest, rel=0.02)
+
+
+Train = Callable[..., dict[str, float]]
+
+
+def trained(train_here: Train, reviews: Path, *overrides: str) -> list[dict[str, str]]:
+    """Train two epochs of 12 steps, and return the rows of ``metrics.csv``."""
+    fixed = ["data=local", f"data.path={reviews}", "data.max_train_samples=90", "trainer.log_every_n_steps=1"]
+    train_here(*fixed, "data.batch_size=8", "trainer.max_epochs=2", "optimizer.lr=1e-3", *overrides)
+    with (reviews.parent / "run" / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def by_step(rows: list[dict[str, str]]) -> list[float]:
+    return [float(row["train/learning_rate"]) for row in rows if row["train/learning_rate"]]
+
+
+@pytest.mark.parametrize("validations", [1, 4])
+def test_a_plateau_lowers_the_rate_after_each_validation(train_here: Train, reviews: Path, validations: int):
+    never_better = ["scheduler.patience=0", "+scheduler.threshold=9", "+scheduler.threshold_mode=abs"]
+    often = f"trainer.val_check_interval={12 // validations}"
+    rows = trained(train_here, reviews, "scheduler=plateau", *never_better, often, "~callbacks.early_stopping")
+    wanted = [1e-3 / 2 ** max(0, step * validations // 12 - 1) for step in range(24)]
+    assert by_step(rows) == pytest.approx(wanted)
+
+
+def test_a_plateau_watches_another_figure(train_here: Train, reviews: Path):
+    asked = ["scheduler=plateau", "scheduler_monitor=val/accuracy", "scheduler.mode=max", "scheduler.patience=9"]
+    assert len(set(by_step(trained(train_here, reviews, *asked)))) == 1
+    with pytest.raises(SystemExit) as error:
+        trained(train_here, reviews, "scheduler=plateau", "scheduler_monitor=val/acuracy")
+    assert "scheduler_monitor=val/acuracy: no such figure is measured.\nDid you mean 'val/accuracy'" in str(
+        error.value.__cause__ or error.value.__context__ or error.value
+    )
+    assert not (reviews.parent / "run" / "metrics.csv").exists()
+
+
+def test_a_schedule_may_move_by_epochs(train_here: Train, reviews: Path):
+    cosine = [
+        "scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR",
+        "~scheduler.name",
+        "~scheduler.warmup_ratio",
+    ]
+    found = by_step(trained(train_here, reviews, "scheduler_interval=epoch", *cosine))
+    assert found == pytest.approx([1e-3] * 12 + [5e-4] * 12)
+
+
+def test_after_a_probe_the_rate_is_the_schedules(train_here: Train, reviews: Path):
+    cosine = [
+        "scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR",
+        "~scheduler.name",
+        "~scheduler.warmup_ratio",
+    ]
+    probe = ["tuning=linear_probe_then_full", "tuning.share=0.5", "tuning.probe_lr=0.1"]
+    found = by_step(trained(train_here, reviews, *cosine, *probe))
+    assert found[:12] == pytest.approx([0.1] * 12)
+    assert found[12:] == pytest.approx([1e-3 * (1 + math.cos(math.pi * step / 24)) / 2 for step in range(12, 24)])
+
+
+def test_a_schedule_free_optimizer_is_measured_at_its_average(
+    train_here: Train, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "schedule_free.py").write_text(KILLER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("LIGHTUNE_ALLOWED_TARGETS", "schedule_free")
+    away = [f"~optimizer.{name}" for name in ("betas", "eps", "fused")]
+    optimizer = ["optimizer._target_=schedule_free.ScheduleFree", "+optimizer.beta=0.5", *away]
+    rows = trained(
+        train_here, reviews, *optimizer, "optimizer.lr=0.5", "scheduler=constant", "scheduler.warmup_ratio=0"
+    )
+    best, last = (torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    # Lightning numbers the groups' weights in the order of the model's
+    [state] = best["optimizer_states"]
+    assert not any(group["train_mode"] for group in state["param_groups"] + last["optimizer_states"][0]["param_groups"])
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    # computed again with the weights of best.ckpt
+    measured = [float(row["val/loss"]) for row in rows if row["val/loss"]]
+    assert pytest.approx(metrics["val/loss"], abs=1e-6) in measured
+    task = lightune.load(tmp_path / "run").task
+    assert all(torch.equal(weight, best["state_dict"][name]) for name, weight in task.state_dict().items())

@@ -20,10 +20,15 @@ LIBRARIES = {
     "lightning.pytorch.loggers.TensorBoardLogger",
     "lightning.pytorch.loggers.WandbLogger",
     "torch.optim.AdamW",
+    "torch.optim.lr_scheduler.OneCycleLR",
+    "torch.optim.lr_scheduler.ReduceLROnPlateau",
 }
 """What the shipped configurations name outside this package."""
 
 KINDS = {
+    "lightning.pytorch.callbacks.device_stats_monitor": ("lightning.Callback",),
+    "lightning.pytorch.callbacks.lr_monitor": ("lightning.Callback",),
+    "lightning.pytorch.callbacks.timer": ("lightning.Callback",),
     "torch.optim": ("torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"),
     "torch.nn.modules.loss": ("torch.nn.modules.loss._Loss",),
     "torchmetrics.classification": ("torchmetrics.Metric",),
@@ -32,7 +37,13 @@ KINDS = {
 }
 """What else may be called of a library: classes that are defined in a module and inherit from one of these."""
 
-KIND_PREFIXES = ("torch.optim.", "torch.nn.", "torchmetrics.", "transformers.optimization.")
+KIND_PREFIXES = (
+    "lightning.pytorch.callbacks.",
+    "torch.optim.",
+    "torch.nn.",
+    "torchmetrics.",
+    "transformers.optimization.",
+)
 
 LOGGING = {"logging.FileHandler", "logging.StreamHandler", "ext://sys.stderr", "ext://sys.stdout"}
 """What Hydra's own logging configurations name."""

@@ -23,6 +23,13 @@ def signature_of(target: Any) -> tuple[list[str] | None, dict[str, Any]]:
 
 
 def named_by(target: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the options that the callable's signature names."""
-    names = inspect.signature(target).parameters
+    """Return those of the options that the callable's signature names, and that it is not yet a ``partial`` with."""
+    names = inspect.signature(target).parameters.keys() - getattr(target, "keywords", {}).keys()
     return {name: value for name, value in options.items() if name in names}
+
+
+def schedule_arguments(factory: Any, optimizer: Any, *, length: int) -> dict[str, Any]:
+    """Return how long a schedule is, by any name of torch or transformers, and its peaks, where its YAML does not say it."""
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    lengths = dict.fromkeys(("num_training_steps", "total_steps", "T_max", "total_iters"), length)
+    return named_by(factory, lengths | {"max_lr": peaks})

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightune.common.errors import UserError, listed
 from lightune.config import safe_paths
 from lightune.config.allowed_targets import check_targets
+from lightune.config.arguments import named_by, schedule_arguments
 from lightune.config.nested import flat
 from lightune.config.older_runs import upgraded
 from lightune.config.options import check_options
@@ -118,10 +119,17 @@ def check_made(cfg: DictConfig) -> None:
             raise ValueError("max_epochs=-1 and max_steps=-1: a schedule needs an end, so give one of them")
 
     def optimizer() -> Any:
-        return instantiate(cfg.optimizer, _convert_="all")([torch.nn.Parameter(torch.zeros(1, 1))])
+        matrix, bias = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((1, 1), (1,)))
+        groups = [{"params": [matrix]}, {"params": [bias], "weight_decay": 0.0}]
+        return instantiate(cfg.optimizer, _convert_="all")(groups)
 
     def scheduler() -> Any:
-        return instantiate(cfg.scheduler, _convert_="all")(optimizer(), num_training_steps=10)
+        factory, optimized = instantiate(cfg.scheduler, _convert_="all"), optimizer()
+        made = factory(optimized, **schedule_arguments(factory, optimized, length=10))
+        if cfg.get("scheduler_monitor") is not None and not named_by(made.step, {"metrics": None}):
+            raise ValueError(
+                f"scheduler_monitor={cfg.scheduler_monitor} is for one that watches a figure: scheduler=plateau"
+            )
 
     def task() -> None:
         for name, given in (("head", ("hidden_size", "num_labels")), ("criterion", ())):

@@ -12,13 +12,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from lightune.common.bounds import Between, Count, Seed, Share
-from lightune.common.errors import UserError, nearest
+from lightune.common.errors import UserError, did_you_mean, listed, nearest
 from lightune.config.arguments import signature_of
 from lightune.config.nested import select, target_nodes
 
 FRAME: dict[str, Any] = {
     "any_data": bool,
     "layerwise_lr_decay": Share | None,
+    "scheduler_interval": Literal["step", "epoch"],
+    "scheduler_monitor": str | None,
     "model.from_run": str | None,
     "plan": bool,
     "find": Literal["lr", "batch_size"] | None,
@@ -93,6 +95,13 @@ def _check_node(where: str, node: dict[str, Any], raw: dict[str, Any], resolved:
     parameters, hints = signature_of(target)
     # a tensor is written as a list
     hints = {name: hint | list[float] if "torch.Tensor" in str(hint) else hint for name, hint in hints.items()}
+    foreign = [name for name in node if not name.startswith("_") and name not in (parameters or node)]
+    if where in ("optimizer", "scheduler") and foreign and not did_you_mean(foreign[0], parameters or ()):
+        raise UserError(
+            f"{node['_target_']} takes no {listed(foreign)}. "
+            f"Leave out what another class has: {' '.join(f'~{where}.{name}' for name in foreign)}\n"
+            f"Or write conf/{where}/NAME.yaml with its own options: {listed(parameters or (), limit=20)}"
+        )
     for name, value in node.items():
         if name.startswith("_"):
             continue

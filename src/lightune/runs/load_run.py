@@ -115,7 +115,9 @@ def make_task(
     }
     if num_training_steps is not None:
         parts["num_training_steps"] = num_training_steps
-    recipe = Recipe(**parts, layerwise_lr_decay=cfg.get("layerwise_lr_decay"), teacher=teacher)
+    # the folder of an older run may lack them
+    own = ("layerwise_lr_decay", "scheduler_interval", "scheduler_monitor")
+    recipe = Recipe(**parts, **{name: cfg[name] for name in own if name in cfg}, teacher=teacher)
     # Hydra would turn the recipe, a dataclass, into a dict
     node = {name: value for name, value in cfg.task.items() if name not in ("head", "criterion")}
     make: Callable[..., Task] = instantiate(node, _partial_=True, _convert_="all")

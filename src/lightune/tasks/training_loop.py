@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
 from lightune.common.errors import UserError, nearest, not_finite
+from lightune.common.trainer_state import is_fitting
 from lightune.models import cpu, padding_free
 from lightune.models.sharding import shard
 from lightune.tasks.batch import Batch, RowResult, inputs
@@ -16,7 +17,7 @@ from lightune.tasks.held_out_metrics import HeldOut
 from lightune.tasks.losses import cross_entropy
 from lightune.tasks.micro_batches import TargetMean
 from lightune.tuning.base import check_trainable
-from lightune.tuning.optimizer_and_schedule import make_optimizer
+from lightune.tuning.optimizer_and_schedule import make_optimizer, make_scheduler, switch
 from lightune.tuning.recipe import Recipe
 from lightune.tuning.trained_only import TrainedOnly
 
@@ -94,13 +95,10 @@ class TrainingLoop(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._target_mean.start_batch(self.trainer)
-        optimizer = self.trainer.optimizers[0]
+        switch(self.trainer.optimizers, "train")
         if self._freeze_schedule is not None:
             self._freeze_schedule.go_to(self.global_step)
-            if (rate := self._freeze_schedule.learning_rate()) is not None:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate  # the schedule sets its own after each step
-        rate = max(group["lr"] for group in optimizer.param_groups)
+        rate = self._probe_lr() or max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         self.log("train/learning_rate", rate, batch_size=len(batch["input_ids"]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -116,8 +114,18 @@ class TrainingLoop(LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, and free the gradients: Lightning would keep them until after the next forward pass."""
+        optimizer, probe_lr = self.trainer.optimizers[0], self._probe_lr()
+        # given back after the step: a schedule may go on from them
+        rates = [(group, group["lr"]) for group in optimizer.param_groups if probe_lr is not None]
+        for group, _ in rates:
+            group["lr"] = probe_lr
         super().optimizer_step(*args, **kwargs)
-        self.trainer.optimizers[0].zero_grad()
+        for group, rate in rates:
+            group["lr"] = rate
+        optimizer.zero_grad()
+
+    def _probe_lr(self) -> float | None:
+        return None if self._freeze_schedule is None else self._freeze_schedule.learning_rate()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(self.val, batch)
@@ -136,6 +144,17 @@ class TrainingLoop(LightningModule):
         figures = self._figures(self.val)
         self._check_monitored(figures)
         self.log_dict(figures)
+        for config in self.trainer.lr_scheduler_configs if is_fitting(self.trainer) else ():
+            if config.monitor is not None:
+                config.scheduler.step(metrics=float(figures[config.monitor]))  # type: ignore[call-arg]
+
+    def on_validation_model_eval(self) -> None:
+        if is_fitting(self.trainer):
+            switch(self.trainer.optimizers, "eval")
+        super().on_validation_model_eval()
+
+    def on_train_end(self) -> None:
+        switch(self.trainer.optimizers, "eval")
 
     def on_test_epoch_end(self) -> None:
         self.log_dict(self._figures(self.test))
@@ -156,8 +175,12 @@ class TrainingLoop(LightningModule):
         if self._freeze_schedule is not None:
             self._freeze_schedule.begin(num_steps=num_steps, world_size=self.trainer.world_size)
         check_trainable(self.model)
-        scheduler = recipe.scheduler(optimizer, num_training_steps=num_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        interval, epochs = recipe.scheduler_interval, self.trainer.max_epochs or -1
+        length = epochs if interval == "epoch" and epochs > 0 else num_steps
+        scheduler = make_scheduler(
+            recipe.scheduler, optimizer, interval=interval, monitor=recipe.scheduler_monitor, length=length
+        )
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._freeze_schedule is not None:
@@ -206,10 +229,12 @@ class TrainingLoop(LightningModule):
 
     def _check_monitored(self, figures: dict[str, Tensor]) -> None:
         """Refuse to monitor a figure that is not measured, in the sanity check where there is one."""
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            metric = getattr(callback, "monitor", None)
-            if metric is not None and metric not in figures and not metric.startswith("train/"):
-                raise UserError(f"monitor.metric={metric}: no such figure is measured.\n{nearest(metric, figures)}")
+        monitors = [getattr(callback, "monitor", None) for callback in self.trainer.callbacks]  # type: ignore[attr-defined]
+        asked = [("monitor.metric", metric) for metric in monitors if not str(metric).startswith("train/")]
+        asked += [("scheduler_monitor", config.monitor) for config in self.trainer.lr_scheduler_configs]
+        for option, metric in asked:
+            if metric is not None and metric not in figures:
+                raise UserError(f"{option}={metric}: no such figure is measured.\n{nearest(metric, figures)}")
 
     def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
         logits = self(batch) if self.language_model else self(batch).float()  # a vocabulary's would be too large

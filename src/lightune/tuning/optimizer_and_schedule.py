@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from lightning import Trainer
 from torch import nn
@@ -15,6 +16,7 @@ from transformers import get_scheduler
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
 from lightune.common.trainer_state import limited
+from lightune.config.arguments import named_by, schedule_arguments
 from lightune.data import DataModule
 from lightune.data.batches.dealt import Dealt
 from lightune.models.model_parts import EMBEDDING_NAMES, base_model
@@ -98,6 +100,28 @@ def schedule(
         name, optimizer, num_warmup_steps=warmup, num_training_steps=num_training_steps
     )
     return scheduler
+
+
+def make_scheduler(
+    factory: Callable[..., Any], optimizer: Optimizer, *, interval: str, monitor: str | None, length: int
+) -> dict[str, Any]:
+    """Make a schedule, as Lightning takes it from ``configure_optimizers``.
+
+    One that watches a figure is left to the task, which moves it after each validation: Lightning does so after epochs or
+    steps. ``length`` is the run's, in steps or epochs as ``interval`` says.
+    """
+    scheduler = factory(optimizer, **schedule_arguments(factory, optimizer, length=length))
+    if named_by(scheduler.step, {"metrics": None}):
+        never = {"interval": "step", "frequency": sys.maxsize}
+        return {"scheduler": scheduler, "reduce_on_plateau": True, "monitor": monitor or "val/loss", **never}
+    return {"scheduler": scheduler, "interval": interval}
+
+
+def switch(optimizers: Iterable[Any], mode: Literal["train", "eval"]) -> None:
+    """Let optimizers that have both modes give the weights that are trained, or measured (Defazio et al., 2024)."""
+    for optimizer in optimizers:
+        if all(callable(getattr(optimizer, name, None)) for name in ("train", "eval")):
+            getattr(optimizer, mode)()
 
 
 def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int], dealt: Dealt | None = None) -> int:

@@ -20,7 +20,10 @@ class Recipe:
     Args:
         tuning: freezes a part of a model, in place.
         optimizer: makes an optimizer from parameter groups.
-        scheduler: makes a schedule from an optimizer and ``num_training_steps``.
+        scheduler: makes a schedule from an optimizer and what ``schedule_arguments`` gives.
+        scheduler_interval: whether the schedule moves at each ``step`` or ``epoch``.
+        scheduler_monitor: the figure that a schedule watches, such as torch's ``ReduceLROnPlateau``, which moves after each
+            validation; None: the validation loss.
         layerwise_lr_decay: a layer's learning rate as a share of the next higher layer's; None: all are equal.
         num_training_steps: counts the optimizer steps of a run, over which the schedule goes.
         teacher: a finished run whose answers are learned beside the labels; None: the labels alone.
@@ -29,6 +32,8 @@ class Recipe:
     tuning: Tune = full
     optimizer: Callable[..., Optimizer] = adamw
     scheduler: Callable[..., LRScheduler] = schedule
+    scheduler_interval: str = "step"
+    scheduler_monitor: str | None = None
     layerwise_lr_decay: float | None = None
     num_training_steps: Callable[[Trainer], int] = steps_of_fit
     teacher: Teacher | None = None

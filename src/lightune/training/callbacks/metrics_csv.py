@@ -1,29 +1,47 @@
 """``metrics.csv``: the metrics of a run by step and by validation."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 
 from lightune.common.files import atomic_file
 from lightune.common.trainer_state import is_fitting
 from lightune.training.callbacks.throughput import is_log_step
 
 FIRST_COLUMNS = ("epoch", "step")
+STAGES = ("train/", "val/", "test/")
 
 
-class MetricsCSV(Callback):
+class MetricsCSV(Callback, Logger):
     """Write a row every ``trainer.log_every_n_steps`` steps and one after each validation.
 
     Each row is written before the checkpoint of its step, and the checkpoint stores the number of rows. A resumed run
     drops the rows after its checkpoint, so that no row is missing or repeated.
+
+    It is a logger too, for callbacks that need one: what they log comes into the row of the next such step.
     """
+
+    name = version = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: list[str] = []
         self._num_rows = 0
+        self._logged: dict[str, float] = {}
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._logged |= {name: value for name, value in metrics.items() if name != "epoch"}
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Leave them to the run's configuration."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self._num_rows}
@@ -49,7 +67,8 @@ class MetricsCSV(Callback):
         self._num_rows += 1
         if not trainer.is_global_zero:
             return
-        metrics = {k: float(value) for k, value in trainer.callback_metrics.items() if k.startswith(prefix)}
+        found, self._logged = self._logged | trainer.callback_metrics, {}
+        metrics = {k: float(found[k]) for k in found if k.startswith(prefix) or not k.startswith(STAGES)}
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics}
         if not row.keys() <= {*self._columns}:
             rows = self._read() if self._columns else []

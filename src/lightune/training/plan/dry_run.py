@@ -10,7 +10,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, DeviceStatsMonitor, EarlyStopping, LearningRateMonitor, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common import processes
@@ -23,7 +23,7 @@ from lightune.training.callbacks import EpochLog, StepSeed
 
 # Optimizer steps that schedules span.
 NUM_STEPS = 10**9
-OUTPUT_CALLBACKS = (Checkpoint, EarlyStopping, ProgressBar, EpochLog)
+OUTPUT_CALLBACKS = (Checkpoint, DeviceStatsMonitor, EarlyStopping, EpochLog, LearningRateMonitor, ProgressBar)
 TRAINER_SETTINGS: dict[str, Any] = {
     "devices": 1,
     "num_nodes": 1,

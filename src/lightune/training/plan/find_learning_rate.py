@@ -94,7 +94,8 @@ class RangeTest(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         groups = trainer.optimizers[0].param_groups
-        highest = max(group["initial_lr"] for group in groups)
+        # not every schedule notes it
+        highest = max(group.setdefault("initial_lr", group["lr"]) for group in groups)
         rate = rate_at(trainer.global_step)
         for group in groups:
             group["lr"] = rate * (group["initial_lr"] / highest if highest else 1.0)
