@@ -148,7 +148,7 @@ def test_killed_and_resumed_is_as_never_stopped(
             id="plateau",
         ),
         pytest.param(
-            ["scheduler=plateau", "scheduler.patience=0", "trainer.val_check_interval=5", "callbacks=ema"],
+            ["scheduler=plateau", "scheduler.patience=0", "trainer.val_check_interval=4", "callbacks=ema"],
             id="plateau within an epoch",
             marks=pytest.mark.matrix,
         ),
@@ -159,7 +159,7 @@ def test_killed_and_resumed_is_as_never_stopped(
                 *(f"~optimizer.{name}" for name in ("betas", "eps", "fused")),
                 "optimizer.lr=0.1",
                 "scheduler=constant",
-                "trainer.val_check_interval=5",
+                "trainer.val_check_interval=4",
             ],
             id="schedule-free",
         ),

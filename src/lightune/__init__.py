@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from lightune.common.errors import UserError as UserError
     from lightune.data import *  # noqa: F403
     from lightune.models.pretrained import PretrainedModel as PretrainedModel
-    from lightune.runs.loaded_run import load as load
+    from lightune.runs.load_run import load as load
     from lightune.tasks import *  # noqa: F403
+    from lightune.training.build_run import make_trainer as make_trainer
     from lightune.training.callbacks import StepSeed as StepSeed
-    from lightune.training.trainer import make_trainer as make_trainer
     from lightune.tuning.optimizer_and_schedule import adamw as adamw
     from lightune.tuning.recipe import Recipe as Recipe
 
@@ -22,10 +22,10 @@ _EXPORTS = {
     "data": "DataModule DialoguePreprocessor MaskedLMPreprocessor QuestionAnsweringPreprocessor Seq2SeqPreprocessor "
     "TextClassificationPreprocessor TokenClassificationPreprocessor",
     "models.pretrained": "PretrainedModel",
-    "runs.loaded_run": "load",
+    "runs.load_run": "load",
     "tasks": "CausalLM MaskedLM QuestionAnswering Seq2Seq Task TextClassification TokenClassification",
+    "training.build_run": "make_trainer",
     "training.callbacks": "StepSeed",
-    "training.trainer": "make_trainer",
     "tuning.optimizer_and_schedule": "adamw",
     "tuning.recipe": "Recipe",
 }

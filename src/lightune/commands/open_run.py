@@ -17,10 +17,9 @@ def load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor."""
     load_run_config(folder)  # what is wrong with it is said before torch is imported
 
-    from lightune.runs.loaded_run import load as load_run
+    from lightune.runs.load_run import load as load_run
 
-    run = load_run(folder)
-    return run.cfg, run.task, run.preprocessor
+    return load_run(folder)
 
 
 def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **changes: Any) -> "DataModule":

@@ -153,11 +153,7 @@ def check_made(cfg: DictConfig) -> None:
 
 
 def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
-    """Refuse a data set that is for another task, unless the task reads ``any_data``, as further pretraining does.
-
-    Raises:
-        UserError: they do not fit.
-    """
+    """Raise a UserError for another task's data set, unless the task reads ``any_data``, as further pretraining does."""
     if cfg.data.task not in (None, cfg.task_name) and not cfg.any_data:
         raise UserError(
             f"data={data} is for task={cfg.data.task}, not task={cfg.task_name}.\n"
@@ -166,11 +162,7 @@ def check_pairing(cfg: DictConfig, *, data: str | None) -> None:
 
 
 def check_checkpoints(cfg: DictConfig) -> None:
-    """Refuse to keep several checkpoints under one name: each would overwrite the one before, better or not.
-
-    Raises:
-        UserError: says how to name them.
-    """
+    """Raise a UserError for several checkpoints of one name: each would overwrite the one before, better or not."""
     checkpoint = cfg.callbacks.get("checkpoint") or {}
     top_k, filename = checkpoint.get("save_top_k", 1), str(checkpoint.get("filename"))
     if top_k not in (0, 1) and "{" not in filename:

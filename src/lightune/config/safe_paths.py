@@ -10,11 +10,7 @@ NAMES_INSIDE = {"save_dir": ("name", "version", "sub_dir"), "dirpath": ("filenam
 
 
 def check_choices(choices: dict[str, Any]) -> None:
-    """Refuse a group's choice that is not a name inside its group: it becomes part of the run's folder.
-
-    Raises:
-        UserError: it climbs out with ``..``, or starts at the root.
-    """
+    """Raise a UserError for a choice that leaves its group by ``..`` or ``/``: it is part of the run's folder."""
     for group, choice in choices.items():
         for name in choice if isinstance(choice, list) else [choice]:
             if isinstance(name, str):

@@ -43,11 +43,7 @@ def source_of(path: object, split: str) -> object:
 def carve_split(
     train: Dataset, split: str, *, fraction: float, strata: Sequence[int] | None, seed: int
 ) -> tuple[Dataset, Dataset]:
-    """Divide training rows into those kept and a held-out fraction, stratified by label.
-
-    Raises:
-        UserError: the fraction is not between 0 and 1, or there are too few rows.
-    """
+    """Divide rows into those kept and a fraction held out, stratified; raise a UserError for too few or no fraction."""
     if not 0 < fraction < 1 or len(train) < 2:
         raise UserError(
             f"Cannot carve a {split} split from {len(train)} training row(s): data.{split}_fraction={fraction}.\n"

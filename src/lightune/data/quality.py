@@ -44,11 +44,7 @@ def drop_duplicates(train: Dataset, preprocessor: Preprocessor, *, path: object)
 
 
 def drop_leaked(rows: dict[str, Dataset], preprocessor: Preprocessor, *, path: object) -> Dataset:
-    """Return the training rows that no held-out split has too, and log how many were dropped.
-
-    Raises:
-        UserError: no row is left.
-    """
+    """Return the training rows that no held-out split has too, log how many were dropped; UserError for none."""
     hashes = {split: hash_inputs(inputs_of(dataset, preprocessor)) for split, dataset in rows.items()}
     is_leaked = np.isin(hashes["train"], np.concatenate([hashes["validation"], hashes["test"]]))
     return _drop(is_leaked, rows["train"], reason="also held out", path=path)

@@ -52,11 +52,7 @@ class CheckpointIO(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint: tensors and plain values, no code.
-
-    Raises:
-        UserError: it holds anything else, or is damaged.
-    """
+    """Read a checkpoint's tensors and plain values; raise a UserError for anything else, or for damage."""
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -70,11 +70,7 @@ class Predictor:
         self._few_widths = few_widths and self._fabric.device.type == "cpu"
 
     def predict(self, rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-        """Return the task's prediction for each row.
-
-        Raises:
-            UserError: the task cannot read a row.
-        """
+        """Return the task's prediction for each row, or raise a UserError for a row that the task cannot read."""
         return self.predict_encoded(encode_rows(self.preprocessor, rows))
 
     def predict_encoded(self, features: list[Features]) -> list[dict[str, Any]]:

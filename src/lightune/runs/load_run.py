@@ -2,10 +2,11 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.utils import get_class, instantiate
 from lightning import Trainer
@@ -14,17 +15,23 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
+from lightune.common.quiet import quiet
 from lightune.config import load_run_config
 from lightune.config.arguments import named_by
 from lightune.data import DataModule
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.data.sources.stream import RejectedRow, read_rows
+from lightune.models import cpu
 from lightune.models.model_with_head import HEAD, head_prefix
 from lightune.models.pretrained import PretrainedModel
+from lightune.runs.inference import Predictor
+from lightune.runs.predict import SMALL_CHUNK, predict
 from lightune.runs.run_folder import Run
 from lightune.tasks import Task
 from lightune.tuning import trained_only
 from lightune.tuning.distillation import Teacher
 from lightune.tuning.lora import merge
+from lightune.tuning.optimizer_and_schedule import num_training_steps as steps_of_run
 from lightune.tuning.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -74,11 +81,7 @@ def make_data(cfg: DictConfig, preprocessor: Preprocessor, **changes: Any) -> Da
 
 
 def check_labels(data: DataModule, *, trained_on: dict[int, str]) -> None:
-    """Refuse data whose labels, or their order, are not those that a run was trained on.
-
-    Raises:
-        UserError: names both.
-    """
+    """Raise a UserError for data whose labels, or their order, are not those that a run was trained on."""
     labels, names = list(data.head.get("id2label", {}).values()), list(trained_on.values())
     if labels and labels != names:
         raise UserError(
@@ -110,14 +113,10 @@ def make_task(
         num_training_steps: counts the optimizer steps of a run; None: those of its fit.
         teacher: of a distillation.
     """
-    parts: dict[str, Any] = {
-        name: instantiate(cfg[name], _convert_="all") for name in ("tuning", "optimizer", "scheduler")
-    }
-    if num_training_steps is not None:
-        parts["num_training_steps"] = num_training_steps
-    # the folder of an older run may lack them
-    own = ("layerwise_lr_decay", "scheduler_interval", "scheduler_monitor")
-    recipe = Recipe(**parts, **{name: cfg[name] for name in own if name in cfg}, teacher=teacher)
+    names = ("tuning", "optimizer", "scheduler", "layerwise_lr_decay", "scheduler_interval", "scheduler_monitor")
+    # the folder of an older run may lack some
+    parts: Any = instantiate({name: cfg[name] for name in names if name in cfg}, _convert_="all")
+    recipe = Recipe(**parts, num_training_steps=num_training_steps or steps_of_run, teacher=teacher)
     # Hydra would turn the recipe, a dataclass, into a dict
     node = {name: value for name, value in cfg.task.items() if name not in ("head", "criterion")}
     make: Callable[..., Task] = instantiate(node, _partial_=True, _convert_="all")
@@ -131,7 +130,45 @@ def _plain(node: DictConfig) -> Any:
     return OmegaConf.to_container(node, resolve=True)
 
 
-def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
+class LoadedRun(NamedTuple):
+    """A finished run's configuration, its task with the best checkpoint's weights, and its preprocessor."""
+
+    cfg: DictConfig
+    task: Task
+    preprocessor: Preprocessor
+
+    def predict(self, rows: Iterable[Any], *, batch_size: int = 32) -> list[dict[str, Any]]:
+        """Return for each row what a line of ``lightune predict RUN --text …`` holds: its inputs and the prediction.
+
+        Args:
+            rows: texts (or lists of words, or of turns); of a run with several input columns tuples in the order of
+                ``preprocessor.input_columns``; or dicts by column name, whose other values are kept.
+            batch_size: rows in a batch.
+
+        Raises:
+            UserError: a row lacks a column, or the task cannot read it.
+        """
+        if isinstance(rows, str | Mapping) or hasattr(rows, "columns") or batch_size < 1:
+            raise UserError(
+                f"predict({type(rows).__name__}, batch_size={batch_size}): expected a list of rows, such as ['A text.']."
+            )
+        predictor = Predictor(self.task, self.preprocessor, precision=self.cfg.trainer.precision, few_widths=True)
+        read, chunk_rows = read_rows(rows, self.preprocessor.input_columns), batch_size * SMALL_CHUNK
+        found = [*chain.from_iterable(predict(predictor, read, batch_size=batch_size, chunk_rows=chunk_rows))]
+        for row in found:
+            if isinstance(row, RejectedRow):
+                raise UserError(f"Row {row.line}, {row.raw!r:.80}: {row.reason}")
+        return [row.values for row in found]  # type: ignore[union-attr]
+
+
+def load(run: str | Path) -> LoadedRun:
+    """Set this process up, and load a finished run by its folder; see ``rebuild``."""
+    quiet()
+    cpu.speed_up()
+    return rebuild(Path(run).expanduser())
+
+
+def rebuild(folder: Path) -> LoadedRun:
     """Rebuild a run's task with its best weights; weights that its checkpoint leaves out are loaded by name.
 
     Raises:
@@ -150,7 +187,7 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
         pretrained, head = saved, run.head() if cfg.task.get("class_weights") else {}
     task = make_task(cfg, pretrained=pretrained, head=head)
     load_weights(task, checkpoint, path=run.best)
-    return cfg, task, preprocessor
+    return LoadedRun(cfg, task, preprocessor)
 
 
 def rebuild_data(folder: Path) -> DataModule:

@@ -128,11 +128,7 @@ class Run:
         write_json(self.model / "head.json", head)
 
     def head(self) -> dict[str, Any]:
-        """Return the head's settings.
-
-        Raises:
-            UserError: the file cannot be read.
-        """
+        """Return the head's settings, or raise a UserError for a file that cannot be read."""
         file = self.model / "head.json"
         try:
             head: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -144,11 +140,7 @@ class Run:
         return head
 
     def check_model(self) -> None:
-        """Look for the tokenizer and the model's configuration.
-
-        Raises:
-            UserError: they are not there.
-        """
+        """Raise a UserError where tokenizer and configuration of the model are missing."""
         if not self.model.is_dir():
             raise UserError(
                 f"model.from_run: {self.folder} is not the folder of a run: it holds no model/.\n"
@@ -156,11 +148,7 @@ class Run:
             )
 
     def check_best(self) -> None:
-        """Look for the best checkpoint.
-
-        Raises:
-            UserError: there is none.
-        """
+        """Raise a UserError where there is no best checkpoint."""
         if not self.best.is_file():
             raise UserError(
                 f"{self.folder} holds no checkpoints/best.ckpt: the run has not finished an epoch.\n"
@@ -168,11 +156,7 @@ class Run:
             )
 
     def best_checkpoint(self) -> dict[str, Any]:
-        """Read the best checkpoint.
-
-        Raises:
-            UserError: there is none, or it cannot be read.
-        """
+        """Read the best checkpoint, or raise a UserError where there is none, or none that can be read."""
         self.check_best()
         checkpoint = read_checkpoint(self.best)
         if "state_dict" not in checkpoint:

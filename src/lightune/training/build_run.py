@@ -2,21 +2,23 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
 from lightune.common.trainer_state import limited
 from lightune.data import DataModule
+from lightune.models import cpu, precision
+from lightune.runs.checkpoint_io import CheckpointIO
 from lightune.runs.load_run import make_data, make_preprocessor, make_pretrained, make_task, task_class
 from lightune.tasks import Task
-from lightune.training import trainer
 
 log = logging.getLogger(__name__)
 
@@ -74,20 +76,26 @@ def _tell_of_minilm(cfg: DictConfig) -> None:
             rank_zero_only(log.info)(f"{name} keeps MiniLM's {' and '.join(kept)}; model=bert, … have their own")
 
 
-def make_trainer(cfg: DictConfig, **settings: Any) -> Trainer:
-    """Make Lightning's Trainer as configured; ``settings`` take precedence."""
+def make_trainer(cfg: Any = None, **settings: Any) -> Trainer:
+    """Make Lightning's Trainer as configured; ``settings``, its arguments, take precedence.
+
+    Without a configuration it has the defaults of ``conf/train.yaml``, and trains as ``python train.py`` does, given the same
+    seeds: ``lightning.seed_everything(seed)`` before the model is loaded, and the callback ``StepSeed(seed)``.
+    """
+    if cfg is None:
+        cpu.speed_up()
+        cfg = OmegaConf.merge(OmegaConf.load(Path(__file__).parents[1] / "conf" / "train.yaml"), {"run_dir": None})
     if cfg.trainer.get("enable_progress_bar") is False:
         settings["callbacks"] = [c for c in settings.get("callbacks", ()) if not isinstance(c, ProgressBar)]
-    configured = instantiate(cfg.trainer, _partial_=True, _convert_="all")
-    return trainer.make_trainer(trainer_class=configured.func, **configured.keywords | settings)
+    asked, accelerator = (settings.get(name, cfg.trainer[name]) for name in ("precision", "accelerator"))
+    settings |= precision.trainer_arguments(asked, accelerator=accelerator)
+    settings["plugins"] = [CheckpointIO(), *settings.get("plugins", [])]
+    trainer: Trainer = instantiate(cfg.trainer, **settings, _convert_="all")
+    return trainer
 
 
 def check_batches(trainer: Trainer, data: DataModule) -> None:
-    """Check what the Trainer says of numbers of batches, before the first of them.
-
-    Raises:
-        UserError: a split is limited to less than a batch, or is to be validated after more than an epoch has.
-    """
+    """Raise a UserError for a split of less than a batch, or a validation after more batches than an epoch has."""
     world_size = trainer.world_size
     held_out = {"val": "validation", "test": "test"}
     batches = {name: len(data.held_out_batches(of, rank=0, world_size=world_size)) for name, of in held_out.items()}

@@ -124,13 +124,20 @@ def switch(optimizers: Iterable[Any], mode: Literal["train", "eval"]) -> None:
             getattr(optimizer, mode)()
 
 
-def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int], dealt: Dealt | None = None) -> int:
-    """Count the optimizer steps of a run from the Trainer's settings.
+def num_training_steps(
+    trainer: Trainer, *, batches_per_epoch: Callable[..., int] | None = None, dealt: Dealt | None = None
+) -> int:
+    """Count the optimizer steps of a run from the Trainer's settings, by default of the fit that has begun.
 
     ``trainer.estimated_stepping_batches`` would build the data loaders, too early for a run that is resumed.
     ``batches_per_epoch`` counts the batches that each of ``world_size`` devices sees in an epoch; ``dealt`` holds the
     steps and batches before the run was resumed, perhaps with fewer or more in an epoch.
     """
+    if batches_per_epoch is None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, DataModule):
+            return int(trainer.estimated_stepping_batches)
+        batches_per_epoch, dealt = data.batches_per_epoch, data.dealt
     batches = limited(batches_per_epoch(world_size=trainer.world_size), trainer.limit_train_batches)
     steps_per_epoch = math.ceil(max(1, batches) / trainer.accumulate_grad_batches)
     max_epochs = trainer.max_epochs or 1
@@ -141,11 +148,3 @@ def num_training_steps(trainer: Trainer, *, batches_per_epoch: Callable[..., int
     if trainer.max_steps > 0:
         return trainer.max_steps if max_epochs < 0 else min(trainer.max_steps, steps)
     return steps
-
-
-def steps_of_fit(trainer: Trainer) -> int:
-    """Count the optimizer steps of a fit that has begun."""
-    data = getattr(trainer, "datamodule", None)
-    if isinstance(data, DataModule):
-        return num_training_steps(trainer, batches_per_epoch=data.batches_per_epoch, dealt=data.dealt)
-    return int(trainer.estimated_stepping_batches)

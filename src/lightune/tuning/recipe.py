@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightune.tuning.base import Tune
 from lightune.tuning.distillation import Teacher
 from lightune.tuning.freezing import full
-from lightune.tuning.optimizer_and_schedule import adamw, schedule, steps_of_fit
+from lightune.tuning.optimizer_and_schedule import adamw, num_training_steps, schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,5 +35,5 @@ class Recipe:
     scheduler_interval: str = "step"
     scheduler_monitor: str | None = None
     layerwise_lr_decay: float | None = None
-    num_training_steps: Callable[[Trainer], int] = steps_of_fit
+    num_training_steps: Callable[[Trainer], int] = num_training_steps
     teacher: Teacher | None = None

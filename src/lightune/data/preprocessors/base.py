@@ -52,11 +52,7 @@ class Preprocessor(Protocol):
 
 
 def encode(preprocessor: Preprocessor, columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return the features of rows to predict for, given as the preprocessor's ``input_columns``.
-
-    Raises:
-        UserError: the task cannot read a row.
-    """
+    """Return the features of rows of ``input_columns``; raise a UserError for one that the task cannot read."""
     prepared = preprocessor.prepare(Dataset.from_dict(dict(columns)), split="predict", labelled=False)
     features = preprocessor(prepared[:], training=False)
     return [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]

@@ -1,7 +1,7 @@
 """Input rows one by one, each with its place in the file; and the lines of a file of any length."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +80,24 @@ def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
             yield line.rejected(f"a line of more than {LONGEST_LINE:,} characters, cut off here")
             while text and not text.endswith(("\r", "\n")):
                 text = file.readline(LONGEST_LINE)
+
+
+def read_rows(rows: Iterable[Any], columns: list[str]) -> Iterator[InputRow | RejectedRow]:
+    """Read rows of a program: values of the only column, tuples in the order of several, or dicts by column name.
+
+    Raises:
+        UserError: a row has not these columns.
+    """
+    for number, row in enumerate(rows, start=1):
+        values = row
+        if not isinstance(row, Mapping):
+            given = row if isinstance(row, tuple) or (isinstance(row, list) and len(columns) > 1) else (row,)
+            values = dict(zip(columns, given, strict=True)) if len(given) == len(columns) else {}
+        if not values.keys() >= {*columns}:
+            raise UserError(f"Row {number}, {row!r:.80}: this run reads the column(s) {', '.join(columns)}.")
+        text = str(row).encode(errors="backslashreplace").decode()
+        read = Line(number, text, 0.0).row({name: values[name] for name in columns})
+        yield replace(read, values=dict(values)) if isinstance(read, InputRow) else read
 
 
 def require_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:

@@ -25,11 +25,7 @@ INSTEAD = "Export it for transformers: --format hf"
 
 
 def check_exportable(task: Task) -> None:
-    """Check that a task's model is of use as a graph.
-
-    Raises:
-        UserError: it is not; says why.
-    """
+    """Raise a UserError that says why a task's model is of no use as a graph."""
     if not task.onnx_outputs:
         reason = (
             "a graph without the memory of the tokens before is of little use where text is generated"

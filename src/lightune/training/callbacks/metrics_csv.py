@@ -33,10 +33,6 @@ class MetricsCSV(Callback, Logger):
         self._num_rows = 0
         self._logged: dict[str, float] = {}
 
-    @property
-    def save_dir(self) -> str:
-        return str(self.path.parent)
-
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._logged |= {name: value for name, value in metrics.items() if name != "epoch"}
 
