@@ -13,11 +13,7 @@ NOT_LANGUAGES = {"csv", "tsv", "txt", "md", "log", "bak", "tmp", "zip", "bio", "
 
 
 def parallel_files(folder: Path) -> Files:
-    """Return ``{split: {language: file}}`` for files such as ``train.en`` and ``train.de``, gzipped or not.
-
-    Raises:
-        UserError: a split has only one language.
-    """
+    """Return ``{split: {language: file}}`` of ``train.en``, ``train.de``, …; raise a UserError for one language."""
     splits: Files = {}
     for file in sorted(folder.iterdir()):
         stem, _, language = file.name.removesuffix(".gz").rpartition(".")

@@ -83,11 +83,7 @@ def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
 
 
 def read_rows(rows: Iterable[Any], columns: list[str]) -> Iterator[InputRow | RejectedRow]:
-    """Read rows of a program: values of the only column, tuples in the order of several, or dicts by column name.
-
-    Raises:
-        UserError: a row has not these columns.
-    """
+    """Read a program's rows: values of the only column, tuples in the order of several, or dicts by column name."""
     for number, row in enumerate(rows, start=1):
         values = row
         if not isinstance(row, Mapping):

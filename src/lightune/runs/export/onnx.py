@@ -75,11 +75,7 @@ def export_onnx(task: Task, preprocessor: Preprocessor, *, file: Path) -> float:
 
 
 def check_parity(graph: nn.Module, file: Path, batches: list[Batch]) -> float:
-    """Return the largest difference between the file's logits and PyTorch's, see ``export_onnx``.
-
-    Raises:
-        UserError: it is above ``TOLERANCE``.
-    """
+    """Return the largest difference of the file's logits from PyTorch's; UserError above ``TOLERANCE``."""
     session = open_session(file)
     worst = 0.0
     for batch in batches:
