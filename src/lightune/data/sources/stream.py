@@ -83,7 +83,7 @@ def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
 
 
 def read_rows(rows: Iterable[Any], columns: list[str]) -> Iterator[InputRow | RejectedRow]:
-    """Read a program's rows: values of the only column, tuples in the order of several, or dicts by column name."""
+    """Read a program's rows: values of the only column, tuples of several, dicts by column name; UserError for others."""
     for number, row in enumerate(rows, start=1):
         values = row
         if not isinstance(row, Mapping):
