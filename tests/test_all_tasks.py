@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SHARED, command, save_tokenizer, write_reviews
 
+import lightune
 from lightune.commands import cli
 from lightune.runs.checkpoint_io import read_checkpoint
 
@@ -60,7 +61,11 @@ def again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         from_file = capsys.readouterr()
         assert from_file.out == printed
         assert "1 rejected" in from_file.err
-        return [json.loads(line) for line in printed.splitlines()]
+        rows = [json.loads(line) for line in printed.splitlines()]
+        loaded = lightune.load(tmp_path / "run")
+        inputs = [{name: row[name] for name in loaded.preprocessor.input_columns} for row in rows]
+        assert json.loads(json.dumps(loaded.predict(inputs))) == rows
+        return rows
 
     return run
 

@@ -42,6 +42,7 @@ def test_nothing_of_the_rest_names_what_is_gone(rest: Path):
     for check in (
         ["-m", "ruff", "check", "src", "train.py"],
         ["-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        ["-c", "import lightune; print([getattr(lightune, name) for name in lightune.__all__])"],
     ):
         done = command(*check, cwd=rest, PYTHONPATH=str(rest / "src"))
         assert done.returncode == 0, done.stdout + done.stderr

@@ -54,8 +54,8 @@ def test_pairs_are_tuples_or_dicts(train_here: Train, tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("A text.", "got one str: expected a list of rows"),
-        ({"text": "A text."}, "got one dict"),
+        ("A text.", "predict(str, batch_size=32): expected a list of rows"),
+        ({"text": "A text."}, "predict(dict"),
         (["fine", None], "Row 2, 'None': there is no text in column 'text'"),
         (["fine", 3], "Row 2, '3': column 'text' holds 3, which is not a text"),
         (["\ud800"], "not UTF-8"),
@@ -69,7 +69,7 @@ def test_rows_that_cannot_be_read_are_told(finished_run: Path, rows: object, mes
 
 def test_a_table_is_no_list_of_rows(finished_run: Path):
     pandas = pytest.importorskip("pandas")
-    with pytest.raises(lightune.UserError, match="got one DataFrame"):
+    with pytest.raises(lightune.UserError, match=r"predict\(DataFrame"):
         lightune.load(finished_run).predict(pandas.DataFrame({"text": ["fine"]}))
 
 

@@ -113,9 +113,10 @@ def make_task(
         num_training_steps: counts the optimizer steps of a run; None: those of its fit.
         teacher: of a distillation.
     """
-    names = ("tuning", "optimizer", "scheduler", "layerwise_lr_decay", "scheduler_interval", "scheduler_monitor")
+    parts = {name: instantiate(cfg[name], _convert_="all") for name in ("tuning", "optimizer", "scheduler")}
     # the folder of an older run may lack some
-    parts: Any = instantiate({name: cfg[name] for name in names if name in cfg}, _convert_="all")
+    names = ("layerwise_lr_decay", "scheduler_interval", "scheduler_monitor")
+    parts |= {name: cfg[name] for name in names if name in cfg}
     recipe = Recipe(**parts, num_training_steps=num_training_steps or steps_of_run, teacher=teacher)
     # Hydra would turn the recipe, a dataclass, into a dict
     node = {name: value for name, value in cfg.task.items() if name not in ("head", "criterion")}
@@ -154,11 +155,12 @@ class LoadedRun(NamedTuple):
             )
         predictor = Predictor(self.task, self.preprocessor, precision=self.cfg.trainer.precision, few_widths=True)
         read, chunk_rows = read_rows(rows, self.preprocessor.input_columns), batch_size * SMALL_CHUNK
-        found = [*chain.from_iterable(predict(predictor, read, batch_size=batch_size, chunk_rows=chunk_rows))]
-        for row in found:
+        found = []
+        for row in chain.from_iterable(predict(predictor, read, batch_size=batch_size, chunk_rows=chunk_rows)):
             if isinstance(row, RejectedRow):
                 raise UserError(f"Row {row.line}, {row.raw!r:.80}: {row.reason}")
-        return [row.values for row in found]  # type: ignore[union-attr]
+            found.append(row.values)
+        return found
 
 
 def load(run: str | Path) -> LoadedRun:

@@ -134,7 +134,7 @@ def num_training_steps(
     steps and batches before the run was resumed, perhaps with fewer or more in an epoch.
     """
     if batches_per_epoch is None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = getattr(trainer, "datamodule", None)
         if not isinstance(data, DataModule):
             return int(trainer.estimated_stepping_batches)
         batches_per_epoch, dealt = data.batches_per_epoch, data.dealt
