@@ -148,7 +148,13 @@ def test_killed_and_resumed_is_as_never_stopped(
             id="plateau",
         ),
         pytest.param(
-            ["scheduler=plateau", "scheduler.patience=0", "trainer.val_check_interval=4", "callbacks=ema"],
+            [
+                "scheduler=plateau",
+                "scheduler.patience=0",
+                "trainer.val_check_interval=4",
+                "callbacks=ema",
+                "callbacks.early_stopping.patience=9",
+            ],
             id="plateau within an epoch",
             marks=pytest.mark.matrix,
         ),
