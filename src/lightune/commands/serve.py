@@ -134,11 +134,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Take the port before the model is loaded.
-
-    Raises:
-        UserError: the port is taken, or there is no such address.
-    """
+    """Take the port before the model is loaded, or raise a UserError for one that is taken, or no address."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)

@@ -18,11 +18,7 @@ def add_text_pair(parser: argparse._ActionsContainer) -> None:
 
 
 def text_rows(arguments: argparse.Namespace, columns: list[str]) -> list[tuple[str, ...]]:
-    """Return the rows, each with a text for every column.
-
-    Raises:
-        UserError: the texts do not match the columns, or one is not UTF-8.
-    """
+    """Return rows with a text for every column; raise a UserError for other columns or what is not UTF-8."""
     texts = [arguments.text] + ([arguments.text_pair] if arguments.text_pair else [])
     if len(texts) != len(columns) or len({len(column) for column in texts}) != 1:
         fix = "--text alone" if len(columns) == 1 else "a --text-pair for each --text"

@@ -98,11 +98,7 @@ class PretrainedModel:
         self._pad_token_id: int | None = None
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
-        """Load the fast tokenizer, as ``lightune.models.tokenizer.fit_to_model`` makes it agree with the model.
-
-        Raises:
-            UserError: it cannot be loaded, or does not fit the model.
-        """
+        """Load the fast tokenizer, as ``tokenizer.fit_to_model`` makes it agree with the model; or raise a UserError."""
         tokenizer: PreTrainedTokenizerBase = self._load(AutoTokenizer)
         config, model = self._load(AutoConfig), None
         # if the architecture cannot be made, loading its weights says why

@@ -193,11 +193,7 @@ def rebuild(folder: Path) -> LoadedRun:
 
 
 def rebuild_data(folder: Path) -> DataModule:
-    """Read a run's data again, split and tokenized as in training, without its weights.
-
-    Raises:
-        UserError: this is not a run folder, or the data is not where it was.
-    """
+    """Read a run's data again as in training, without its weights; raise a UserError where the data is gone."""
     cfg = load_run_config(folder)
     tokenizer = make_saved(cfg, Run(folder)).load_tokenizer()
     data = make_data(cfg, make_preprocessor(cfg, tokenizer))

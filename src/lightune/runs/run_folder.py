@@ -81,11 +81,7 @@ class Run:
         )
 
     def checkpoint_to_resume(self) -> Path:
-        """Return the newest checkpoint that can be read; log which newer ones are damaged.
-
-        Raises:
-            UserError: there is none, so that training would start anew.
-        """
+        """Return the newest checkpoint that can be read, and log damaged ones; raise a UserError where there is none."""
         found, damaged = newest_loadable(self.checkpoints)
         if found is None:
             why = f"none can be read: {', '.join(damaged)}" if damaged else "there is none"

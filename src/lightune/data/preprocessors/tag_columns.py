@@ -36,11 +36,7 @@ def check_words(rows: Dataset, column: str, *, split: str, allow_raw: bool) -> N
 
 
 def infer_tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str]:
-    """Return all possible tags: a ``ClassLabel``'s in its order, else those of each type in alphabetical order.
-
-    Raises:
-        UserError: ``read_tags`` refuses the columns, or no tag names an entity.
-    """
+    """Return all tags, a ``ClassLabel``'s in its order, else by type; UserError as ``read_tags``, or for no entity."""
     tags = read_tags(train, tokens_column, label_column, types=None, split="train")
     names = getattr(train.features[label_column].feature, "names", None)
     if names is None:

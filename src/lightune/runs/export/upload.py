@@ -13,11 +13,7 @@ TOKEN = "HF_TOKEN"
 
 
 def check_upload(name: str) -> None:
-    """Look, before anything is exported, at what can be known without the Hub.
-
-    Raises:
-        UserError: there is no token in the environment, or the Hub knows no such names.
-    """
+    """Raise a UserError, before the export, for a missing token, or names that the Hub does not know."""
     if not os.environ.get(TOKEN):
         raise UserError(
             f"--push-to-hub {name} needs a token of the Hub that may write, in the environment variable {TOKEN}.\n"
