@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
+import pandas
 import pytest
 from conftest import ROOT, SHARED, command, save_tokenizer, write_reviews
 
@@ -42,7 +43,7 @@ def write_chats(path: Path, rows: int) -> Path:
 
 
 @pytest.fixture
-def again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def again(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """Measure the run of ``train_here`` again and predict with it, from a file too; return what that printed."""
 
     def run(metrics: dict[str, float], *arguments: str) -> list[dict]:
@@ -61,6 +62,16 @@ def again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         from_file = capsys.readouterr()
         assert from_file.out == printed
         assert "1 rejected" in from_file.err
+        with (tmp_path / "again.jsonl").open(encoding="utf-8") as piped, monkeypatch.context() as patched:
+            patched.setattr("sys.stdin", piped)
+            cli.main(["predict", str(tmp_path / "run")])
+        from_pipe = capsys.readouterr()
+        assert from_pipe.out == printed and "1 rejected" in from_pipe.err
+        for name, read in {"again.csv": pandas.read_csv, "again.parquet": pandas.read_parquet}.items():
+            cli.main(["predict", str(tmp_path / "run"), *arguments, "--out", str(tmp_path / name)])
+            table = read(tmp_path / name)
+            assert len(table) == len(printed.splitlines())
+            assert {column.partition(".")[0] for column in table} == {*json.loads(printed.splitlines()[0])}
         rows = [json.loads(line) for line in printed.splitlines()]
         loaded = lightune.load(tmp_path / "run")
         inputs = [{name: row[name] for name in loaded.preprocessor.input_columns} for row in rows]

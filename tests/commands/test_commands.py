@@ -85,6 +85,7 @@ def test_predict_on_files_keeps_the_order(finished_run: Path, tmp_path: Path, li
         found.append([json.loads(line) for line in out.read_text().splitlines()])
     assert [row["text"] for row in found[0]] == texts
     assert [row["label"] for row in found[0]] == [row["label"] for row in found[1]]
+    assert [row.pop("id") for row in found[0]] == ["0", "1", "2", "3"]
     assert found[0] == found[2]
     assert not list(tmp_path.glob(".*tmp"))
 
@@ -101,6 +102,34 @@ def test_a_text_that_is_not_utf8_is_refused(finished_run: Path, capsys):
 
 def test_another_folder_is_said_not_to_be_a_run(tmp_path: Path, capsys):
     assert "is not the folder of a run" in refused(capsys, "predict", tmp_path, "--text", "x")
+
+
+@pytest.mark.parametrize(
+    "command", ["predict", "evaluate", "explain", "export", "report", "serve", "resume", "leaderboard"]
+)
+def test_an_archive_of_a_run_is_told(tmp_path: Path, capsys, command: str):
+    archive = tmp_path / "run.zip"
+    archive.write_bytes(b"PK")
+    options = {"predict": ["--text", "x"], "explain": ["--text", "x"], "export": ["--out", tmp_path / "out"]}
+    assert f"Unpack it, and name the folder: unzip {archive}" in refused(
+        capsys, command, archive, *options.get(command, [])
+    )
+
+
+@pytest.mark.parametrize("option", ["resume", "model.from_run", "distill.teacher"])
+def test_training_tells_an_archive_too(tmp_path: Path, option: str, start):
+    archive = tmp_path / "run.zip"
+    archive.write_bytes(b"PK")
+    done = start(None, f"{option}={archive}", cwd=tmp_path)
+    assert done.returncode == 1 and f"unzip {archive}" in done.stderr and len(done.stderr.splitlines()) <= 5
+
+
+def test_the_version_is_printed(capsys):
+    from importlib.metadata import version
+
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"lightune {version('lightune')}\n"
 
 
 def test_an_unfinished_run_says_so(finished_run: Path, tmp_path: Path, capsys):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightune.common.errors import UserError
-from lightune.common.files import atomic_file, atomic_folder, remove_unused
+from lightune.common.files import atomic_file, atomic_folder, refuse_archive, remove_unused
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path):
@@ -55,3 +55,12 @@ def test_files_that_nobody_has_used_for_long_are_removed(tmp_path: Path):
     remove_unused(tmp_path, used=tmp_path / "needed")
     assert {file.name for file in tmp_path.iterdir()} == {"new", "used", "needed"}
     assert (tmp_path / "needed").stat().st_mtime > now - 60
+
+
+@pytest.mark.parametrize(("name", "unpack"), [("a run.zip", "unzip 'a run.zip'"), ("run.tar.gz", "tar -xf run.tar.gz")])
+def test_an_archive_in_place_of_a_folder_is_told(tmp_path: Path, monkeypatch, name: str, unpack: str):
+    monkeypatch.chdir(tmp_path)
+    refuse_archive(Path(name))
+    Path(name).write_bytes(b"PK")
+    with pytest.raises(UserError, match=f"{name} is an archive.*{unpack}"):
+        refuse_archive(Path(name))

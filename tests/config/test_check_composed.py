@@ -192,3 +192,39 @@ def test_a_password_is_not_printed(tmp_path, tiny_bert):
     assert "***@host/data.csv" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
     assert not [f for f in (tmp_path / "run").rglob("*") if f.is_file() and b"hunter2" in f.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data=imdb", "--cfg", "job", "model=bert", "-p", "model"],
+        ["--cfg=job", "data=imdb", "--package=model", "model=bert"],
+        ["model=bert", "--config-dir", "a=b", "data=imdb", "-c", "job", "trainer=cpu", "-p", "model"],
+    ],
+)
+def test_flags_may_stand_between_overrides(tmp_path, arguments: list[str]):
+    (tmp_path / "a=b").mkdir()
+    done = command(str(ROOT / "train.py"), *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "bert-base-uncased" in done.stdout
+
+
+def test_a_sweep_may_be_asked_for_between_overrides():
+    message = complaint("data=imdb", "-m", "model=bret", "seed=0,1")
+    assert "Did you mean 'bert'" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "others"),
+    [
+        ("data.path", []),
+        ("data.path", ["-m", "seed=0,1"]),
+        ("report", []),
+        ("hydra.run.dir", []),
+        ("hydra.sweep.dir", ["-m", "seed=0,1"]),
+    ],
+)
+def test_an_unset_variable_is_told_by_name_and_option(option: str, others: list[str], tmp_path):
+    message = complaint(f"hydra.sweep.dir={tmp_path}", f"{option}=${{oc.env:LIGHTUNE_NOWHERE}}", *others)
+    assert f"{option} takes the environment variable LIGHTUNE_NOWHERE, which is not set" in message
+    assert "${oc.env:LIGHTUNE_NOWHERE,VALUE}" in message

@@ -1,5 +1,6 @@
 """``lightune predict`` on files: in order, in little memory, resumed after a kill, no row lost silently."""
 
+import io
 import json
 import random
 from collections.abc import Iterator
@@ -63,12 +64,13 @@ def test_order_and_rejected_rows(finished_run: Path, file: Path, tmp_path: Path,
     assert "96 rows labelled; 4 rejected" in printed.err
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 @pytest.mark.parametrize("killed", ["before the state", "after the state"])
 def test_killed_and_started_again(
     finished_run: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], killed: str,
+    capsys: pytest.CaptureFixture[str], killed: str, ending: str,
 ):  # fmt: skip
-    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    whole, out = tmp_path / f"whole.{ending}", tmp_path / f"out.{ending}"
     run(finished_run, file, "--out", whole)
     append = ResumableOutput.append
 
@@ -83,12 +85,38 @@ def test_killed_and_started_again(
         patched.setattr(ResumableOutput, "append", third_fails)
         run(finished_run, file, "--out", out)
     assert not out.exists()
-    assert left_beside(out) == ["out.jsonl.part", "out.jsonl.part.json", "out.jsonl.rejected.jsonl.part"]
+    assert left_beside(out) == [f"{out.name}{one}" for one in (".part", ".part.json", ".rejected.jsonl.part")]
     run(finished_run, file, "--out", out)
     assert "resuming after 48 rows" in capsys.readouterr().err
     for suffix in ("", ".rejected.jsonl"):
         assert Path(f"{out}{suffix}").read_bytes() == Path(f"{whole}{suffix}").read_bytes()
-    assert left_beside(out) == ["out.jsonl", "out.jsonl.rejected.jsonl"]
+    assert left_beside(out) == [out.name, f"{out.name}.rejected.jsonl"]
+
+
+def test_standard_input_is_not_resumed(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out.csv"
+    append = ResumableOutput.append
+
+    def second_is_stopped(self: ResumableOutput, labelled: list[str], rejected: list[str]) -> None:
+        if self.rows:
+            raise KeyboardInterrupt
+        append(self, labelled, rejected)
+
+    arguments = ["predict", str(finished_run), "-", "--batch-size", "1", "--out", str(out)]
+    monkeypatch.setattr(command, "CHUNK", 1)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"good\nbad\n"))))
+    with monkeypatch.context() as patched, pytest.raises(SystemExit, match="130"):
+        patched.setattr(ResumableOutput, "append", second_is_stopped)
+        cli.main(arguments)
+    assert f"stopped after 1 rows; they are in {out}.part" in capsys.readouterr().err
+    assert json.loads(Path(f"{out}.part").read_text())["text"] == "good"
+    # another process
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(arguments)
+    assert "its input was standard input of process" in capsys.readouterr().err
 
 
 def test_parts_of_another_input_or_run_are_not_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightune.commands import Commands
 from lightune.commands.open_run import load
-from lightune.commands.output import check_out, output
+from lightune.commands.output import HTML, check_out, write_out
 from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
 from lightune.config import load_run_config
 
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     cfg = load_run_config(arguments.run)
-    check_out(arguments.out)
+    check_out(arguments.out, endings=HTML)
 
     import torch
     from rich.console import Console
@@ -46,6 +46,4 @@ def _run(arguments: argparse.Namespace) -> None:
                 console.print(render(explanation), highlight=False, end="\n\n", soft_wrap=not console.is_terminal)
         explanations += explanations_of_row
     if arguments.out is not None:
-        with output(arguments.out) as write:
-            write(page(explanations, title=f"Why: {arguments.run.name}"))
-        print(arguments.out)
+        write_out(arguments.out, page(explanations, title=f"Why: {arguments.run.name}"))

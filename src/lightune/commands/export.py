@@ -25,18 +25,11 @@ def add(commands: Commands) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--adapter", action="store_true", help="only what tuning=lora trained, for peft")
-    parser.add_argument(
-        "--format",
-        choices=["hf", "onnx"],
-        default="hf",
-        help="hf: for transformers (default); onnx: a graph for onnxruntime",
-    )
+    usage = "hf: for transformers (default); onnx: a graph for onnxruntime"
+    parser.add_argument("--format", choices=["hf", "onnx"], default="hf", help=usage)
     parser.add_argument("--quantize", choices=["int8"], help="a smaller and faster ONNX graph, compared with float32")
-    parser.add_argument(
-        "--push-to-hub",
-        metavar="NAME",
-        help="upload it too; a new repository is private; the token is HF_TOKEN",
-    )
+    usage = "upload it too; a new repository is private; the token is HF_TOKEN"
+    parser.add_argument("--push-to-hub", metavar="NAME", help=usage)
     parser.set_defaults(command=_run)
 
 
@@ -75,11 +68,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Check the options before the run is read.
-
-    Raises:
-        UserError: options that exclude each other, a package or a token that is missing, a folder that exists.
-    """
+    """Refuse options that exclude each other, a package or a token that is missing, or a folder that exists."""
     if arguments.out.exists():
         raise UserError(f"--out {arguments.out} exists already. Name a new folder.")
     if arguments.quantize and arguments.format != "onnx":

@@ -4,17 +4,15 @@ import argparse
 from pathlib import Path
 
 from lightune.commands import Commands
-from lightune.commands.output import check_out, output
-from lightune.common.errors import UserError, listed
+from lightune.commands.output import check_out, write_out
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("leaderboard", help="which trial of a sweep did best, and how to repeat it")
     parser.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep's folder")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help=".csv, .md or .html (with a plot); default: the terminal"
-    )
+    usage = ".csv, .md or .html (with a plot); default: the terminal"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=usage)
     parser.set_defaults(command=_run)
 
 
@@ -27,9 +25,7 @@ def _run(arguments: argparse.Namespace) -> None:
         ".md": leaderboard_formats.as_markdown,
         ".html": leaderboard_formats.as_html,
     }
-    if arguments.out is not None and arguments.out.suffix not in written:
-        raise UserError(f"--out {arguments.out}: expected a name that ends with {listed(written)}.")
-    check_out(arguments.out)
+    check_out(arguments.out, endings=written)
     board = read_leaderboard(arguments.sweep)
     if arguments.out is None:
         from rich.console import Console
@@ -39,6 +35,4 @@ def _run(arguments: argparse.Namespace) -> None:
             print(leaderboard_formats.printable(f"best: {board.best.folder}"))
             print(leaderboard_formats.printable(f"again: {board.command}"))
         return
-    with output(arguments.out) as write:
-        write(written[arguments.out.suffix](board).rstrip("\n"))
-    print(arguments.out)
+    write_out(arguments.out, written[arguments.out.suffix.lower()](board).rstrip("\n"))

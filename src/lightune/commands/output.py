@@ -1,21 +1,23 @@
 """Where a command writes: the screen or a file, and a progress bar beside it."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from lightune.common.errors import UserError
+from lightune.common.errors import UserError, listed
 from lightune.common.files import atomic_file
 
+HTML = (".html", ".htm")
 
-def check_out(path: Path | None) -> None:
+
+def check_out(path: Path | None, *, endings: Collection[str]) -> None:
     """Refuse a file that cannot be written or that exists, before anything is computed.
 
     Raises:
-        UserError: there is no folder for it, or something has its name.
+        UserError: there is no folder for it, something has its name, or its ending names no format of the command.
     """
     if path is None:
         return
@@ -23,23 +25,18 @@ def check_out(path: Path | None) -> None:
         raise UserError(f"--out {path} exists already, and is left as it is. Name a new file.")
     if not path.absolute().parent.is_dir():
         raise UserError(f"--out {path}: there is no folder {path.parent}.")
+    if path.suffix.lower() not in endings:
+        raise UserError(f"--out {path}: expected a name that ends with {listed(endings)}.")
 
 
-@contextmanager
-def output(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Yield a function that writes a line to the screen, or to a file that appears once it is complete.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    if path is None:
-        yield print
-        return
+def write_out(path: Path, text: str) -> None:
+    """Write a file, completely or not at all, and print its name; a UserError says why it cannot be written."""
     try:
         with atomic_file(path) as file:
-            yield lambda line: print(line, file=file)
+            print(text, file=file)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+    print(path)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lightune.commands import Commands
 from lightune.commands.open_run import load
-from lightune.commands.output import check_out, output, progress_bar
+from lightune.commands.output import check_out, progress_bar
 from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from lightune.data.sources.stream import InputRow, RejectedRow
     from lightune.runs.resumable_output import ResumableOutput
 
-    Chunks = Iterator[list[InputRow | RejectedRow]]
-    Predict = Callable[[Iterator[InputRow | RejectedRow]], Chunks]
+    Rows = Iterator[InputRow | RejectedRow]
+    Predict = Callable[[Rows], Iterator[list[InputRow | RejectedRow]]]
 
+STDIN = Path("-")
 # batches in a chunk, whose rows are sorted by length
 CHUNK = 64
 
@@ -31,66 +32,66 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("predict", help="label texts; one JSON object a line")
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
+    usage = "standard input, which a pipe need not name: a text a line, or a JSON object a line with the run's columns"
+    source.add_argument("-", action="store_const", const=STDIN, dest="file", help=usage)
     add_text(source)
-    usage = "CSV, TSV, JSON, JSONL or Parquet with the run's columns, or plain lines"
-    source.add_argument("--file", type=Path, help=usage)
+    source.add_argument("--file", type=Path, help="CSV, TSV, JSON, JSONL or Parquet with the run's columns, or lines")
     add_text_pair(parser)
-    usage = "write here instead of the screen; after a stop, the same command resumes the prediction of a --file"
+    usage = "write .jsonl, .csv, .tsv or .parquet, not the screen; after a stop, the same command resumes a --file"
     parser.add_argument("--out", type=Path, help=usage)
     parser.add_argument("--batch-size", type=int, default=32, help="texts in a batch (default: 32)")
     parser.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from lightune.runs.prediction_table import TABLES
+
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: expected 1 or more.")
-    if arguments.file is not None and not arguments.file.is_file():
+    if not (arguments.text or arguments.file) and (sys.stdin is None or sys.stdin.isatty()):
+        raise UserError("Which texts? Give --text TEXT or --file FILE, or - for standard input.")
+    is_file = arguments.file not in (None, STDIN)
+    if is_file and not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")
-    check_out(arguments.out)
+    check_out(arguments.out, endings=(".jsonl", ".json", *TABLES))
     cfg, task, preprocessor = load(arguments.run)
 
-    from lightune.data.sources.stream_files import stream_rows
+    from lightune.data.sources.stream_files import stream_rows, stream_standard_input
     from lightune.runs.inference import Predictor
     from lightune.runs.predict import SMALL_CHUNK, predict
 
-    chunk = SMALL_CHUNK if arguments.out is None or task.language_model else CHUNK
-    predict_rows = partial(
-        predict,
-        Predictor(task, preprocessor, precision=cfg.trainer.precision, few_widths=True),
-        batch_size=arguments.batch_size,
-        chunk_rows=arguments.batch_size * chunk,
-    )
     columns = preprocessor.input_columns
-    if arguments.text:
-        _predict_texts(text_rows(arguments, columns), columns, predict_rows, out=arguments.out)
-        return
-    rows = _count_blank(stream_rows(arguments.file, columns), columns)
-    on_same_screen = arguments.out is None and sys.stdout.isatty()
-    with progress_bar(visible=sys.stderr.isatty() and not on_same_screen) as on_batch:
-        if arguments.out is None:
-            _to_screen(arguments.file, predict_rows(rows, on_batch=on_batch))
-        else:
-            _to_file(arguments, rows, partial(predict_rows, on_batch=on_batch))
+    chunk = SMALL_CHUNK if arguments.out is None or task.language_model else CHUNK
+    if is_file:
+        rows: Rows = stream_rows(arguments.file, columns)
+    elif arguments.text:
+        rows = _texts(text_rows(arguments, columns), columns)
+    else:
+        rows = stream_standard_input(sys.stdin.buffer, columns)  # type: ignore[arg-type]
+        # whoever writes the texts may wait for the labels
+        chunk = 1 if arguments.out is None else chunk
+    is_seen = is_file and sys.stderr.isatty() and not (arguments.out is None and sys.stdout.isatty())
+    with progress_bar(visible=is_seen) as on_batch:
+        predict_rows = partial(
+            predict,
+            Predictor(task, preprocessor, precision=cfg.trainer.precision, few_widths=True),
+            batch_size=arguments.batch_size,
+            chunk_rows=arguments.batch_size * chunk,
+            on_batch=on_batch,
+            warn=partial(print, file=sys.stderr),
+        )
+        (_to_screen if arguments.out is None else _to_file)(arguments, _count_blank(rows, columns), predict_rows)
 
 
-def _predict_texts(
-    texts: list[tuple[str, ...]], columns: list[str], predict_rows: "Predict", *, out: Path | None
-) -> None:
-    from lightune.data.sources.stream import InputRow, RejectedRow
+def _texts(texts: list[tuple[str, ...]], columns: list[str]) -> "Rows":
+    from lightune.data.sources.stream import InputRow
 
-    rows = (
-        InputRow(line=number, raw=row[0], values=dict(zip(columns, row, strict=True)))
-        for number, row in enumerate(texts, start=1)
-    )
-    with output(out) as write:
-        for row in chain.from_iterable(predict_rows(_count_blank(rows, columns))):
-            if isinstance(row, RejectedRow):
-                raise UserError(f"--text {row.raw!r:.80}: {row.reason}")
-            write(_prediction_line(row, to_file=out is not None))
+    for number, row in enumerate(texts, start=1):
+        yield InputRow(line=number, raw=row[0], values=dict(zip(columns, row, strict=True)))
 
 
-def _count_blank(rows: "Iterator[InputRow | RejectedRow]", columns: list[str]) -> "Iterator[InputRow | RejectedRow]":
+def _count_blank(rows: "Rows", columns: list[str]) -> "Rows":
     """Pass the rows on; after the last, warn of blank texts."""
     from lightune.data.sources.stream import InputRow
 
@@ -103,12 +104,12 @@ def _count_blank(rows: "Iterator[InputRow | RejectedRow]", columns: list[str]) -
         print(f"warning: {total:,} of the rows have a blank text, the first in line {first}", file=sys.stderr)
 
 
-def _to_screen(file: Path, chunks: "Chunks") -> None:
+def _to_screen(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict") -> None:
     from lightune.data.sources.stream import InputRow
 
     labelled = rejected = 0
     try:
-        for row in chain.from_iterable(chunks):
+        for row in chain.from_iterable(predict_rows(rows)):
             if isinstance(row, InputRow):
                 labelled += 1
                 print(_prediction_line(row, to_file=False), flush=True)
@@ -119,15 +120,20 @@ def _to_screen(file: Path, chunks: "Chunks") -> None:
         # the reader has stopped, as in | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    _report(file, labelled, rejected)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    _report(arguments, labelled, rejected)
 
 
-def _to_file(arguments: argparse.Namespace, rows: "Iterator[InputRow | RejectedRow]", predict_rows: "Predict") -> None:
+def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict") -> None:
     from lightune.data.sources.stream import InputRow
     from lightune.runs.resumable_output import ResumableOutput
     from lightune.runs.run_folder import Run
 
-    made_from = {"input": _identity(arguments.file), "checkpoint": _identity(Run(arguments.run).best)}
+    source, fix = f"{_source(arguments)} of process {os.getpid()}", f"they are in {arguments.out}.part"
+    if arguments.file not in (None, STDIN):
+        source, fix = _identity(arguments.file), "the same command resumes"
+    made_from = {"input": source, "checkpoint": _identity(Run(arguments.run).best)}
     out = ResumableOutput(arguments.out, made_from=made_from)
     try:
         if out.rows:
@@ -139,11 +145,11 @@ def _to_file(arguments: argparse.Namespace, rows: "Iterator[InputRow | RejectedR
             )
         out.finish()
     except KeyboardInterrupt:
-        print(f"stopped after {out.rows:,} rows; the same command resumes", file=sys.stderr)
+        print(f"stopped after {out.rows:,} rows; {fix}", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
         out.close()
-    _report(arguments.file, out.state["labelled"], out.state["rejected"], out=out)
+    _report(arguments, out.state["labelled"], out.state["rejected"], out=out)
 
 
 def _prediction_line(row: "InputRow", *, to_file: bool = True) -> str:
@@ -156,21 +162,24 @@ def _rejection_line(row: "RejectedRow") -> str:
     return json.dumps({"line": row.line, "reason": row.reason, "raw": row.raw}, ensure_ascii=False)
 
 
+def _source(arguments: argparse.Namespace) -> str:
+    return "--text" if arguments.text else "standard input" if arguments.file in (None, STDIN) else str(arguments.file)
+
+
 def _identity(file: Path) -> str:
     stat = file.stat()
     return f"{file.resolve()} ({stat.st_size} bytes, {stat.st_mtime_ns})"
 
 
-def _report(file: Path, labelled: int, rejected: int, *, out: "ResumableOutput | None" = None) -> None:
-    """Print how many rows were labelled and rejected, and where they are.
-
-    Raises:
-        UserError: no row was labelled.
-    """
+def _report(
+    arguments: argparse.Namespace, labelled: int, rejected: int, *, out: "ResumableOutput | None" = None
+) -> None:
+    """Print how many rows were labelled; raise a UserError if none was, or not all that the command line holds."""
+    source = _source(arguments)
     if labelled + rejected == 0:
-        raise UserError(f"{file}: there are no rows.")
+        raise UserError(f"{source}: there are no rows.")
     where = ", see above" if out is None else f": {out.rejected_path}"
-    if labelled == 0:
-        raise UserError(f"{file}: none of {rejected:,} rows could be labelled{where}")
+    if labelled == 0 or (arguments.text and rejected):
+        raise UserError(f"{source}: {labelled or 'none'} of {labelled + rejected:,} rows could be labelled{where}")
     summary = f"{labelled:,} rows labelled" + ("" if out is None else f": {out.path}")
     print(f"warning: {summary}; {rejected:,} rejected{where}" if rejected else summary, file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightune.commands import Commands
 from lightune.commands.open_run import load
-from lightune.commands.output import check_out
+from lightune.commands.output import HTML, check_out
 from lightune.common.errors import UserError
 from lightune.config import load_run_config, settings_and_command
 
@@ -25,9 +25,8 @@ def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("report", help="write an HTML page of a run, or of several compared")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: RUN/report.html; comparison.html for several runs"
-    )
+    usage = "default: RUN/report.html; comparison.html for several runs"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=usage)
     parser.set_defaults(command=_run)
 
 
@@ -39,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"{folder} holds no metrics.json: the run has not finished.\nGo on with it: lightune resume {folder}"
             )
-    check_out(arguments.out)
+    check_out(arguments.out, endings=HTML)
     out = arguments.out or (runs[0] / "report.html" if len(runs) == 1 else Path("comparison.html"))
 
     from lightune.common.quiet import quiet
@@ -51,11 +50,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _read(folder: Path, *, is_compared: bool) -> "RunResults":
-    """Read a run and, where it can be read, its data; measure the best checkpoint again where no rows were kept.
-
-    Raises:
-        UserError: the run is to be compared, and has no rows.
-    """
+    """Read a run and, where it can be read, its data; measure the best checkpoint again where no rows were kept."""
     from lightune.runs.inference import inference_trainer
     from lightune.runs.load_run import task_class
     from lightune.runs.report.run_results import read_run_results

@@ -26,8 +26,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
     parser.add_argument("--max-batch-size", type=int, default=32, help="texts in a batch (default: 32)")
-    usage = "how long a text waits for others (default: 2)"
-    parser.add_argument("--max-wait-ms", type=float, default=2.0, help=usage)
+    parser.add_argument("--max-wait-ms", type=float, default=2.0, help="how long a text waits for others (default: 2)")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds for a request (default: 30)")
     usage = f"environment variable with the token that clients must send (default: {TOKEN})"
     parser.add_argument("--token-env", metavar="NAME", default=TOKEN, help=usage)
@@ -105,11 +104,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _token(arguments: argparse.Namespace) -> str | None:
-    """Return the token that clients must send.
-
-    Raises:
-        UserError: it is missing although other machines can connect, or it cannot be sent in a header.
-    """
+    """Return the token that clients must send; refuse one that a header cannot hold, and other machines without one."""
     token = os.environ.get(arguments.token_env, "")
     if not token:
         if arguments.token_env != TOKEN:
@@ -121,8 +116,7 @@ def _token(arguments: argparse.Namespace) -> str | None:
             )
         return None
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
-        expected = "expected a token of 16 or more ASCII characters without spaces"
-        raise UserError(f"{arguments.token_env}: {expected}.")
+        raise UserError(f"{arguments.token_env}: expected a token of 16 or more ASCII characters without spaces.")
     return token
 
 

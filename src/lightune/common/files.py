@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -45,6 +46,13 @@ def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, completely or not at all."""
     with atomic_file(path) as file:
         file.write(json.dumps(value, indent=2) + "\n")
+
+
+def refuse_archive(path: Path) -> None:
+    """Raise a UserError, with the fix, if an archive stands where a folder is expected."""
+    if path.is_file() and path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
+        unpack = "unzip" if path.suffix.lower() == ".zip" else "tar -xf"
+        raise UserError(f"{path} is an archive. Unpack it, and name the folder: {unpack} {shlex.quote(str(path))}")
 
 
 def remove_unused(folder: Path, *, used: Path) -> None:

@@ -8,6 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,10 +17,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightune.common import processes
 from lightune.common.errors import UserError, cannot_write
+from lightune.common.files import refuse_archive
 from lightune.config import credentials, own_packages, safe_paths
 from lightune.config.allowed_targets import check_hydra_targets
+from lightune.config.env_file import read_env_file
 from lightune.config.hydra_internals import ConfigLoaderImpl, composing_with
-from lightune.config.nested import select
+from lightune.config.nested import leaves, select
 
 REQUIRED_GROUPS = ("data", "model", "task", "trainer", "optimizer", "scheduler", "tuning")
 """Groups of which a run needs exactly one option."""
@@ -29,6 +32,9 @@ RESUMED = "LIGHTUNE_RESUMED"
 
 MAY_RUN_CODE = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging", "job.env_set")
 
+FOLDER_FLAGS = {"--config-path", "-cp", "--config-dir", "-cd"}
+OVERRIDE = re.compile(r"~|[^-].*=", re.DOTALL)
+
 
 @contextmanager
 def guarded_command_line() -> Iterator[None]:
@@ -36,12 +42,13 @@ def guarded_command_line() -> Iterator[None]:
 
     Before Hydra calls the decorated function, it makes folders, writes the configuration there, sets up logging, and
     instantiates its callbacks, launcher and sweeper. It has no hook before that, so its loader is replaced.
-    Secrets among the command line's overrides move to the environment.
+    A ``.env`` file is read, secrets among the overrides move to the environment, and flags move behind all overrides.
 
     Raises:
         UserError: the configuration is refused, see ``check_composed``; or Hydra is to unpickle an earlier run.
     """
-    sys.argv[1:] = credentials.hide(sys.argv[1:])
+    read_env_file()
+    sys.argv[1:] = _flags_last(credentials.hide(sys.argv[1:]))
     if any(argument.startswith("--experimental-r") for argument in sys.argv[1:]):
         raise UserError(
             "--experimental-rerun is refused: it reads a pickle, which may run anything.\n"
@@ -60,6 +67,12 @@ def guarded_command_line() -> Iterator[None]:
         raise cannot_write(cause) from error
     finally:
         os.environ.pop(own_packages.PROJECT, None)
+
+
+def _flags_last(arguments: list[str]) -> list[str]:
+    pairs = list(zip(["", *arguments], arguments, strict=False))
+    overrides = [one for before, one in pairs if OVERRIDE.match(one) and before not in FOLDER_FLAGS]
+    return overrides + [one for before, one in pairs if not OVERRIDE.match(one) or before in FOLDER_FLAGS]
 
 
 class CheckedLoader(ConfigLoaderImpl):
@@ -111,10 +124,12 @@ def check_composed(cfg: DictConfig) -> None:
 
     Raises:
         UserError: Hydra would call what nobody allowed, write a secret, or write outside the folders named.
+        InterpolationResolutionError: an environment variable is not set.
     """
     plain: Any = OmegaConf.to_container(cfg)
     check_hydra_targets(plain["hydra"])
     credentials.check_credentials(plain)
+    refuse_archive(Path(str(plain.get("resume"))).expanduser())
     choices = plain["hydra"]["runtime"]["choices"]
     safe_paths.check_choices(choices)
     for group in (*REQUIRED_GROUPS, "callbacks", "logger"):
@@ -134,6 +149,10 @@ def check_composed(cfg: DictConfig) -> None:
             name = OmegaConf.select(probe.hydra, option)
             if name is not None:
                 safe_paths.check_inside(f"hydra.{option}", str(name), folder="")
+        for option, value in leaves(plain):
+            # Hydra's own are resolved where it uses them
+            if "oc.env:" in str(value) and not option.startswith("hydra."):
+                OmegaConf.select(probe, option)
 
 
 @contextmanager

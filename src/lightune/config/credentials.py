@@ -65,10 +65,7 @@ def check_credentials(cfg: dict[str, Any]) -> None:
 def redact(text: str) -> str:
     """Return a text with ``***`` in place of what looks like a password or a token."""
     text = re.sub(
-        rf"((?:{KEY.pattern[:-1]})['\"]?\s*[=:]\s*['\"]?)[^\s,;'\"${{}}]+",
-        r"\1***",
-        text,
-        flags=re.IGNORECASE,
+        rf"((?:{KEY.pattern[:-1]})['\"]?\s*[=:]\s*['\"]?)[^\s,;'\"${{}}]+", r"\1***", text, flags=re.IGNORECASE
     )
     return TOKEN.sub("***", QUERY.sub(r"\1=***", URL.sub("***", text)))
 

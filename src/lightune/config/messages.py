@@ -12,12 +12,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import (
-    HydraException,
-    InstantiationException,
-    MissingConfigException,
-    OverrideParseException,
-)
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -94,16 +89,19 @@ def _explain(error: Exception, conf: Path | None) -> str:
             f"There is no option or group {key!r}. {did_you_mean(key, names)}\n"
             f"Beside it there are: {listed(beside or names, limit=30)}. All: python train.py --help"
         )
-    gone = re.search(
-        r"(?:Interpolation key '([^']+)' not found|Key '[^']+' is not in struct\n\s+full_key: (\S+))", text
-    )
+    if unset := re.search(r"Environment variable '([^']*)' not found.*\n\s+full_key: (\S+)", text):
+        name, option = unset.groups()
+        return (
+            f"{option} takes the environment variable {name}, which is not set.\n"
+            f"Write {name}=VALUE before the command or in a .env file, or give a default: ${{oc.env:{name},VALUE}}"
+        )
+    gone = re.search(r"Interpolation key '([^']+)' not found|Key '[^']+' is not in struct\n\s+full_key: (\S+)", text)
     if gone:
         return (
             f"{gone.group(1) or gone.group(2)} is not in the configuration, and a run needs it.\n"
             "Leave out what takes it away, such as ~NAME. All options: python train.py --help"
         )
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
+    if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing.group(1)} is not set.\nSet it on the command line: {missing.group(1)}=VALUE"
     return "\n".join(line for line in text.splitlines()[:4] if line.strip())
 

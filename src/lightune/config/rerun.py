@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from lightune.common.errors import UserError
+from lightune.common.files import refuse_archive
 from lightune.config.nested import flat
 from lightune.config.older_runs import renamed
 from lightune.config.own_packages import conf_folders
@@ -131,7 +132,8 @@ def settings_and_command(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def not_a_run(folder: Path, missing: Path) -> UserError:
-    """Return the error for a folder that holds no run."""
+    """Return the error for a folder that holds no run; raise that of an archive."""
+    refuse_archive(folder)
     return UserError(
         f"{folder} is not the folder of a run: there is no {missing}.\n"
         "Name a folder such as outputs/imdb-bert/2026-01-31_12-00-00-000000, as printed at the end of training."

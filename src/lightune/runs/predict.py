@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,11 @@ def predict(
     batch_size: int,
     chunk_rows: int,
     on_batch: Callable[[int, float], None] = lambda rows, share: None,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> Iterator[list[InputRow | RejectedRow]]:
-    """Yield one chunk of rows after the other, with the predictions added to their values.
+    """Yield one chunk of rows after the other; their values are all their columns, and the predictions.
+
+    A column that has the name of a prediction is called ``NAME_input``, unless all hold what is predicted.
 
     Memory does not grow with the number of rows. Where a chunk ends depends on its rows alone, so a prediction that is
     resumed after a chunk gives the same results as an uninterrupted one.
@@ -42,21 +46,43 @@ def predict(
         batch_size: rows in a batch; fewer where a row becomes several windows.
         chunk_rows: rows that are read, and sorted by length, together.
         on_batch: is called after each batch with its number of rows and the share of the file that is done, 0 to 1.
+        warn: is told once of each column that is called otherwise.
     """
-    share = 0.0
+    share, warn_once = 0.0, cache(warn)
     while chunk := _next_chunk(rows, chunk_rows):
         results, features = _encode_chunk(predictor.preprocessor, chunk)
+        predictions: dict[int, dict[str, Any]] = {}
         done = len(chunk) - len(features)
         max_length = max(1, getattr(predictor.preprocessor, "max_length", 0))
         for batch in _batches(features, batch_size=batch_size, max_length=max_length):
-            predictions = predictor.predict_encoded([features[index] for index in batch])
-            for index, prediction in zip(batch, predictions, strict=True):
-                row: Any = chunk[index]
-                results[index] = replace(row, values=row.values | prediction)
+            predicted = predictor.predict_encoded([features[index] for index in batch])
+            predictions |= zip(batch, predicted, strict=True)
             done += len(batch)
             on_batch(len(batch), share + (chunk[-1].share - share) * done / len(chunk))
         share = chunk[-1].share
+        # a file that this run has written has its predictions already
+        given: dict[int, Any] = {index: chunk[index] for index in predictions}
+        is_again = all(predictions[index].items() <= row.columns.items() for index, row in given.items())
+        for index, row in given.items():
+            values = row.columns | row.values
+            kept = values if is_again else _renamed(values, predictions[index], warn_once)
+            results[index] = replace(row, values=kept | predictions[index])
         yield results
+
+
+def _renamed(columns: dict[str, Any], prediction: dict[str, Any], warn: Callable[[str], None]) -> dict[str, Any]:
+    """Return a row's columns, under other names where a prediction has theirs."""
+    # a table calls the parts of a prediction so
+    parts = {f"{name}.{part}" for name, value in prediction.items() if isinstance(value, dict) for part in value}
+    predicted, renamed = prediction.keys() | parts, {}
+    for name, value in columns.items():
+        new = name
+        while new in predicted or (new != name and new in columns):
+            new += "_input"
+        if new != name:
+            warn(f"warning: {name} is predicted, so the input's column of that name is called {new}")
+        renamed[new] = value
+    return renamed
 
 
 def _next_chunk(rows: Iterator[InputRow | RejectedRow], size: int) -> list[InputRow | RejectedRow]:

@@ -9,16 +9,17 @@ from filelock import FileLock, Timeout
 
 from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
+from lightune.runs.prediction_table import TABLES, write_table
 
 
 class ResumableOutput:
     """``OUT.part`` and ``OUT.rejected.jsonl.part``, with ``OUT.part.json``, which says how much of them is complete.
 
     A chunk counts once both files are on the disk and the state says so. What follows it, such as a torn line, is cut
-    off by the next process.
+    off by the next process. Parts have a JSON object a line.
 
     Args:
-        path: the name of the finished file.
+        path: the name of the finished file; its ending names the format.
         made_from: what the predictions depend on; parts that were made from something else are not continued.
 
     Raises:
@@ -74,15 +75,18 @@ class ResumableOutput:
             raise self._cannot_write(error) from error
 
     def finish(self) -> None:
-        """Rename the files; remove one without lines, and rejected rows of an older prediction."""
+        """Rename the files, or make a table; remove one without lines, and rejected rows of an older prediction."""
         self.close()
         part, rejected_part = self._parts
+        is_table = self.path.suffix.lower() in TABLES
+        if is_table and self.state["labelled"]:
+            write_table(part, self.path)
         if self.state["rejected"]:
             rejected_part.replace(self.rejected_path)
         else:
             rejected_part.unlink()
             self.rejected_path.unlink(missing_ok=True)
-        if self.state["labelled"]:
+        if self.state["labelled"] and not is_table:
             part.replace(self.path)
         else:
             part.unlink()

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError
-from lightune.common.files import write_json
+from lightune.common.files import refuse_archive, write_json
 from lightune.runs.checkpoint_io import newest_loadable, read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -137,6 +137,7 @@ class Run:
 
     def check_model(self) -> None:
         """Raise a UserError where tokenizer and configuration of the model are missing."""
+        refuse_archive(self.folder)
         if not self.model.is_dir():
             raise UserError(
                 f"model.from_run: {self.folder} is not the folder of a run: it holds no model/.\n"

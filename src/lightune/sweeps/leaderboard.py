@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from lightune.common.errors import UserError
+from lightune.common.files import refuse_archive
 from lightune.config.rerun import repeated
 from lightune.config.restart import is_sweep
 from lightune.sweeps.trial import Trial, read_trials
@@ -80,6 +81,7 @@ def read_leaderboard(sweep_dir: Path) -> Leaderboard:
     Raises:
         UserError: the folder holds no trials, or one of its files cannot be read.
     """
+    refuse_archive(sweep_dir)
     trials = read_trials(sweep_dir) if is_sweep(sweep_dir) else []
     if not trials:
         raise UserError(

@@ -109,7 +109,7 @@ def stream_csv(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRo
         else:
             line, values = record
             by_name = dict(zip(header, values, strict=True))
-            yield line.row({column: by_name[column] for column in columns})
+            yield line.row({column: by_name[column] for column in columns}, by_name)
 
 
 def _records(lines: Iterator[Line | RejectedRow], delimiter: str) -> Iterator[tuple[Line, list[str]] | RejectedRow]:

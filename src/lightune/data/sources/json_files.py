@@ -63,10 +63,11 @@ def stream_jsonl(path: Path, columns: list[str]) -> Iterator[InputRow | Rejected
         if isinstance(line, RejectedRow):
             yield line
         elif line.text.strip():
-            yield _row(line, columns)
+            yield json_row(line, columns)
 
 
-def _row(line: Line, columns: list[str]) -> InputRow | RejectedRow:
+def json_row(line: Line, columns: list[str]) -> InputRow | RejectedRow:
+    """Return a JSON object as a row with these columns, or say why it is none."""
     if not is_unicode(line.text):
         return line.rejected("not UTF-8")
     try:
@@ -77,7 +78,7 @@ def _row(line: Line, columns: list[str]) -> InputRow | RejectedRow:
     if not isinstance(value, dict):
         return line.rejected(NO_OBJECT)
     try:
-        return line.row({column: look_up(value, column) for column in columns})
+        return line.row({column: look_up(value, column) for column in columns}, value)
     except KeyError as error:
         return line.rejected(f"there is no column {error}. {nearest(error.args[0], value)}")
 

@@ -1,7 +1,8 @@
 """Input rows one by one, each with its place in the file; and the lines of a file of any length."""
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,14 @@ LONGEST_LINE = 2**24  # characters
 class InputRow:
     """A row as the file has it, and its columns.
 
-    ``line`` counts lines, or rows of a table, from 1; ``share`` is how much of the file has been read.
+    ``line`` counts lines, or rows of a table, from 1; ``columns`` are all that the row names, ``values`` those asked for;
+    ``share`` is how much of the file has been read.
     """
 
     line: int
     raw: str
     values: dict[str, Any]
+    columns: dict[str, Any] = field(default_factory=dict)
     share: float = 0.0
 
 
@@ -46,40 +49,43 @@ class Line(NamedTuple):
         text = self.text.rstrip("\r\n")
         return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
-    def row(self, values: dict[str, Any]) -> InputRow | RejectedRow:
+    def row(self, values: dict[str, Any], columns: dict[str, Any] | None = None) -> InputRow | RejectedRow:
         """Return the line as a row with these values; each must be a text, or a list (of words or turns)."""
         for column, value in values.items():
             if value is None:
                 return self.rejected(f"there is no text in column {column!r}")
             if not isinstance(value, (str, list)):
                 return self.rejected(f"column {column!r} holds {value!r:.80}, which is not a text")
-        if not is_unicode(values):
+        if not is_unicode(columns or values):
             return self.rejected("not UTF-8")
-        return InputRow(line=self.number, raw=self.raw, values=values, share=self.share)
+        return InputRow(line=self.number, raw=self.raw, values=values, columns=columns or {}, share=self.share)
 
     def rejected(self, reason: str) -> RejectedRow:
         return RejectedRow(line=self.number, raw=self.raw, reason=reason, share=self.share)
 
 
-def stream_lines(path: Path) -> Iterator[Line | RejectedRow]:
-    """Read a text file, gzipped or not, line by line; a line of ``LONGEST_LINE`` characters or more is rejected.
+def stream_lines(path: Path, *, file: io.BufferedReader | None = None) -> Iterator[Line | RejectedRow]:
+    """Read a text file, gzipped or not, or the open ``file`` that ``path`` names, such as standard input, line by line.
+
+    A line of ``LONGEST_LINE`` characters or more is rejected.
 
     Raises:
         UserError: the name of the file ends in ``.gz`` and it is damaged or not gzipped.
     """
-    size = max(1, path.stat().st_size)
-    with open_text(path, errors="surrogateescape") as file:
-        raw: Any = getattr(file.buffer, "fileobj", file.buffer)  # the file that a GzipFile unpacks
+    size = max(1, path.stat().st_size) if file is None else None
+    with open_text(path, file=file, errors="surrogateescape") as text_file:
+        # the file that a GzipFile unpacks
+        raw: Any = getattr(text_file.buffer, "fileobj", text_file.buffer)
         number = 0
-        while text := file.readline(LONGEST_LINE):
+        while text := text_file.readline(LONGEST_LINE):
             number += 1
-            line = Line(number, text, raw.tell() / size)
+            line = Line(number, text, raw.tell() / size if size else 0.0)
             if len(text) < LONGEST_LINE:
                 yield line
                 continue
             yield line.rejected(f"a line of more than {LONGEST_LINE:,} characters, cut off here")
             while text and not text.endswith(("\r", "\n")):
-                text = file.readline(LONGEST_LINE)
+                text = text_file.readline(LONGEST_LINE)
 
 
 def read_rows(rows: Iterable[Any], columns: list[str]) -> Iterator[InputRow | RejectedRow]:

@@ -1,5 +1,6 @@
 """Files of any format and any length, read row by row."""
 
+import io
 import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -12,7 +13,7 @@ from pyarrow.lib import ArrowException
 from lightune.common.errors import UserError
 from lightune.data.sources.csv_files import stream_csv
 from lightune.data.sources.file_format import check_content
-from lightune.data.sources.json_files import PEEK_CHARACTERS, look_up, stream_jsonl
+from lightune.data.sources.json_files import PEEK_CHARACTERS, json_row, look_up, stream_jsonl
 from lightune.data.sources.pandas_json import may_be_pandas
 from lightune.data.sources.read import read_table, table_format
 from lightune.data.sources.squad_json import is_squad
@@ -22,7 +23,7 @@ BATCH_ROWS = 1024  # of a table, read together
 
 
 def stream_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
-    """Read these columns in the order of the file's rows: by line, CSV record or batch of Parquet.
+    """Read rows, and of each these columns, in the order of the file: by line, CSV record or batch of Parquet.
 
     SQuAD's files, CoNLL files and JSON that is one list are read as a whole.
 
@@ -53,6 +54,20 @@ def stream_rows(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedR
     )
 
 
+def stream_standard_input(file: io.BufferedReader, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
+    """Read a text a line; or a JSON object a line, where there are several columns or the first line is one of them."""
+    is_json = len(columns) > 1
+    for line in stream_lines(Path("standard input"), file=file):
+        if isinstance(line, RejectedRow):
+            yield line
+            continue
+        is_json = is_json or (line.number == 1 and isinstance(json_row(line, columns), InputRow))
+        if not is_json:
+            yield line.row({columns[0]: line.text.rstrip("\r\n")})
+        elif line.text.strip():
+            yield json_row(line, columns)
+
+
 def _is_one_value(path: Path) -> bool:
     """Say whether a JSON file must be read as a whole: SQuAD's, a list, or an object over several lines."""
     lines = (line for line in stream_lines(path) if isinstance(line, RejectedRow) or line.text.strip())
@@ -79,11 +94,10 @@ def _stream_parquet(path: Path, columns: list[str]) -> Iterator[InputRow | Rejec
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20) as file:
             names = file.schema_arrow.names
-            outer = {column if column in names else column.split(".")[0]: None for column in columns}
-            require_columns(path, outer, names)
+            require_columns(path, [column if column in names else column.split(".")[0] for column in columns], names)
             cells = (
-                {name: batch.column(name)[index] for name in outer}
-                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(outer))
+                {name: batch.column(name)[index] for name in names}
+                for batch in file.iter_batches(batch_size=BATCH_ROWS)
                 for index in range(batch.num_rows)
             )
             yield from _rows(cells, columns, total=file.metadata.num_rows)
@@ -93,10 +107,8 @@ def _stream_parquet(path: Path, columns: list[str]) -> Iterator[InputRow | Rejec
 
 def _stream_table(path: Path, columns: list[str]) -> Iterator[InputRow | RejectedRow]:
     table = read_table(path)
-    if any("." in column for column in columns):
-        table = table.flatten()
-    require_columns(path, columns, table.column_names)
-    batches = table.select_columns(columns).iter(BATCH_ROWS)
+    require_columns(path, columns, [*table.column_names, *table.flatten().column_names])
+    batches = table.iter(BATCH_ROWS)
     cells = (dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True))
     yield from _rows(cells, columns, total=len(table))
 
@@ -106,7 +118,7 @@ def _rows(
 ) -> Iterator[InputRow | RejectedRow]:
     """Yield the rows of a table. Its columns have types, so numbers may stand for texts."""
     for line, cells in enumerate(rows_of_cells, start=1):
-        share = line / max(1, total)
+        share, row = line / max(1, total), dict[str, Any]()
         try:
             row = {name: cell.as_py() if isinstance(cell, pyarrow.Scalar) else cell for name, cell in cells.items()}
             values = {column: look_up(row, column) for column in columns}
@@ -117,10 +129,10 @@ def _rows(
             continue
         except KeyError:  # a dictionary is missing
             values = dict.fromkeys(columns)
-        raw = json.dumps(values, ensure_ascii=False, default=str)
+        raw = json.dumps(row, ensure_ascii=False, default=str)
         missing = next((column for column, value in values.items() if value is None), None)
         if missing is None:
-            yield InputRow(line=line, raw=raw, values=values, share=share)
+            yield InputRow(line=line, raw=raw, values=values, columns=row, share=share)
         else:
             reason = f"there is no text in column {missing!r}"
             yield RejectedRow(line=line, raw=raw, reason=reason, share=share)

@@ -4,13 +4,4 @@ from lightune.runs.explain.explanation import Explanation, Word, check_explainab
 from lightune.runs.explain.html import LEGEND, fragment, page
 from lightune.runs.explain.terminal import render
 
-__all__ = [
-    "LEGEND",
-    "Explanation",
-    "Word",
-    "check_explainable",
-    "explain",
-    "fragment",
-    "page",
-    "render",
-]
+__all__ = ["LEGEND", "Explanation", "Word", "check_explainable", "explain", "fragment", "page", "render"]
