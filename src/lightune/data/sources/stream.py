@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,8 +98,7 @@ def read_rows(rows: Iterable[Any], columns: list[str]) -> Iterator[InputRow | Re
         if not values.keys() >= {*columns}:
             raise UserError(f"Row {number}, {row!r:.80}: this run reads the column(s) {', '.join(columns)}.")
         text = str(row).encode(errors="backslashreplace").decode()
-        read = Line(number, text, 0.0).row({name: values[name] for name in columns})
-        yield replace(read, values=dict(values)) if isinstance(read, InputRow) else read
+        yield Line(number, text, 0.0).row({name: values[name] for name in columns}, columns=dict(values))
 
 
 def require_columns(path: Path, columns: Iterable[str], names: list[str]) -> None:
