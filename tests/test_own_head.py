@@ -334,23 +334,23 @@ def test_the_example_of_the_docs_gives_the_same_figures_everywhere(
     tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     page = (ROOT / "docs" / "guides" / "own-head.md").read_text()
-    (python, yaml, line) = (page.partition(f"```{name}\n")[2].partition("```")[0] for name in ("python", "yaml", ""))
-    line = page.partition("```\nPYTHONPATH")[2].partition("\n")[0]
+    (python, toml, yaml) = (
+        page.partition(f"```{name}\n")[2].partition("```")[0] for name in ("python", "toml", "yaml")
+    )
+    words = page.partition("```\npython ")[2].partition(" data=imdb")[0].split()
     assert len(python.splitlines()) <= 60 and len(yaml.splitlines()) <= 15
     (tmp_path / "acme/conf/experiment").mkdir(parents=True)
     (tmp_path / "acme/acme_reviews.py").write_text(python)
     (tmp_path / "acme/conf/experiment/acme.yaml").write_text(yaml)
+    (tmp_path / "acme/pyproject.toml").write_text(toml)
     data = write_reviews(tmp_path / "reviews.csv", 120)
-    words = line.partition("train.py ")[2].split()
     more = [
         "data=local", f"data.path={data}", f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.max_length=32",
         "optimizer.lr=3e-3", "trainer=cpu", "trainer.max_epochs=2",
     ]  # fmt: skip
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "acme"))
-    monkeypatch.setenv("LIGHTUNE_ALLOWED_TARGETS", "acme_reviews")
-    monkeypatch.syspath_prepend(str(tmp_path / "acme"))
+    monkeypatch.chdir(tmp_path / "acme")
     run = tmp_path / "run"
-    done = command(TRAIN, *words, *more, f"hydra.run.dir={run}", cwd=tmp_path)
+    done = command(*words, *more, f"hydra.run.dir={run}", cwd=tmp_path / "acme")
     assert done.returncode == 0, done.stderr
     assert "loss (FocalLoss)" in done.stdout and "auroc" in done.stdout
     metrics = json.loads((run / "metrics.json").read_text())
@@ -365,8 +365,8 @@ def test_the_example_of_the_docs_gives_the_same_figures_everywhere(
         capsys, "export", str(run), "--out", str(tmp_path / "onnx"), "--format", "onnx"
     )
     again = command(
-        TRAIN, *words, *more, f"model.from_run={run}", "optimizer.lr=1e-12", "trainer.max_steps=1",
-        f"hydra.run.dir={tmp_path / 'again'}", cwd=tmp_path,
+        *words, *more, f"model.from_run={run}", "optimizer.lr=1e-12", "trainer.max_steps=1",
+        f"hydra.run.dir={tmp_path / 'again'}", cwd=tmp_path / "acme",
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     unmoved = json.loads((tmp_path / "again" / "metrics.json").read_text())
