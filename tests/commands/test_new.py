@@ -42,7 +42,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mine") / "acme_reviews"
+    folder = tmp_path_factory.mktemp("mine") / "clinic_notes"
     cli.main(["new", str(folder), "--source", str(source)])
     return folder
 
@@ -58,7 +58,7 @@ def test_a_new_project_is_small_and_complete(project: Path):
     assert len(files) <= 22
     assert not [file for file in files if "{{" in file.read_text() or "{{" in file.name]
     for name in ("dataset", "head", "metric"):
-        assert len((project / f"src/acme_reviews/{name}.py").read_text().splitlines()) <= 40
+        assert len((project / f"src/clinic_notes/{name}.py").read_text().splitlines()) <= 40
     for file in project.rglob("*.y*ml"):
         yaml.safe_load(file.read_text())
     checked = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=project, capture_output=True, text=True)
@@ -69,10 +69,10 @@ def test_a_new_project_is_small_and_complete(project: Path):
 
 def test_its_tests_pass_where_it_is_installed(project: Path, tmp_path: Path):
     # as pip records it
-    installed = tmp_path / "acme_reviews-0.1.0.dist-info"
+    installed = tmp_path / "clinic_notes-0.1.0.dist-info"
     installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: acme_reviews\nVersion: 0.1.0\n")
-    (installed / "entry_points.txt").write_text("[lightune]\nacme_reviews = acme_reviews\n")
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: clinic_notes\nVersion: 0.1.0\n")
+    (installed / "entry_points.txt").write_text("[lightune]\nclinic_notes = clinic_notes\n")
     path = os.pathsep.join([str(project / "src"), str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = command("-m", "pytest", "-p", "no:cacheprovider", cwd=project, PYTHONPATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -82,12 +82,12 @@ def test_its_tests_pass_where_it_is_installed(project: Path, tmp_path: Path):
 def test_a_later_version_is_merged_with_what_a_person_changed(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    repository, mine = tmp_path / "repository", tmp_path / "acme_reviews"
+    repository, mine = tmp_path / "repository", tmp_path / "clinic_notes"
     shutil.copytree(source, repository)
     cli.main(["new", str(mine), "--source", str(repository)])
-    head = mine / "src/acme_reviews/head.py"
+    head = mine / "src/clinic_notes/head.py"
     head.write_text(head.read_text().replace("torch.relu", "torch.tanh"))
-    (mine / "conf/data/acme_reviews.yaml").write_text("# @package _global_\ndata:\n  path: mine.csv\n")
+    (mine / "conf/data/clinic_notes.yaml").write_text("# @package _global_\ndata:\n  path: mine.csv\n")
     commit(mine)
     makefile = repository / "template/Makefile.jinja"
     makefile.write_text(makefile.read_text() + "\nlater: setup\n\techo later\n")
@@ -99,7 +99,7 @@ def test_a_later_version_is_merged_with_what_a_person_changed(
     assert "echo later" in (mine / "Makefile").read_text()
     assert '"""A head, and its loss."""' in head.read_text()
     assert "torch.tanh" in head.read_text()
-    assert (mine / "conf/data/acme_reviews.yaml").read_text().endswith("path: mine.csv\n")
+    assert (mine / "conf/data/clinic_notes.yaml").read_text().endswith("path: mine.csv\n")
     assert newest in (mine / "pyproject.toml").read_text()
     assert not list(mine.rglob("*.rej"))
     assert "<<<<<<<" not in git(mine, "diff")

@@ -28,10 +28,10 @@ def _run(arguments: argparse.Namespace) -> None:
     folder, name = arguments.folder, arguments.folder.name
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
         raise UserError(f"{name!r}: expected a name that Python can import, in small letters, such as acme_reviews.")
-    if find_spec(name) is not None:
-        raise UserError(f"{name} is the name of a package that is installed here. Choose another.")
     if folder.exists():
         raise UserError(f"{folder} exists already, and is left as it is. Choose another name.")
+    if find_spec(name) is not None:
+        raise UserError(f"{name} is the name of a package that is installed here. Choose another.")
     source = arguments.source or installed_from()
     render("run_copy", source, dst_path=folder, data={"package": name, "lightune": requirement(source)})
     print(f"{folder}: cd {folder} && make train")

@@ -131,10 +131,11 @@ class DataModule(LightningDataModule):
         if self.drop_leaked:
             rows["train"] = quality.drop_leaked(rows, self.preprocessor, path=self.path)
         strata_of = {split: self.preprocessor.strata(dataset) for split, dataset in rows.items()}
-        names = list(self.head.get("id2label", {}).values())
         with about(source_of(self.path, "train")):
             inputs = {split: quality.inputs_of(dataset, self.preprocessor) for split, dataset in rows.items()}
-            self.warnings = quality.find_problems(inputs, strata=strata_of, names=names)
+            self.warnings = quality.find_problems(
+                inputs, strata=strata_of, names=[*self.head.get("id2label", {}).values()]
+            )
         for split, dataset in rows.items():
             if (size := self.max_rows[split]) is not None:
                 chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)

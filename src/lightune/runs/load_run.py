@@ -119,7 +119,7 @@ def make_task(
     parts |= {name: cfg[name] for name in names if name in cfg}
     recipe = Recipe(**parts, num_training_steps=num_training_steps or steps_of_run, teacher=teacher)
     # Hydra would turn the recipe, a dataclass, into a dict
-    node = {name: value for name, value in cfg.task.items() if name not in ("head", "criterion")}
+    node = {name: value for name, value in _plain(cfg.task).items() if name not in ("head", "criterion")}
     make: Callable[..., Task] = instantiate(node, _partial_=True, _convert_="all")
     loss = cfg.task.get("criterion")
     # the task makes it: it knows the labels
