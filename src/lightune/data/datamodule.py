@@ -109,11 +109,7 @@ class DataModule(LightningDataModule):
         return head | {"balanced_weights": balanced_weights(self.datasets["train"].data.column("labels"), head)}
 
     def setup(self, stage: str | None = None) -> None:
-        """Read, split and tokenize, once; Lightning calls this again for each stage.
-
-        Raises:
-            UserError: the data is not as its configuration says.
-        """
+        """Read, split and tokenize, once for all stages; raise a UserError for data that is not as configured."""
         if self.datasets:
             return
         rows = prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
