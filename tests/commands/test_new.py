@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, command
+from packaging.requirements import Requirement
 
 from lightune.commands import cli
 
@@ -49,7 +51,8 @@ def project(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_new_project_depends_on_the_commit_that_it_was_made_by(source: Path, project: Path):
     pyproject = (project / "pyproject.toml").read_text()
-    assert f"lightune @ git+{source.as_uri()}@{git(source, 'rev-parse', 'HEAD')}" in pyproject
+    assert f"lightune @ git+file://localhost{source}@{git(source, 'rev-parse', 'HEAD')}" in pyproject
+    Requirement(tomllib.loads(pyproject)["project"]["dependencies"][0])
     assert (project / "constraints.txt").read_text().strip() == (ROOT / "constraints.txt").read_text().strip()
 
 

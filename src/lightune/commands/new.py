@@ -33,6 +33,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if find_spec(name) is not None:
         raise UserError(f"{name} is the name of a package that is installed here. Choose another.")
     source = arguments.source or installed_from()
+    if Path(source).expanduser().is_dir():
+        # updates start elsewhere
+        source = str(Path(source).expanduser().resolve())
     render("run_copy", source, dst_path=folder, data={"package": name, "lightune": requirement(source)})
     print(f"{folder}: cd {folder} && make train")
 
@@ -52,13 +55,14 @@ def installed_from() -> str:
 
 def requirement(source: str) -> str:
     """Return what pip installs a repository's newest commit by, or the folder where that is no repository."""
-    folder = Path(source).expanduser()
-    address = folder.resolve().as_uri() if folder.is_dir() else source.removeprefix("git+")
+    folder = Path(source)
+    # pip asks for a host
+    address = folder.as_uri().replace("file://", "file://localhost") if folder.is_dir() else source.removeprefix("git+")
     asked = subprocess.run(["git", "ls-remote", source.removeprefix("git+"), "HEAD"], capture_output=True, text=True)
     if asked.returncode == 0 and asked.stdout:
         return f"lightune @ git+{address}@{asked.stdout.split()[0]}"
     if folder.is_dir():
-        return f"lightune @ {address}"
+        return f"lightune @ {folder.as_uri()}"
     raise UserError(f"{source} cannot be read: {asked.stderr.strip().splitlines()[-1]}")
 
 
