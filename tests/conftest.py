@@ -40,6 +40,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
 
 
+@pytest.fixture(autouse=True)
+def _forget_own_packages() -> Iterator[None]:
+    """Keep the packages that a test makes from the next, which may call its own the same."""
+    path = [*sys.path]
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.startswith(("acme_", "own_reviews"))]:
+        del sys.modules[name]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _remove_cache() -> Iterator[None]:
     yield

@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from lightune.commands import cli
 
 FILES = {
-    "pyproject.toml": '[tool.lightune]\npackages = ["acme_reviews"]\n',
+    "pyproject.toml": '[tool.lightune]\npackages = ["own_reviews"]\n',
     "train.py": "from lightune.train import main\n\nmain()\n",
-    "src/acme_reviews/__init__.py": "",
-    "src/acme_reviews/parts.py": """
+    "src/own_reviews/__init__.py": "",
+    "src/own_reviews/parts.py": """
 import os
 import torch
 from lightning import Callback
@@ -31,12 +31,12 @@ class Mark(Callback):
         with open(os.path.join(trainer.default_root_dir, "mark.txt"), "a") as file:
             file.write(f"{trainer.world_size} ")
 """,
-    "conf/optimizer/plain.yaml": "_target_: acme_reviews.parts.Sgd\n_partial_: true\nlr: 0.01\n",
+    "conf/optimizer/plain.yaml": "_target_: own_reviews.parts.Sgd\n_partial_: true\nlr: 0.01\n",
     "conf/experiment/acme.yaml": """\
 # @package _global_
 defaults: [{override /optimizer: plain}]
 callbacks:
-  mark: {_target_: acme_reviews.parts.Mark}
+  mark: {_target_: own_reviews.parts.Mark}
 """,
 }
 
@@ -94,7 +94,7 @@ def test_a_run_on_two_devices_goes_on_and_is_measured_in_its_project_alone(
         monkeypatch.chdir(here)
         with pytest.raises(SystemExit):
             cli.main(["evaluate", str(tmp_path / "sent")])
-        assert "acme_reviews.parts.Sgd is refused" in capsys.readouterr().err
+        assert "own_reviews.parts.Sgd is refused" in capsys.readouterr().err
     done = resume(str(tmp_path / "sent"), "trainer.max_epochs=3", cwd=tmp_path / "sent")
     assert done.returncode == 1 and "is refused" in done.stderr, done.stderr
     assert marks(tmp_path / "sent") == ["2"] * 4
