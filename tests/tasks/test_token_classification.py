@@ -68,13 +68,13 @@ def rows_of(made: TokenClassificationPreprocessor, *, training: bool = False) ->
 
 def saying(monkeypatch: pytest.MonkeyPatch, made: TokenClassification, batch: dict[str, Any], tags: list) -> None:
     """Let the model give each word of a batch the tag that is wanted, surely."""
-    logits = torch.zeros(*batch["input_ids"].shape, len(made.tags))
+    logits = torch.zeros(*batch["input_ids"].shape, len(made.classes))
     start = 0
     for row, wanted in zip(batch["rows"], tags, strict=True):
         for window in row["words"]:
             for position, word in enumerate(window):
                 if word >= 0:
-                    logits[start, position, made.tags.index(wanted[word])] = 20.0
+                    logits[start, position, made.classes.index(wanted[word])] = 20.0
             start += 1
 
     def forward(batch: dict[str, Any]) -> Tensor:

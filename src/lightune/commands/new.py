@@ -55,10 +55,10 @@ def installed_from() -> str:
 
 def requirement(source: str) -> str:
     """Return what pip installs a repository's newest commit by, or the folder where that is no repository."""
-    folder = Path(source)
+    folder, source = Path(source), source.removeprefix("git+")
     # pip asks for a host
-    address = folder.as_uri().replace("file://", "file://localhost") if folder.is_dir() else source.removeprefix("git+")
-    asked = subprocess.run(["git", "ls-remote", source.removeprefix("git+"), "HEAD"], capture_output=True, text=True)
+    address = folder.as_uri().replace("file://", "file://localhost") if folder.is_dir() else source
+    asked = subprocess.run(["git", "ls-remote", source, "HEAD"], capture_output=True, text=True)
     if asked.returncode == 0 and asked.stdout:
         return f"lightune @ git+{address}@{asked.stdout.split()[0]}"
     if folder.is_dir():

@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--batch-size {arguments.batch_size}: expected 1 or more.")
     if not (arguments.text or arguments.file) and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError("Which texts? Give --text TEXT or --file FILE, or - for standard input.")
-    is_file = arguments.file not in (None, STDIN)
+    is_file = _is_file(arguments)
     if is_file and not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")
     check_out(arguments.out, endings=(".jsonl", ".json", *TABLES))
@@ -131,7 +131,7 @@ def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict
     from lightune.runs.run_folder import Run
 
     source, fix = f"{_source(arguments)} of process {os.getpid()}", f"they are in {arguments.out}.part"
-    if arguments.file not in (None, STDIN):
+    if _is_file(arguments):
         source, fix = _identity(arguments.file), "the same command resumes"
     made_from = {"input": source, "checkpoint": _identity(Run(arguments.run).best)}
     out = ResumableOutput(arguments.out, made_from=made_from)
@@ -162,8 +162,12 @@ def _rejection_line(row: "RejectedRow") -> str:
     return json.dumps({"line": row.line, "reason": row.reason, "raw": row.raw}, ensure_ascii=False)
 
 
+def _is_file(arguments: argparse.Namespace) -> bool:
+    return arguments.file not in (None, STDIN)
+
+
 def _source(arguments: argparse.Namespace) -> str:
-    return "--text" if arguments.text else "standard input" if arguments.file in (None, STDIN) else str(arguments.file)
+    return str(arguments.file) if _is_file(arguments) else "--text" if arguments.text else "standard input"
 
 
 def _identity(file: Path) -> str:

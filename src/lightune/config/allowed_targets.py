@@ -54,6 +54,9 @@ PLUGINS = (CORE_PLUGINS, "hydra_plugins.")
 ENTRY_POINTS = ("lightune.commands.", "lightune.config.", "lightune.train.")
 """Our modules that act for the person at the keyboard: a configuration must not call them."""
 
+CALLING_NODES = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")
+"""Nodes of Hydra's whose values may become calls."""
+
 LOGGING_CALLS = {"()", "class", "queue", "listener"}
 """Keys under which ``logging.config.dictConfig`` looks for something to import and call."""
 
@@ -97,7 +100,7 @@ def check_hydra_targets(hydra: dict[str, Any]) -> None:
         )
         if is_called and text not in LOGGING and not text.startswith(PLUGINS) and not _allowed_by_user(text):
             _check_own(name, text, own)
-    for node in ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging"):
+    for node in CALLING_NODES:
         for name, value in leaves(hydra.get(node), f"hydra.{node}"):
             if isinstance(value, str) and "${" in PLAIN.sub("", value):
                 raise UserError(

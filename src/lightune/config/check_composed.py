@@ -19,7 +19,7 @@ from lightune.common import processes
 from lightune.common.errors import UserError, cannot_write
 from lightune.common.files import refuse_archive
 from lightune.config import credentials, own_packages, safe_paths
-from lightune.config.allowed_targets import check_hydra_targets
+from lightune.config.allowed_targets import CALLING_NODES, check_hydra_targets
 from lightune.config.env_file import read_env_file
 from lightune.config.hydra_internals import ConfigLoaderImpl, composing_with
 from lightune.config.nested import leaves, select
@@ -29,8 +29,6 @@ REQUIRED_GROUPS = ("data", "model", "task", "trainer", "optimizer", "scheduler",
 
 RESUMED = "LIGHTUNE_RESUMED"
 """Names the run or sweep that goes on, where its folder names folders of YAML."""
-
-MAY_RUN_CODE = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging", "job.env_set")
 
 FOLDER_FLAGS = {"--config-path", "-cp", "--config-dir", "-cd"}
 OVERRIDE = re.compile(r"~|[^-].*=", re.DOTALL)
@@ -95,18 +93,22 @@ class CheckedLoader(ConfigLoaderImpl):
         processes.check_sweep(is_sweep=run_mode == RunMode.MULTIRUN and mode_is_known)
         check_composed(cfg)
         if RESUMED in os.environ:
-            # YAML may have been sent together with the run: it must not change what can run code
-            search_path = copy.deepcopy(self.config_search_path)
-            search_path.get_path()[:] = [one for one in search_path.get_path() if one.provider != "command-line"]
-            said = [one for one in overrides if re.match(r"[+~]*hydra(?!\.searchpath)", one)]
-            shipped = ConfigLoaderImpl(search_path).load_configuration("train", said, run_mode)
-            plain, usual = (OmegaConf.to_container(one.hydra) for one in (cfg, shipped))
-            if changed := [node for node in MAY_RUN_CODE if select(plain, node) != select(usual, node)]:
+            self._check_sent(cfg, overrides, run_mode)
+        return cfg
+
+    def _check_sent(self, cfg: DictConfig, overrides: list[str], run_mode: RunMode) -> None:
+        """Refuse YAML, which may have been sent together with a run, that changes what can run code."""
+        search_path = copy.deepcopy(self.config_search_path)
+        search_path.get_path()[:] = [one for one in search_path.get_path() if one.provider != "command-line"]
+        said = [one for one in overrides if re.match(r"[+~]*hydra(?!\.searchpath)", one)]
+        shipped = ConfigLoaderImpl(search_path).load_configuration("train", said, run_mode)
+        plain, usual = (OmegaConf.to_container(one.hydra) for one in (cfg, shipped))
+        for node in (*CALLING_NODES, "job.env_set"):
+            if select(plain, node) != select(usual, node):
                 raise UserError(
-                    f"YAML that {os.environ[RESUMED]} names sets hydra.{changed[0]}, which may run code; a folder cannot vouch for it.\n"
+                    f"YAML that {os.environ[RESUMED]} names sets hydra.{node}, which may run code; a folder cannot vouch for it.\n"
                     f"Nothing was run. If you trust it, name it: lightune resume {os.environ[RESUMED]} 'hydra.searchpath=[/DIR]'"
                 )
-        return cfg
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
@@ -129,7 +131,8 @@ def check_composed(cfg: DictConfig) -> None:
     plain: Any = OmegaConf.to_container(cfg)
     check_hydra_targets(plain["hydra"])
     credentials.check_credentials(plain)
-    refuse_archive(Path(str(plain.get("resume"))).expanduser())
+    if plain.get("resume") is not None:
+        refuse_archive(Path(str(plain["resume"])).expanduser())
     choices = plain["hydra"]["runtime"]["choices"]
     safe_paths.check_choices(choices)
     for group in (*REQUIRED_GROUPS, "callbacks", "logger"):

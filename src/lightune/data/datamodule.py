@@ -97,16 +97,15 @@ class DataModule(LightningDataModule):
         self.restricted: dict[str, list[list[int]]] = {}
         self.frozen_states: dict[str, FrozenStates] = {}
         self.dealt = Dealt()
+        # by the name that the head's settings have for it
+        self._balanced: dict[str, list[float | None]] = {}
         # what a person should know about the data
         self.warnings: list[str] = []
 
     @property
     def head(self) -> dict[str, Any]:
         """What the data asks of the model's head; known after ``setup``. Classes have ``balanced_weights`` too."""
-        head = self.preprocessor.head
-        if "id2label" not in head or head.get("problem_type") == REGRESSION or "train" not in self.datasets:
-            return head
-        return head | {"balanced_weights": balanced_weights(self.datasets["train"].data.column("labels"), head)}
+        return self.preprocessor.head | self._balanced
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once for all stages; raise a UserError for data that is not as configured."""
@@ -140,6 +139,9 @@ class DataModule(LightningDataModule):
             self.datasets[split] = tokenize(dataset, self.preprocessor, split=split)
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
+        if "id2label" in self.head and self.head.get("problem_type") != REGRESSION:
+            labels = self.datasets["train"].data.column("labels")
+            self._balanced = {"balanced_weights": balanced_weights(labels, self.head)}
         max_length = getattr(self.preprocessor, "max_length", 0)
         self.warnings += quality.find_not_read(self.datasets, max_length=max_length)
 

@@ -1,6 +1,6 @@
 """Text classification: one label of many, several labels at once, or a number (regression)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -9,17 +9,13 @@ from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError, nearest
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE
-from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
-from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.criterion import ClassWeights, Criterion
+from lightune.tasks.classification import Classification
 from lightune.tasks.explanation_target import Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
-from lightune.tasks.metrics.by_name import Metrics, named_metrics
 from lightune.tasks.metrics.classification import classification_metrics
-from lightune.tuning.recipe import Recipe
 
 MONITORS = {SINGLE: ("val/accuracy", "max"), MULTI: ("val/f1", "max"), REGRESSION: ("val/loss", "min")}
 PRINTS = {
@@ -31,7 +27,7 @@ for row in (logits > 0).tolist():
 }
 
 
-class TextClassification(Task):
+class TextClassification(Classification):
     """Fine-tune a pretrained model with a classification head on texts or pairs of texts.
 
     Loss and metrics follow the kind of labels (transformers' ``problem_type``):
@@ -42,44 +38,18 @@ class TextClassification(Task):
       counts a row as right only if all its labels are.
     - ``regression``: mean squared error; ``mse``, ``mae``, ``pearson``, ``spearman``.
 
-    Args:
-        pretrained: where the weights come from.
-        head: ``num_labels``, ``id2label``, ``label2id``, ``problem_type`` and ``balanced_weights``, as the data says.
-        recipe: which weights move, how fast, and after which teacher.
-        criterion: another loss, or what makes it; see ``lightune.tasks.criterion``.
-        class_weights: of the loss: ``balanced``, or by label name.
-        metrics: further ones, see ``lightune.tasks.metrics.by_name``.
+    The arguments are those of ``lightune.tasks.classification.Classification``.
     """
 
     monitor = MONITORS[SINGLE]
-    encodes_rows = True
-    is_explainable = True
     pipeline_tag = "text-classification"
     auto_class = AutoModelForSequenceClassification
-    fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
-    onnx_outputs = ("logits",)
-    takes_head = True
 
-    def __init__(
-        self,
-        *,
-        pretrained: PretrainedModel,
-        head: dict[str, Any],
-        recipe: Recipe,
-        criterion: Callable[..., Any] | None = None,
-        class_weights: ClassWeights | None = None,
-        metrics: Metrics | None = None,
-    ) -> None:
-        model: Any = pretrained.load_classifier(self.auto_class, **head)
-        self.problem_type: str = model.config.problem_type
-        self.label_names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-        self.monitor = MONITORS[self.problem_type]
-        labels: dict[str, Any] = {"problem_type": self.problem_type, "label_names": self.label_names}
-        collection = classification_metrics(**labels)
-        collection.add_metrics(named_metrics(metrics, measured={*collection, "loss"}, **labels))
-        super().__init__(model=model, metrics=collection, recipe=recipe)
-        balanced = head.get("balanced_weights")
-        self.criterion = Criterion(criterion, class_weights=class_weights, balanced=balanced, **labels)
+    def own_metrics(self, model: Any) -> tuple[MetricCollection, set[str]]:
+        self.problem_type = model.config.problem_type
+        self.label_names, self.monitor = self.classes, MONITORS[self.problem_type]
+        metrics = classification_metrics(self.problem_type, self.label_names)
+        return metrics, {*metrics}
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
         """Return the mean loss over the rows of a batch, and the number of rows, or of their weights.

@@ -1,6 +1,6 @@
 """Token classification: which words are a person, a place, … (named-entity recognition)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,12 @@ from transformers import AutoModelForTokenClassification
 
 from lightune.common.bio_tags import entity_types, spans
 from lightune.common.errors import UserError, nearest
-from lightune.data.preprocessors.labels import SINGLE
-from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.entities import Entities
-from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
-from lightune.tasks.criterion import ClassWeights, Criterion
+from lightune.tasks.classification import Classification
 from lightune.tasks.explanation_target import Span, Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
-from lightune.tasks.metrics.by_name import Metrics, named_metrics
 from lightune.tasks.metrics.entities import EntityScore
-from lightune.tuning.recipe import Recipe
 
 PRINT_TAGS = """\
 tokens = tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
@@ -28,52 +23,26 @@ tags = [config.id2label[best] for best in logits[0].argmax(-1).tolist()]
 print(list(zip(tokens, tags)))  # the first token of a word gives its tag"""
 
 
-class TokenClassification(Task):
+class TokenClassification(Classification):
     """Fine-tune a pretrained model with a classification head on each token.
 
     The first token of a word carries its label (Devlin et al., 2019); loss is the mean cross-entropy over words,
-    metrics are precision, recall and F1 of whole entities, over all and of each type.
+    metrics are precision, recall and F1 of whole entities, over all and of each type. Further ones are of the tags of words.
 
-    Args:
-        pretrained: where the weights come from.
-        head: ``num_labels``, ``id2label``, ``label2id`` and ``balanced_weights``, as the data says.
-        recipe: which weights move, how fast, and after which teacher.
-        criterion: another loss, or what makes it; see ``lightune.tasks.criterion``.
-        class_weights: of the loss: ``balanced``, or by tag.
-        metrics: further ones, of the tags of words; see ``lightune.tasks.metrics.by_name``.
+    The arguments are those of ``lightune.tasks.classification.Classification``.
     """
 
     monitor = ("val/f1", "max")
-    encodes_rows = True
     bidirectional = True
     pipeline_tag = "token-classification"
     auto_class = AutoModelForTokenClassification
-    fitting_models = "model=minilm, bert, roberta, deberta, modernbert, …"
-    onnx_outputs = ("logits",)
-    takes_head = True
-    is_explainable = True
     analysis = Entities
 
-    def __init__(
-        self,
-        *,
-        pretrained: PretrainedModel,
-        head: dict[str, Any],
-        recipe: Recipe,
-        criterion: Callable[..., Any] | None = None,
-        class_weights: ClassWeights | None = None,
-        metrics: Metrics | None = None,
-    ) -> None:
-        model: Any = pretrained.load_classifier(self.auto_class, **head)
-        self.tags = [model.config.id2label[index] for index in range(model.config.num_labels)]
-        self.label_names = entity_types(self.tags)
-        labels: dict[str, Any] = {"problem_type": SINGLE, "label_names": self.tags}
-        measured = {"loss", "entities", "precision", "recall", "f1"}
-        collection = {"entities": EntityScore(self.label_names)} | named_metrics(metrics, measured=measured, **labels)
+    def own_metrics(self, model: Any) -> tuple[MetricCollection, set[str]]:
+        self.label_names = entity_types(self.classes)
         # each is updated with its own
-        super().__init__(model=model, metrics=MetricCollection(collection, compute_groups=False), recipe=recipe)
-        balanced = head.get("balanced_weights")
-        self.criterion = Criterion(criterion, class_weights=class_weights, balanced=balanced, **labels)
+        metrics = MetricCollection({"entities": EntityScore(self.label_names)}, compute_groups=False)
+        return metrics, {"entities", "precision", "recall", "f1"}
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
         if self.criterion.is_default:
@@ -144,7 +113,7 @@ class TokenClassification(Task):
             targets.append(Target(entity["type"], entity["score"], cells, window, span))
         if targets or label is None or not len(first_tokens):
             return targets
-        tags = [index for index, tag in enumerate(self.tags) if entity_types([tag]) == [label]]
+        tags = [index for index, tag in enumerate(self.classes) if entity_types([tag]) == [label]]
         probabilities = logits.softmax(dim=-1)[first_tokens[:, 0], first_tokens[:, 1]][:, tags]
         number, tag = divmod(int(probabilities.argmax()), len(tags))
         window, token = first_tokens[number].tolist()
@@ -182,6 +151,6 @@ class TokenClassification(Task):
             for word, label, probability in zip(
                 row["words"][speaks], labels[windows][speaks], probabilities[windows][speaks], strict=True
             ):
-                tags[word], scores[word] = self.tags[label], float(probability)
+                tags[word], scores[word] = self.classes[label], float(probability)
             found.append((tags, scores))
         return found
