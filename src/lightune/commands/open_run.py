@@ -19,7 +19,8 @@ def load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
 
     from lightune.runs.load_run import load as load_run
 
-    return load_run(folder)
+    run = load_run(folder)
+    return run.cfg, run.task, run.preprocessor
 
 
 def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **changes: Any) -> "DataModule":

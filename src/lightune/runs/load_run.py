@@ -3,10 +3,11 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.utils import get_class, instantiate
 from lightning import Trainer
@@ -131,7 +132,8 @@ def _plain(node: DictConfig) -> Any:
     return OmegaConf.to_container(node, resolve=True)
 
 
-class LoadedRun(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
     """A finished run's configuration, its task with the best checkpoint's weights, and its preprocessor."""
 
     cfg: DictConfig
@@ -153,24 +155,29 @@ class LoadedRun(NamedTuple):
             raise UserError(
                 f"predict({type(rows).__name__}, batch_size={batch_size}): expected a list of rows, such as ['A text.']."
             )
-        predictor = Predictor(self.task, self.preprocessor, precision=self.cfg.trainer.precision, few_widths=True)
+        # a person may have trained on
+        self.task.eval()
         read, chunk_rows = read_rows(rows, self.preprocessor.input_columns), batch_size * SMALL_CHUNK
         found = []
-        for row in chain.from_iterable(predict(predictor, read, batch_size=batch_size, chunk_rows=chunk_rows)):
+        for row in chain.from_iterable(predict(self._predictor, read, batch_size=batch_size, chunk_rows=chunk_rows)):
             if isinstance(row, RejectedRow):
                 raise UserError(f"Row {row.line}, {row.raw!r:.80}: {row.reason}")
             found.append(row.values)
         return found
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self.task, self.preprocessor, precision=self.cfg.trainer.precision, few_widths=True)
 
 
 def load(run: str | Path) -> LoadedRun:
     """Set this process up, and load a finished run by its folder; see ``rebuild``."""
     quiet()
     cpu.speed_up()
-    return rebuild(Path(run).expanduser())
+    return LoadedRun(*rebuild(Path(run).expanduser()))
 
 
-def rebuild(folder: Path) -> LoadedRun:
+def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     """Rebuild a run's task with its best weights; weights that its checkpoint leaves out are loaded by name.
 
     Raises:
@@ -189,7 +196,7 @@ def rebuild(folder: Path) -> LoadedRun:
         pretrained, head = saved, run.head() if cfg.task.get("class_weights") else {}
     task = make_task(cfg, pretrained=pretrained, head=head)
     load_weights(task, checkpoint, path=run.best)
-    return LoadedRun(cfg, task, preprocessor)
+    return cfg, task, preprocessor
 
 
 def rebuild_data(folder: Path) -> DataModule:
