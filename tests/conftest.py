@@ -77,6 +77,27 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chat model: a random Llama with grouped heads, and a tokenizer with a template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny llama"
+    tokenizer = save_tokenizer(folder)
+    tokenizer.eos_token = "[MASK]"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '[SEP] ' + m['role'][0] + ' ' + m['content'] + ' [MASK]' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[SEP] a' }}{% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 128}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    LlamaForCausalLM(LlamaConfig(**sizes, **heads)).save_pretrained(folder)
+    return folder
+
+
 def save_tokenizer(folder: Path) -> Any:
     """Save a WordPiece tokenizer that knows the words of the toy reviews and all letters."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors

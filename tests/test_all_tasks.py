@@ -147,6 +147,26 @@ def test_dialogue(train_here, again, tmp_path: Path, caplog: pytest.LogCaptureFi
     assert [row["generated_text"] for row in rows][:2] == ["bad", "dire"]
 
 
+@pytest.mark.parametrize("task", ["translation", "summarization", "instruction"])
+def test_a_decoder_is_prompted(task: str, train_here, again, tiny_llama: Path, tmp_path: Path):
+    """An encoder-decoder and a chat model do the same task with the same data, options and commands."""
+    data = write_pairs(tmp_path / "pairs.jsonl", 300)
+    columns = {
+        "translation": [],
+        "summarization": ["data.source_column=en", "data.target_column=de"],
+        "instruction": ["data.prompt='a film: {en}'", "data.target_column=de", "task.metrics=[bleu]"],
+    }
+    metrics = train_here(
+        f"task={task}", "data=local", f"data.path={data}", f"model.pretrained_model_name_or_path='{tiny_llama}'",
+        "data.batch_size=8", "optimizer.lr=5e-3", "data.max_target_length=16", "trainer.max_epochs=4", *columns[task],
+    )  # fmt: skip
+    assert metrics["test/bleu" if task != "summarization" else "test/rougeL"] > 0.3
+    assert metrics["test/perplexity"] < 4
+    rows = again(metrics, "--text", "1 good", "--text", "2 superb", "--text", "3 fine")
+    assert [row["en"] for row in rows] == ["1 good", "2 superb", "3 fine"]
+    assert all(row["generated_text"].startswith("the story is") for row in rows)
+
+
 def test_further_pretraining_and_fine_tuning_from_it(train_here, again, tmp_path: Path):
     data = write_reviews(tmp_path / "reviews.csv", 200)
     metrics = train_here(

@@ -197,9 +197,10 @@ def test_each_reply_token_sees_only_those_before_it(speaker: Path):
     batch, other = dialogues([[2]] * 2), dialogues([[2]] * 2)
     other["input_ids"][:, 3] = 7
     with torch.no_grad():
-        one, two = made(batch), made(other)
-    assert torch.allclose(one[:, :4], two[:, :4], atol=1e-5)
-    assert not torch.allclose(one[:, 4], two[:, 4], atol=1e-5)
+        # three targets in each row, from the fourth token on
+        one, two = (made.at_targets(made(each), each).unflatten(0, (2, 3)) for each in (batch, other))
+    assert torch.allclose(one[:, :1], two[:, :1], atol=1e-5)
+    assert not torch.allclose(one[:, 1], two[:, 1], atol=1e-5)
 
 
 def test_the_loss_is_transformers_own(speaker: Path):

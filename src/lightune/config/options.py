@@ -83,8 +83,9 @@ def check_options(raw: dict[str, Any], resolved: dict[str, Any]) -> None:
 
 
 def readers_of_data(raw: dict[str, Any]) -> list[Any]:
-    """Return the callables whose signatures name options of ``data``: the DataModule and the preprocessor."""
-    names = (DATA_MODULE, str(select(raw, "preprocessor._target_")))
+    """Return the callables whose signatures name options of ``data``: the DataModule and the preprocessors."""
+    nodes = ("preprocessor._target_", "decoder_only.preprocessor._target_")
+    names = (DATA_MODULE, *(str(select(raw, node)) for node in nodes))
     return [target for target in map(_resolved, names) if target is not None]
 
 

@@ -11,7 +11,10 @@ from lightune.config.checks import check_calls
 from lightune.config.older_runs import upgraded
 from lightune.config.rerun import not_a_run
 
-USED_NODES = ("model", "task", "preprocessor", "data", "tuning", "optimizer", "scheduler", "layerwise_lr_decay")
+USED_NODES = (
+    *("model", "task", "preprocessor", "decoder_only", "data"),
+    *("tuning", "optimizer", "scheduler", "layerwise_lr_decay"),
+)
 """What commands instantiate of a saved configuration; never its callbacks, loggers or Trainer."""
 
 TRUSTED = "LIGHTUNE_TRUST_REMOTE_CODE"

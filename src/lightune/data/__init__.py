@@ -2,6 +2,7 @@
 
 from lightune.data.datamodule import DataModule
 from lightune.data.preprocessors.dialogue import DialoguePreprocessor
+from lightune.data.preprocessors.instruction import InstructionPreprocessor
 from lightune.data.preprocessors.masked_lm import MaskedLMPreprocessor
 from lightune.data.preprocessors.question_answering import QuestionAnsweringPreprocessor
 from lightune.data.preprocessors.seq2seq import Seq2SeqPreprocessor
@@ -11,6 +12,7 @@ from lightune.data.preprocessors.token_classification import TokenClassification
 __all__ = [
     "DataModule",
     "DialoguePreprocessor",
+    "InstructionPreprocessor",
     "MaskedLMPreprocessor",
     "QuestionAnsweringPreprocessor",
     "Seq2SeqPreprocessor",

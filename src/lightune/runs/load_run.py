@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import get_class, instantiate
 from lightning import Trainer
@@ -23,6 +23,7 @@ from lightune.data import DataModule
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.sources.stream import RejectedRow, read_rows
 from lightune.models import cpu
+from lightune.models.model_parts import is_decoder_only
 from lightune.models.model_with_head import HEAD, head_prefix
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.inference import Predictor
@@ -66,6 +67,13 @@ def _instantiate(cfg: DictConfig, **changes: Any) -> PretrainedModel:
         options["make_head"] = instantiate(cfg.task.head, _partial_=True, _convert_="all")
     pretrained: PretrainedModel = instantiate(options, _convert_="all")
     return pretrained
+
+
+def fit_to_model(cfg: DictConfig, pretrained: PretrainedModel) -> DictConfig:
+    """Return the configuration with the task's classes for a decoder-only model, if there are some and the model is one."""
+    if "decoder_only" in cfg and is_decoder_only(pretrained.load_config()):
+        return cast(DictConfig, OmegaConf.merge(cfg, cfg.decoder_only))
+    return cfg
 
 
 def make_preprocessor(cfg: DictConfig, tokenizer: PreTrainedTokenizerBase) -> Preprocessor:
@@ -187,6 +195,7 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     run = Run(folder)
     checkpoint = run.best_checkpoint()
     saved = make_saved(cfg, run)
+    cfg = fit_to_model(cfg, saved)
     # before the model, which would load it too: both pad with one token
     preprocessor = make_preprocessor(cfg, saved.load_tokenizer())
     if trained_only.DIGEST_KEY in checkpoint:
@@ -202,8 +211,9 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
 def rebuild_data(folder: Path) -> DataModule:
     """Read a run's data again as in training, without its weights; raise a UserError where the data is gone."""
     cfg = load_run_config(folder)
-    tokenizer = make_saved(cfg, Run(folder)).load_tokenizer()
-    data = make_data(cfg, make_preprocessor(cfg, tokenizer))
+    saved = make_saved(cfg, Run(folder))
+    cfg = fit_to_model(cfg, saved)
+    data = make_data(cfg, make_preprocessor(cfg, saved.load_tokenizer()))
     data.setup()
     return data
 

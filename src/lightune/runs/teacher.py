@@ -95,7 +95,7 @@ def _check_tokenizers(
 
 
 class _Answer:
-    """Compute the logits of a frozen task, on the device of the batch."""
+    """Compute the logits of a frozen task's targets, on the device of the batch."""
 
     def __init__(self, task: Task, *, inputs: set[str]) -> None:
         self.task = task.eval().requires_grad_(False)
@@ -105,5 +105,5 @@ class _Answer:
         device = batch["input_ids"].device
         if self.task.device != device:
             self.task.to(device)
-        logits: Tensor = self.task({name: value for name, value in batch.items() if name in self.inputs})
-        return logits
+        named = {name: value for name, value in batch.items() if name in self.inputs}
+        return self.task.at_targets(self.task(named), named)

@@ -1,5 +1,6 @@
 """Dialogue: write the next turn."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,9 +11,11 @@ from lightune.common.errors import UserError
 from lightune.common.special_tokens import end_token_id
 from lightune.models.model_parts import first_position, is_decoder_only, max_positions
 from lightune.models.pretrained import PretrainedModel
-from lightune.tasks.batch import Batch, inputs
+from lightune.models.states_at_targets import logits_of, states_at_targets
+from lightune.tasks.batch import Batch, RowResult, inputs
 from lightune.tasks.export_usage import Usage
 from lightune.tasks.generation import Generation
+from lightune.tasks.losses import token_losses
 
 PRINT_REPLY = 'print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))'
 
@@ -44,19 +47,28 @@ class CausalLM(Generation):
         return model
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return logits (batch, length, vocabulary) of the token at each position, by the tokens before it."""
-        logits: Tensor = self.model(**inputs(batch), use_cache=False).logits
-        # nothing precedes the first token: its logits are a filler, and it is never a target
-        if torch.is_grad_enabled():
-            return torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
-        for row in logits:  # a second tensor of this size would take as much memory again
-            row[1:] = row[:-1].clone()
-        return logits
+        """Return the hidden states (targets, size) that each target is told by: those of the token before it."""
+        named = inputs(batch)
+        if self.device.type == "cpu":
+            # a token sees none after it, so none of the padding at the end; attention without a mask is faster
+            named.pop("attention_mask")
+        return states_at_targets(self.model, named, _is_before_target(batch))
 
-    def targets(self, batch: Batch) -> Tensor:
-        labels = super().targets(batch).clone()
-        labels[:, 0] = -100
-        return labels
+    def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
+        losses = self._losses(logits, batch)
+        return losses.sum() / max(1, len(losses)), len(losses)
+
+    def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
+        return logits_of(self.model, logits)
+
+    def row_losses(self, logits: Tensor, batch: Batch, sizes: list[int] | None = None) -> list[RowResult]:
+        counts = _is_before_target(batch).sum(dim=1).tolist()
+        of_rows = torch.split(self._losses(logits, batch).cpu(), counts)
+        return [{"loss": row.mean().item() if len(row) else 0.0, "targets": len(row)} for row in of_rows]
+
+    def _losses(self, states: Tensor, batch: Batch) -> Tensor:
+        labels: Tensor = batch["labels"][:, 1:][_is_before_target(batch)]
+        return token_losses(partial(logits_of, self.model), states, labels, num_classes=self.model.config.vocab_size)
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Pad the prompts on the left: generation goes on at the right, where it needs room."""
@@ -82,11 +94,17 @@ class CausalLM(Generation):
             message = '[{"role": "user", "content": "How are you?"}]'
             call = f"tokenizer.apply_chat_template({message}, add_generation_prompt=True, return_dict=True, {end}"
         else:
-            ids = preprocessor.prompt([]), [end_token_id(tokenizer)]
+            ids = preprocessor.prompt_ids([]), [end_token_id(tokenizer)]
             first, after = (tokenizer.decode(tokens) for tokens in ids)
             text, no_types = f"{first}How are you?{after}", "return_token_type_ids=False"
             call = f"tokenizer([{text!r}], add_special_tokens=False, {no_types}, padding=True, {end}"
         return Usage(call, PRINT_REPLY)
+
+
+def _is_before_target(batch: Batch) -> Tensor:
+    """Return where a target follows, (batch, length - 1); nothing precedes the first token, so it is no target."""
+    labels: Tensor = batch["labels"]
+    return labels[:, 1:] != -100
 
 
 def _ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> list[int]:

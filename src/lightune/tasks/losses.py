@@ -1,12 +1,17 @@
 """Losses over logits."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lightune.common.bounds import Between
+
+TOKEN_PIECE = 2**24
+"""Logits of tokens that exist at a time, 64 MiB in float32."""
 
 PIECE = 2**26
 """Logits that are turned into float32 at a time, 256 MiB: those over a whole vocabulary would fill a GPU."""
@@ -24,6 +29,31 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     pieces = zip(torch.split(logits.flatten(0, -2), rows), torch.split(labels.flatten(), rows), strict=True)
     totals = [F.cross_entropy(piece.float(), target, reduction="sum") for piece, target in pieces]
     return sum(totals[1:], totals[0]) / count.clamp(min=1), count
+
+
+def token_losses(
+    output_layer: Callable[[Tensor], Tensor], states: Tensor, labels: Tensor, *, num_classes: int
+) -> Tensor:
+    """Return the cross-entropy of each target, (targets,), without the logits of all targets at once.
+
+    Logits are made ``TOKEN_PIECE`` at a time, and made again in the backward pass where that holds more than one piece:
+    over a vocabulary of 49,152 those of 4,096 targets and their gradients would fill 2.4 GB.
+
+    Args:
+        output_layer: maps states to logits (targets, classes).
+        states: the hidden states of targets, (targets, size).
+        labels: (targets,) of class indices.
+        num_classes: the size of the vocabulary.
+    """
+
+    def losses(states: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(output_layer(states).float(), labels, reduction="none")
+
+    rows = max(1, TOKEN_PIECE // num_classes)
+    pieces = [*zip(torch.split(states, rows), torch.split(labels, rows), strict=True)]
+    if len(pieces) > 1 and torch.is_grad_enabled():
+        return torch.cat([checkpoint(losses, *piece, use_reentrant=False) for piece in pieces])
+    return torch.cat([losses(*piece) for piece in pieces])
 
 
 class FocalLoss(nn.Module):

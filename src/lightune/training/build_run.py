@@ -17,7 +17,14 @@ from lightune.common.trainer_state import limited
 from lightune.data import DataModule
 from lightune.models import cpu, precision
 from lightune.runs.checkpoint_io import CheckpointIO
-from lightune.runs.load_run import make_data, make_preprocessor, make_pretrained, make_task, task_class
+from lightune.runs.load_run import (
+    fit_to_model,
+    make_data,
+    make_preprocessor,
+    make_pretrained,
+    make_task,
+    task_class,
+)
 from lightune.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -44,6 +51,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
         UserError: model, data and task do not match, or one of them cannot be read.
     """
     pretrained = make_pretrained(cfg)
+    cfg = fit_to_model(cfg, pretrained)
     task_class(cfg).check(pretrained)
     pretrained.check_weights()
     tokenizer = pretrained.load_tokenizer()

@@ -24,7 +24,7 @@ class Teacher:
     """A finished run that answers each training batch; not a module, so that it is not trained, counted or saved.
 
     Args:
-        answer: returns the logits for a batch, on the batch's device.
+        answer: returns the logits of a batch's targets (targets, classes), on the batch's device.
         label_names: of the classes, in the order of the logits; None where the logits are over tokens.
         problem_type: of a classification head, see ``soft_loss``.
         folder: of the run, for messages.
@@ -65,10 +65,15 @@ class Teacher:
             answers = self.answer(batch)
         if self._order is not None:
             answers = answers[..., self._order]
+        own = student.at_targets(logits, batch)
         # some models pad their vocabulary to a rounder size
-        classes = min(answers.shape[-1], logits.shape[-1])
-        targets = [student.at_targets(each[..., :classes], batch).float() for each in (logits, answers)]
-        soft = soft_loss(*targets, problem_type=self.problem_type, temperature=self.temperature)
+        classes = min(answers.shape[-1], own.shape[-1])
+        soft = soft_loss(
+            own[..., :classes].float(),
+            answers[..., :classes].float(),
+            problem_type=self.problem_type,
+            temperature=self.temperature,
+        )
         return self.alpha * soft + (1 - self.alpha) * loss
 
 

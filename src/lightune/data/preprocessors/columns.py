@@ -27,11 +27,16 @@ def check_columns(rows: Dataset, columns: Mapping[str, str | list[str]], *, spli
 
 def check_texts(rows: Dataset, columns: list[str], *, split: str) -> None:
     """Raise a UserError if a column holds numbers or lists, or a row has no text."""
+    check_text_columns(rows, columns, split=split)
+    check_filled(rows, columns, split=split)
+
+
+def check_text_columns(rows: Dataset, columns: list[str], *, split: str) -> None:
+    """Raise a UserError if a column holds numbers or lists."""
     for column in columns:
         kind = getattr(rows.features[column], "dtype", "lists")
         if kind not in ("string", "large_string"):
             raise UserError(f"The {split} split has {kind} in column {column!r}.\nExpected texts.")
-    check_filled(rows, columns, split=split)
 
 
 def join_lists(rows: Dataset, column: str, *, split: str) -> Dataset:

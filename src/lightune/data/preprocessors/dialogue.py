@@ -15,7 +15,7 @@ from lightune.data.preprocessors.columns import check_columns, warn_of_rows
 from lightune.data.preprocessors.lengths import check_length
 from lightune.data.preprocessors.turns import Turn, read_turns
 
-# a piece of a long dialogue repeats the end of the one before it, max_length // 4 tokens, without learning it
+# a piece of a long dialogue repeats the end of the one before it, a quarter of its tokens, without learning it
 CONTEXT_DIVISOR = 4
 HELD_OUT_FIELDS = ("prompt_ids", "source", "references")
 
@@ -46,12 +46,17 @@ class DialoguePreprocessor(Preprocessor):
         check_length(self.tokenizer, self.max_length, least=8)
         self.input_columns = [self.dialogue_column]
         self.prepared_inputs = ("turns", "reply")
+        # tokens of the longest sequence
+        self.max_width = self.max_length
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
-        """Return the last ``reply`` (a list of one turn, empty if it is to be predicted), and the ``turns`` before it."""
+        """Return the last ``reply`` (a list of one turn, empty if it is to be predicted), and the ``turns`` before it.
+
+        ``source`` is the last of these, and ``references`` holds the reply, to compare a generated one with.
+        """
         column = self.dialogue_column
         check_columns(rows, {"dialogue_column": column}, split=split)
-        prepared: dict[str, list[Any]] = {"turns": [], "reply": []}
+        prepared: dict[str, list[Any]] = {"turns": [], "reply": [], "source": [], "references": []}
         empty = []
         for index, dialogue in enumerate(rows[column]):
             try:
@@ -61,6 +66,8 @@ class DialoguePreprocessor(Preprocessor):
                 raise UserError(f"The {split} split, row {index + 1}, column {column!r}: {error}.") from error
             prepared["turns"].append([vars(turn) for turn in turns[:last]])
             prepared["reply"].append([vars(turn) for turn in turns[last : last + 1]])
+            prepared["source"].append(turns[last - 1].content)
+            prepared["references"].append([turn.content for turn in turns[last : last + 1]])
             if any(turn.reply and not turn.content.strip() for turn in turns[: last + 1]):
                 empty.append(index + 1)
         warn_of_rows(empty, len(rows), "rows have an empty reply, which teaches to say nothing", split=split)
@@ -73,11 +80,12 @@ class DialoguePreprocessor(Preprocessor):
         """
         rows: list[dict[str, Any]] = []
         left_out = 0
-        for context, last in zip(examples["turns"], examples["reply"], strict=True):
+        columns = ("turns", "reply", "source", "references")
+        for context, last, *shown in zip(*(examples[name] for name in columns), strict=True):
             turns, reply = [Turn(**turn) for turn in context], [Turn(**turn) for turn in last]
             input_ids, labels, missing = self.encode(turns + reply)
             left_out += missing
-            found = self._pieces(input_ids, labels) if training else [self._held_out(input_ids, labels, turns, reply)]
+            found = self._pieces(input_ids, labels) if training else [self._held_out(input_ids, labels, turns, *shown)]
             for row in found:
                 rows.append(row | {"left_out": left_out})
                 left_out = 0
@@ -98,17 +106,17 @@ class DialoguePreprocessor(Preprocessor):
             labels += ids if turn.reply else [-100] * len(ids)
         return input_ids, labels, 0
 
-    def prompt(self, turns: list[Turn]) -> list[int]:
+    def prompt_ids(self, turns: list[Turn]) -> list[int]:
         """Return the token ids that the assistant's reply follows; of too many the first are cut off."""
         if self.tokenizer.chat_template is not None:
             ids = self._tokens(self._apply_template(turns, add_generation_prompt=True))
         else:
             ids = self._start() + [token for turn in turns for token in self._encode_turn(turn)]
-        return ids[-self.max_length :]
+        return ids[-self.max_width :]
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad to one width; ``labels`` are -100 outside the replies, and held-out ``rows`` have a prompt's fields."""
-        settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
+        settings: dict[str, Any] = {"max_width": self.max_width, "few_widths": few_widths}
         batch = pad_inputs(self.tokenizer, features, **settings)
         batch["labels"] = pad([row["labels"] for row in features], value=-100, **settings)
         if "prompt_ids" in features[0]:
@@ -116,22 +124,22 @@ class DialoguePreprocessor(Preprocessor):
         return batch
 
     def _held_out(
-        self, input_ids: list[int], labels: list[int], turns: list[Turn], reply: list[Turn]
+        self, input_ids: list[int], labels: list[int], turns: list[Turn], source: str, references: list[str]
     ) -> dict[str, Any]:
         return {
-            "input_ids": input_ids[-self.max_length :],
-            "labels": labels[-self.max_length :],
-            "length": min(len(input_ids), self.max_length),
-            "prompt_ids": self.prompt(turns),
-            "source": turns[-1].content,
-            "references": [turn.content for turn in reply],
+            "input_ids": input_ids[-self.max_width :],
+            "labels": labels[-self.max_width :],
+            "length": min(len(input_ids), self.max_width),
+            "prompt_ids": self.prompt_ids(turns),
+            "source": source,
+            "references": references,
         }
 
     def _pieces(self, input_ids: list[int], labels: list[int]) -> list[dict[str, Any]]:
-        context = self.max_length // CONTEXT_DIVISOR
+        context = self.max_width // CONTEXT_DIVISOR
         rows = []
-        for start in range(0, max(1, len(input_ids) - context), self.max_length - context):
-            piece, targets = (ids[start : start + self.max_length] for ids in (input_ids, labels))
+        for start in range(0, max(1, len(input_ids) - context), self.max_width - context):
+            piece, targets = (ids[start : start + self.max_width] for ids in (input_ids, labels))
             if start > 0:
                 targets = [-100] * context + targets[context:]
             # a long first turn has pieces with nothing to learn
@@ -149,7 +157,8 @@ class DialoguePreprocessor(Preprocessor):
             if turn.role != "assistant" or not turn.reply:
                 continue
             before = self._apply_template(turns[:index], add_generation_prompt=True)
-            after = self._apply_template(turns[: index + 1])
+            # what ends a turn is learned, the line break between two turns is not
+            after = self._apply_template(turns[: index + 1]).rstrip()
             # some templates rewrite earlier turns: a reply is learned only where its text is the same
             if not (text.startswith(before) and text.startswith(after)):
                 left_out += 1

@@ -30,6 +30,8 @@ def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def truncate_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, tokens: int) -> list[str]:
     """Return texts cut after so many tokens of a fast tokenizer, between characters."""
+    if not texts:
+        return []
     encoded = tokenizer(
         texts, add_special_tokens=False, truncation=True, max_length=tokens + 1, return_offsets_mapping=True
     )
