@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "common.errors": "UserError",
-    "data": "DataModule DialoguePreprocessor MaskedLMPreprocessor QuestionAnsweringPreprocessor Seq2SeqPreprocessor "
-    "TextClassificationPreprocessor TokenClassificationPreprocessor",
+    "data": "DataModule DialoguePreprocessor InstructionPreprocessor MaskedLMPreprocessor QuestionAnsweringPreprocessor "
+    "Seq2SeqPreprocessor TextClassificationPreprocessor TokenClassificationPreprocessor",
     "models.pretrained": "PretrainedModel",
     "runs.load_run": "load",
     "tasks": "CausalLM MaskedLM QuestionAnswering Seq2Seq Task TextClassification TokenClassification",

@@ -72,21 +72,24 @@ class Task(TrainingLoop):
             auto_class = AutoModel if cls.takes_head and pretrained.head_for(cls.auto_class) else cls.auto_class
             pretrained.check(auto_class, choose=cls.fitting_models, bidirectional=cls.bidirectional)
 
-    def row_losses(self, logits: Tensor, batch: Batch, sizes: list[int] | None = None) -> list[RowResult]:
+    def row_losses(
+        self, logits: Tensor | Sequence[Tensor], batch: Batch, sizes: list[int] | None = None
+    ) -> list[RowResult]:
         """Return ``loss`` and ``targets`` of each row: the task's own loss of the row alone, and what it is the mean of.
 
         Args:
-            logits: of the batch.
+            logits: of the batch, or of each row.
             batch: held-out rows.
             sizes: number of samples of each row, such as the windows of a long text; one each where None.
         """
         sizes = sizes or [1] * len(logits)
         columns = [
             torch.split(values, sizes) if isinstance(values, Tensor) else [[value] for value in values]
-            for values in (logits, *batch.values())
+            for values in batch.values()
         ]
+        of_rows = torch.split(logits, sizes) if isinstance(logits, Tensor) else logits
         losses, counts = [], []
-        for of_row, *values in zip(*columns, strict=True):
+        for of_row, *values in zip(of_rows, *columns, strict=True):
             loss, count = self.loss(of_row, dict(zip(batch, values, strict=True)))
             losses.append(loss)
             counts.append(torch.as_tensor(count))

@@ -1,5 +1,6 @@
 """Dialogue: write the next turn."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -54,21 +55,23 @@ class CausalLM(Generation):
             named.pop("attention_mask")
         return states_at_targets(self.model, named, _is_before_target(batch))
 
+    def targets(self, batch: Batch) -> Tensor:
+        labels: Tensor = batch["labels"][:, 1:][_is_before_target(batch)]
+        return labels
+
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
-        losses = self._losses(logits, batch)
+        size = self.model.get_output_embeddings().weight.shape[0]
+        losses = token_losses(partial(logits_of, self.model), logits, self.targets(batch), num_classes=size)
         return losses.sum() / max(1, len(losses)), len(losses)
 
     def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:
         return logits_of(self.model, logits)
 
-    def row_losses(self, logits: Tensor, batch: Batch, sizes: list[int] | None = None) -> list[RowResult]:
-        counts = _is_before_target(batch).sum(dim=1).tolist()
-        of_rows = torch.split(self._losses(logits, batch).cpu(), counts)
-        return [{"loss": row.mean().item() if len(row) else 0.0, "targets": len(row)} for row in of_rows]
-
-    def _losses(self, states: Tensor, batch: Batch) -> Tensor:
-        labels: Tensor = batch["labels"][:, 1:][_is_before_target(batch)]
-        return token_losses(partial(logits_of, self.model), states, labels, num_classes=self.model.config.vocab_size)
+    def row_losses(
+        self, logits: Tensor | Sequence[Tensor], batch: Batch, sizes: list[int] | None = None
+    ) -> list[RowResult]:
+        assert isinstance(logits, Tensor)
+        return super().row_losses(torch.split(logits, _is_before_target(batch).sum(dim=1).tolist()), batch)
 
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Pad the prompts on the left: generation goes on at the right, where it needs room."""
