@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedModel
 
 from lightune.models import cpu
 
@@ -21,14 +21,15 @@ def bert(**settings: object) -> BertModel:
     return BertModel(config).train()
 
 
-def kernels(model: BertModel, *, bf16: bool) -> set[str]:
+def kernels(model: PreTrainedModel, *, bf16: bool, masked: bool = True) -> set[str]:
     """Return the operators that a step on a padded batch ran."""
     ids = torch.randint(5, 50, (4, 12))
     mask = torch.ones_like(ids)
     mask[0, 8:] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask if masked else None}
     with profile(activities=[ProfilerActivity.CPU]) as found:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            output = model(input_ids=ids, attention_mask=mask).last_hidden_state
+            output = model(**inputs).last_hidden_state
         output.float().sum().backward()
     return {event.key for event in found.key_averages()}
 
@@ -81,15 +82,23 @@ def test_only_one_part_of_the_scores_exists_at_a_time(monkeypatch: pytest.Monkey
     assert sizes == [12 * 12] * 8
 
 
-@pytest.mark.parametrize("kind", ["none", "padding", "each query", "look back", "empty row"])
-def test_attention_equals_torchs(kind: str):
+@pytest.mark.parametrize("part", [1, 7 * 7 * 3, 10**6])
+@pytest.mark.parametrize("kept", [0, 10**6])
+@pytest.mark.parametrize("key_heads", [6, 2, 1])
+@pytest.mark.parametrize("kind", ["none", "padding", "each query", "each head", "look back", "empty row"])
+def test_attention_equals_torchs(monkeypatch: pytest.MonkeyPatch, kind: str, key_heads: int, kept: int, part: int):
+    monkeypatch.setattr(cpu, "CAUSAL_QUERIES", 3)
+    monkeypatch.setattr(cpu, "MAX_KEPT_SCORES", kept)
+    monkeypatch.setattr(cpu, "PART_SCORES", part)
     torch.manual_seed(0)
-    query, key, value = (torch.randn(3, 2, 7, 8).bfloat16().requires_grad_() for _ in range(3))
+    query, key, value = (torch.randn(3, heads, 7, 8).bfloat16().requires_grad_() for heads in (6, key_heads, key_heads))
     mask: Tensor | None = None
     if kind == "padding":
         mask = (torch.arange(7) < torch.tensor([7, 5, 2]).view(3, 1, 1, 1)).expand(3, 1, 7, 7)
     elif kind == "each query":
         mask = torch.ones(7, 7, dtype=torch.bool).tril().expand(3, 1, 7, 7)
+    elif kind == "each head":
+        mask = (torch.rand(3, 6, 7, 7) < 0.5) | torch.eye(7, dtype=torch.bool)
     elif kind == "empty row":
         mask = torch.zeros(3, 1, 7, 7, dtype=torch.bool)
     causal = kind == "look back"
@@ -101,11 +110,60 @@ def test_attention_equals_torchs(kind: str):
         assert all(tensor.isfinite().all() for tensor in (found, *gradients))
         return
     exact = [tensor.detach().float().requires_grad_() for tensor in (query, key, value)]
-    wanted = nn.functional.scaled_dot_product_attention(*exact, attn_mask=mask, is_causal=causal).transpose(1, 2)
+    settings: dict = {"attn_mask": mask, "is_causal": causal, "enable_gqa": True}
+    wanted = nn.functional.scaled_dot_product_attention(*exact, **settings).transpose(1, 2)
     wanted.square().sum().backward()
     torch.testing.assert_close(found.float(), wanted, atol=2e-2, rtol=2e-2)
     for mine, theirs in zip(gradients, exact, strict=True):
-        torch.testing.assert_close(mine, theirs.grad, atol=6e-2, rtol=6e-2)
+        largest = theirs.grad.abs().max()
+        torch.testing.assert_close(mine / largest, theirs.grad / largest, atol=2e-2, rtol=0)
+
+
+def llama(**settings: object) -> LlamaModel:
+    torch.manual_seed(0)
+    small = {"vocab_size": 50, "hidden_size": 48, "num_attention_heads": 6, "intermediate_size": 64}
+    return LlamaModel(LlamaConfig(**{**small, "num_hidden_layers": 2, "num_key_value_heads": 2, **settings})).train()
+
+
+@pytest.mark.usefixtures("sped_up")
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_decoder_with_grouped_heads_runs_matrix_products(weights: torch.dtype, masked: bool):
+    found = kernels(llama().to(weights), bf16=True, masked=masked)
+    assert "aten::bmm" in found
+    assert FLASH not in found
+
+
+@pytest.mark.usefixtures("sped_up")
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_step_with_a_cache_equals_a_pass_over_all(weights: torch.dtype, padded: bool):
+    model, ids = llama().to(weights).eval(), torch.randint(5, 50, (2, 9))
+    mask = torch.ones_like(ids)
+    mask[0, :3] = not padded
+    with torch.inference_mode():
+        wanted = model(input_ids=ids, attention_mask=mask).last_hidden_state[:, -1]
+        cache = model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], use_cache=True).past_key_values
+        found = model(input_ids=ids[:, -1:], attention_mask=mask, past_key_values=cache).last_hidden_state[:, -1]
+    tolerance = 1e-5 if weights == torch.float32 else 3e-2
+    torch.testing.assert_close(found, wanted, atol=tolerance, rtol=tolerance)
+
+
+def test_causal_attention_ignores_the_room_of_a_longer_cache():
+    query, key = torch.randn(2, 4, 5, 8).bfloat16(), torch.randn(2, 2, 9, 8).bfloat16()
+    found, _ = cpu.attention(nn.Module(), query, key, key, None, is_causal=True)
+    wanted, _ = cpu.attention(nn.Module(), query, key[:, :, :5], key[:, :, :5], None, is_causal=True)
+    assert torch.equal(found, wanted)
+
+
+def test_causal_attention_computes_no_block_above_the_diagonal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cpu, "CAUSAL_QUERIES", 4)
+    sizes: list[int] = []
+    softmax = Tensor.softmax
+    monkeypatch.setattr(Tensor, "softmax", lambda scores, dim: sizes.append(scores.numel()) or softmax(scores, dim))
+    query = torch.randn(2, 3, 12, 8).bfloat16()
+    cpu.attention(nn.Module(), query, query[:, :1], query[:, :1], None, is_causal=True)
+    assert sorted(sizes) == [2 * 3 * 4 * keys for keys in (4, 8, 12)]
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
