@@ -209,7 +209,7 @@ def train_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_bert: Path)
 
 def by_row(
     query: Any, key: Any, value: Any, cu_seq_q: Any, cu_seq_k: Any, max_q: int, max_k: int,
-    *, scale: float, window_size: tuple[int, int],
+    *, scale: float, window_size: tuple[int, int], enable_gqa: bool,
 ) -> Any:  # fmt: skip
     """What ``varlen_attn`` computes, one row after the other."""
     import torch
@@ -222,11 +222,11 @@ def by_row(
     rows = []
     for first, end in pairwise(cu_seq_q):
         place = torch.arange(end - first)
-        far = (place - place[:, None]).abs()
-        mask = None if window_size == (-1, -1) else far <= window_size[0]
+        left, right = (len(place) if side == -1 else side for side in window_size)
+        mask = (place >= place[:, None] - left) & (place <= place[:, None] + right)
         states = (tensor[first:end].transpose(0, 1) for tensor in (query, key, value))
-        rows.append(scaled_dot_product_attention(*states, attn_mask=mask, scale=scale).transpose(0, 1))
-    return torch.cat(rows)
+        rows.append(scaled_dot_product_attention(*states, attn_mask=mask, scale=scale, enable_gqa=enable_gqa))
+    return torch.cat(rows, dim=1).transpose(0, 1)
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     attention = padding_free.attention
 
     def unmasked(*arguments: Any, packed: Any = None, **settings: Any) -> Any:
-        assert packed is None or arguments[4] is None, "a mask of (tokens, tokens) was made in vain"
+        assert packed is None or not arguments[4].numel(), "a mask of (tokens, tokens) was made in vain"
         return attention(*arguments, packed=packed, **settings)
 
     def counted(query: Any, *arguments: Any, **settings: Any) -> Any:

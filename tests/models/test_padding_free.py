@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    DynamicCache,
 )
 
 from lightune.commands import cli
@@ -31,6 +33,14 @@ HEADS = [
     AutoModelForTokenClassification,
     AutoModelForQuestionAnswering,
     AutoModelForMaskedLM,
+]
+DECODERS = [
+    ("gpt2", {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0}),
+    ("llama", {}),
+    ("mistral", {"sliding_window": 4}),
+    ("qwen2", {}),
+    ("qwen2", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    ("qwen3", {"head_dim": 16}),
 ]
 LAYERS, PAD = 2, 1
 
@@ -96,6 +106,61 @@ def test_logits_and_gradients_equal_those_of_padded_batches(kernel: list[int], m
     assert kernel == [27] * LAYERS
 
 
+def decoder(model_type: str, settings: dict[str, Any], auto_class: Any = AutoModelForCausalLM) -> Any:
+    """A random decoder whose four heads share two key heads, where the architecture has such."""
+    grouped = {} if model_type == "gpt2" else {"num_key_value_heads": 2}
+    return tiny(auto_class, model_type, num_attention_heads=4, **grouped, **settings)
+
+
+@pytest.mark.parametrize(("model_type", "settings"), DECODERS)
+def test_decoders_write_no_cache_and_are_packed(kernel: list[int], model_type: str, settings: dict[str, Any]):
+    inputs = batch(5, 12, 1, 9)
+    assert_same(decoder(model_type, settings), {**inputs, "use_cache": False})
+    assert kernel == [27] * LAYERS
+
+
+@pytest.mark.parametrize(("model_type", "settings"), DECODERS[:2])
+def test_the_loss_of_a_packed_decoder_is_that_of_a_padded_one_in_float32(
+    kernel: list[int], model_type: str, settings: dict[str, Any]
+):
+    model, inputs = decoder(model_type, settings).float(), batch(5, 12, 1, 9)
+    inputs["labels"] = inputs["input_ids"].where(inputs["attention_mask"] == 1, -100)
+
+    def run() -> list[Tensor]:
+        model.zero_grad()
+        output = model(**inputs, use_cache=False)
+        output.loss.backward()
+        real = output.logits[inputs["attention_mask"] == 1]
+        return [real.detach(), output.loss.detach(), *(p.grad for p in model.parameters())]
+
+    padded = run()
+    padding_free.remove_padding(model)
+    torch.testing.assert_close(run(), padded, atol=1e-5, rtol=1e-5)
+    assert kernel == [27] * LAYERS
+
+
+@pytest.mark.parametrize("auto_class", [AutoModelForSequenceClassification, AutoModelForTokenClassification])
+def test_classifiers_on_decoders_are_packed_in_training(kernel: list[int], auto_class: Any):
+    model = decoder("qwen2", {"classifier_dropout": 0.0}, auto_class)
+    assert_same(model, batch(5, 12, 1, 9))
+    assert kernel == [27] * LAYERS
+
+
+@pytest.mark.parametrize("pad_left", [True, False])
+@pytest.mark.parametrize(("model_type", "settings"), DECODERS)
+def test_decoders_that_write_stay_padded(kernel: list[int], model_type: str, settings: dict[str, Any], pad_left: bool):
+    model, inputs = decoder(model_type, settings).eval(), batch(5, 12, pad_left=pad_left)
+    written = model.generate(**inputs, do_sample=False, max_new_tokens=4)
+    cache = model(**inputs).past_key_values
+    assert cache.get_seq_length() == 12
+    padding_free.remove_padding(model)
+    assert torch.equal(model.generate(**inputs, do_sample=False, max_new_tokens=4), written)
+    for asked in ({}, {"use_cache": True}, {"past_key_values": DynamicCache(config=model.config)}):
+        found = model(**inputs, **asked).past_key_values
+        torch.testing.assert_close(found.layers[0].keys, cache.layers[0].keys)
+    assert not kernel
+
+
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_token_types_are_packed(kernel: list[int], model_type: str):
     inputs = batch(5, 12)
@@ -141,8 +206,10 @@ def test_evaluation_is_packed_too(kernel: list[int]):
     assert kernel == [17] * LAYERS
 
 
-def test_gradient_checkpointing_recomputes_packed_layers(kernel: list[int]):
-    model = tiny(AutoModelForTokenClassification, "bert")
+@pytest.mark.parametrize("model_type", ["bert", "llama", "gpt2"])
+def test_gradient_checkpointing_recomputes_packed_layers(kernel: list[int], model_type: str):
+    settings = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0, "classifier_dropout": 0.0}
+    model = tiny(AutoModelForTokenClassification, model_type, **settings)
     model.gradient_checkpointing_enable()
     assert_same(model, batch(5, 12))
     assert kernel == [17] * 2 * LAYERS
@@ -247,7 +314,7 @@ def test_a_run_scores_the_same_packed_and_padded(
     assert "varlen" not in (tmp_path / "run" / "model" / "config.json").read_text()
 
 
-@pytest.mark.parametrize("model_type", PACKED)
+@pytest.mark.parametrize("model_type", [*PACKED, "llama"])
 def test_in_mixed_precision_the_kernel_gets_bfloat16(
     kernel: list[int], monkeypatch: pytest.MonkeyPatch, model_type: str
 ):
@@ -267,30 +334,34 @@ def test_in_mixed_precision_the_kernel_gets_bfloat16(
         assert (states.shape, states.dtype, states.stride(-1)) == ((17, 2, 16), torch.bfloat16, 1)
 
 
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [None, 3])
-def test_the_call_of_torchs_kernel_fits_its_declaration(window: int | None):
+def test_the_call_of_torchs_kernel_fits_its_declaration(window: int | None, causal: bool):
     query, key, value = (
-        torch.randn(1, 2, 17, 16, dtype=torch.bfloat16, device="meta", requires_grad=True) for _ in range(3)
+        torch.randn(1, heads, 17, 16, dtype=torch.bfloat16, device="meta", requires_grad=True) for heads in (4, 2, 2)
     )
+    module = nn.Identity()
+    module.is_causal = causal
     packed = padding_free.Packed(
         indices=torch.arange(17, device="meta"),
         cu_seq_lens=torch.tensor([0, 5, 17], dtype=torch.int32, device="meta"),
         shape=torch.Size((2, 12)),
     )
     output, _ = padding_free.attention(
-        nn.Identity(), query, key, value, None, packed=packed, scaling=0.25, sliding_window=window
+        module, query, key, value, None, packed=packed, scaling=0.25, sliding_window=window
     )
-    assert output.shape == (1, 17, 2, 16)
+    assert output.shape == (1, 17, 4, 16)
     output.sum().backward()
     assert query.grad is not None and query.grad.shape == query.shape
+    assert key.grad is not None and key.grad.shape == key.shape
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("mixed", [True, False])
-@pytest.mark.parametrize("model_type", PACKED)
+@pytest.mark.parametrize("model_type", [*PACKED, "llama"])
 def test_on_a_gpu_packed_batches_equal_padded_ones(model_type: str, mixed: bool):
-    dtype = torch.float32 if mixed else torch.bfloat16
-    model = tiny(AutoModelForTokenClassification, model_type, initializer_range=0.05).to("cuda", dtype)
+    dtype, settings = torch.float32 if mixed else torch.bfloat16, {"initializer_range": 0.05, "num_key_value_heads": 1}
+    model = tiny(AutoModelForTokenClassification, model_type, **settings).to("cuda", dtype)
     assert padding_free.has_kernel(model.base_model, torch.device("cuda")) == (not mixed)
     inputs = {name: tensor.cuda() for name, tensor in batch(5, 37, 1, 20).items()}
     real = inputs["attention_mask"] == 1

@@ -1,7 +1,7 @@
 """Compute nothing on padding, where the GPU has a kernel for rows of different lengths.
 
-An encoder reads the real tokens of a batch as one row: (batch, length) becomes (1, tokens). torch's ``varlen_attn``
-keeps attention within the rows, and the last hidden states return to (batch, length, size), with zeros at padding.
+A model reads the real tokens of a batch as one row: (batch, length) becomes (1, tokens). torch's ``varlen_attn`` keeps
+attention within the rows, and the last hidden states return to (batch, length, size), with zeros at padding.
 """
 
 import inspect
@@ -20,9 +20,11 @@ from lightune.models.transformers_internals import attention_implementation
 
 # a name with "flash" in it would make transformers look for the package flash-attn
 ATTENTION_NAME = "varlen"
-# the model_type of supported models, by their first position: 0, or the one after the padding token's id
+# the model_type of supported encoders, by their first position: 0, or the one after the padding token's id
 POSITIONS_FROM_ZERO = {"albert", "bert", "distilbert", "electra", "modernbert"}
 POSITIONS_AFTER_PAD = {"camembert", "roberta", "xlm-roberta"}
+# positions from 0
+DECODERS = {"gpt2", "llama", "mistral", "qwen2", "qwen3"}
 # a call with other arguments stays padded
 SUPPORTED_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "return_dict"}
 
@@ -42,19 +44,21 @@ class Packed(NamedTuple):
 def remove_padding(model: nn.Module) -> None:
     """Make a model compute on real tokens only, in every forward pass for which there is a kernel.
 
-    It leaves others unchanged: other architectures, decoders, models that drop attention weights (the kernel cannot),
-    and models with heads of a size that the kernel does not support.
+    It leaves others unchanged: other architectures, encoders made to look back only, models that drop attention weights
+    (the kernel cannot), and models with heads of a size that the kernel does not support. A call stays padded if its
+    rows are padded on the left, or if a decoder fills a cache.
     """
     base = getattr(model, "base_model", None)
     if not isinstance(base, PreTrainedModel):
         return
     config: Any = base.config
     if (
-        config.model_type not in POSITIONS_FROM_ZERO | POSITIONS_AFTER_PAD
+        config.model_type not in POSITIONS_FROM_ZERO | POSITIONS_AFTER_PAD | DECODERS
         or attention_implementation(base) != "sdpa"
         or getattr(config, "is_decoder", False)
         or any(getattr(config, name, 0) for name in ATTENTION_DROPOUT_NAMES)
-        or (config.hidden_size // config.num_attention_heads) not in range(8, 257, 8)
+        or (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        not in range(8, 257, 8)
     ):
         return
     AttentionInterface.register(ATTENTION_NAME, attention)
@@ -84,29 +88,37 @@ def attention(
 ) -> tuple[Tensor, None]:
     """Attend within the rows of a packed batch; without ``packed`` a padded one goes to transformers' ``sdpa``.
 
-    Shapes: query, key and value (1, heads, tokens, head size); output (1, tokens, heads, head size). A token sees
-    ``sliding_window - 1`` places to each side.
+    Shapes: query (1, heads, tokens, head size), key and value (1, key heads, tokens, head size); output (1, tokens,
+    heads, head size). A token sees ``sliding_window - 1`` places to each side, a decoder's to the left only.
     """
     packed: Packed | None = kwargs.pop("packed", None)
     if packed is None:
         sdpa = ALL_ATTENTION_FUNCTIONS["sdpa"]
         return sdpa(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
-    query, key, value = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
+    # rotary positions make float32 of query and key where the embedding is float32
+    query, key, value = (states.squeeze(0).transpose(0, 1).to(value.dtype) for states in (query, key, value))
     window = kwargs.get("sliding_window")
-    sides = (-1, -1) if window is None else (window - 1, window - 1)
+    side = -1 if window is None else window - 1
     starts = packed.cu_seq_lens
     # an upper bound: to compute the longest row would make the CPU wait for the GPU
     longest = packed.shape[1]
     output = varlen_attn(
-        query, key, value, starts, starts, longest, longest, scale=kwargs.get("scaling"), window_size=sides
-    )
+        query, key, value, starts, starts, longest, longest,
+        scale=kwargs.get("scaling"),
+        window_size=(side, 0 if getattr(module, "is_causal", False) else side),
+        enable_gqa=key.shape[1] < query.shape[1],
+    )  # fmt: skip
     assert isinstance(output, Tensor)
     return output.unsqueeze(0), None
 
 
 def _pack(base: Any, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]] | None:
-    """Turn the inputs of an encoder, (batch, length), into one row of real tokens."""
+    """Turn the inputs of a model, (batch, length), into one row of real tokens."""
     named = dict(zip(inspect.signature(base.forward).parameters, args, strict=False)) | kwargs
+    is_decoder, use_cache = base.config.model_type in DECODERS, named.pop("use_cache", None)
+    # a decoder that is not told fills a cache, which nothing reads in training
+    if use_cache or (is_decoder and use_cache is None and not base.training):
+        return None
     inputs = {name: value for name, value in named.items() if value is not None and value is not False}
     if not {"input_ids", "attention_mask"} <= inputs.keys() <= SUPPORTED_INPUTS:
         return None
@@ -126,11 +138,11 @@ def _pack(base: Any, args: Any, kwargs: dict[str, Any]) -> tuple[tuple[()], dict
         name: value.flatten()[indices].unsqueeze(0) if isinstance(value, Tensor) else value
         for name, value in {**inputs, "position_ids": position_ids}.items()
     }
-    # a model with several kinds of layers (ModernBERT) makes no masks if it gets one for each kind
-    layer_types = getattr(base.config, "layer_types", None)
-    attention_mask = None if layer_types is None else dict.fromkeys(layer_types)
-    packed = Packed(indices, cu_seq_lens, mask.shape)
-    return (), {**packed_inputs, "attention_mask": attention_mask, "packed": packed}
+    # a finished mask of four dimensions keeps transformers from making one of (tokens, tokens); nothing reads it
+    packed_inputs["attention_mask"] = mask.new_empty(1, 1, 1, 0)
+    if is_decoder:
+        packed_inputs["use_cache"] = False
+    return (), {**packed_inputs, "packed": Packed(indices, cu_seq_lens, mask.shape)}
 
 
 def _unpack(layers: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
