@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 
 from lightune.common import hub, package_index
 from lightune.common.errors import UserError, did_you_mean
+from lightune.models import gguf_file
 from lightune.models.model_with_head import EXPORTED_CODE
 from lightune.models.weights import check_fetched, unsafe_pickle_message
 
@@ -18,13 +19,15 @@ FILES = {"AutoConfig": "config.json", "AutoTokenizer": "tokenizer.json and token
 
 
 def load(auto_class: Any, name: str, *, trust_remote_code: bool, **settings: Any) -> Any:
-    """Load a configuration, a tokenizer or a model by its auto class, from the Hub or a folder, or as ``embedded:NAME``.
+    """Load a configuration, a tokenizer or a model by its auto class, from the Hub, a folder or a GGUF file, or ``embedded:NAME``.
 
     Raises:
         UserError: there is no model of this name, its files cannot be read, or it needs code that is not trusted.
     """
     source = package_index.resolve(name)
     folder = Path(source).expanduser()
+    if folder.suffix == ".gguf" and not folder.is_dir():
+        return _load_gguf(auto_class, folder, name, **settings)
     is_local = folder.is_dir()
     if is_local or folder.is_absolute() or source.startswith((".", "~")):
         _check_folder(folder, name)
@@ -59,13 +62,32 @@ def load(auto_class: Any, name: str, *, trust_remote_code: bool, **settings: Any
         ) from error
 
 
+def _load_gguf(auto_class: Any, file: Path, name: str, **settings: Any) -> Any:
+    if not file.is_file():
+        raise _missing("file", file, name)
+    try:
+        return gguf_file.load(auto_class, file, **settings)
+    except UserError:
+        raise
+    # its reader fails in any way
+    except Exception as error:
+        raise UserError(
+            f"Cannot load {name}: {first_line(error)}.\n"
+            "Transformers reads GGUF files of some architectures only; name the folder of the original weights instead."
+        ) from error
+
+
+def _missing(kind: str, path: Path, name: str) -> UserError:
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    return UserError(
+        f"model.pretrained_model_name_or_path: there is no {kind} {name}.\n"
+        f"{did_you_mean(path.name, siblings)}Relative paths start at {Path.cwd()}."
+    )
+
+
 def _check_folder(folder: Path, name: str) -> None:
     if not folder.is_dir():
-        siblings = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        raise UserError(
-            f"model.pretrained_model_name_or_path: there is no folder {name}.\n"
-            f"{did_you_mean(folder.name, siblings)}Relative paths start at {Path.cwd()}."
-        )
+        raise _missing("folder", folder, name)
     for file in folder.iterdir():
         # a pointer in place of a vocabulary would be read as one
         if file.suffix in (".json", ".txt", ".model", ".spm") and file.is_file():
@@ -82,6 +104,10 @@ def _check_folder(folder: Path, name: str) -> None:
             "To go on from that run, name its folder: model.from_run=RUN"
         )
     if not (folder / "config.json").is_file():
+        if files := sorted(folder.glob("*.gguf")):
+            raise UserError(
+                f"{name} holds GGUF files. Name one of them:\nmodel.pretrained_model_name_or_path={files[0]}"
+            )
         raise UserError(
             f"model.pretrained_model_name_or_path: {name} holds no config.json.\n"
             "Expected a folder as save_pretrained writes it: config.json, model.safetensors and the tokenizer."

@@ -47,7 +47,7 @@ class PretrainedModel:
     """A pretrained model's name and options. Nothing is read before a ``load`` or ``check`` method is called.
 
     Args:
-        pretrained_model_name_or_path: on the Hub, a local folder in its layout, or ``embedded:all-MiniLM-L6-v2``.
+        pretrained_model_name_or_path: on the Hub, a local folder in its layout, a GGUF file, or ``embedded:NAME``.
         revision: branch, tag or commit on the Hub.
         trust_remote_code: whether Python code that comes with the model may run. ``revision`` must then be the commit
             whose code was read; a local folder is not compared with it.

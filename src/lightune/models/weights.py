@@ -59,20 +59,21 @@ def _check_size(file: Path) -> None:
         length = int.from_bytes(opened.read(8), "little")
         header = opened.read(length) if length <= MAX_HEADER_BYTES else b""
     if size < 8 or length > MAX_HEADER_BYTES:
-        raise _damaged(file, f"it is no safetensors file ({size:,} bytes)")
+        raise damaged(file, f"it is no safetensors file ({size:,} bytes)")
     if len(header) < length:
-        raise _damaged(file, f"it was cut off within its header, after {size:,} bytes")
+        raise damaged(file, f"it was cut off within its header, after {size:,} bytes")
     try:
         tensors = {name: value for name, value in json.loads(header).items() if name != "__metadata__"}
         end = 8 + length + max((value["data_offsets"][1] for value in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise _damaged(file, "its header cannot be read") from error
+        raise damaged(file, "its header cannot be read") from error
     if size != end:
         problem = "it was cut off" if size < end else "it is longer than its header says"
-        raise _damaged(file, f"{problem}: {size:,} of {end:,} bytes")
+        raise damaged(file, f"{problem}: {size:,} of {end:,} bytes")
 
 
-def _damaged(file: Path, problem: str) -> UserError:
+def damaged(file: Path, problem: str) -> UserError:
+    """Return the error for a file whose bytes are not what was saved."""
     return UserError(f"{file} is damaged: {problem}.\nCopy or download it again.")
 
 
