@@ -1,6 +1,5 @@
 """A GGUF file, llama.cpp's format: configuration, tokenizer and weights in one, which transformers reads for training."""
 
-import logging
 import struct
 from contextlib import redirect_stderr
 from functools import lru_cache
@@ -10,39 +9,37 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_only
-from tokenizers import pre_tokenizers
+from tokenizers.pre_tokenizers import Digits, Sequence
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from lightune.common.errors import UserError
-from lightune.models.transformers_internals import read_gguf_header
+from lightune.models.transformers_internals import drop_added_tokens, read_gguf_header
 from lightune.models.weights import check_fetched, damaged
 
 # tokenizers (tokenizer.ggml.pre) that split numbers into digits before all else; transformers reads them as GPT-2's
 SINGLE_DIGITS = {"starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"}
 
-log = logging.getLogger(__name__)
-
 
 def load(auto_class: Any, file: Path, **settings: Any) -> Any:
-    """Load by an auto class what the file alone holds; a model's weights become ``dtype``, and can be saved.
+    """Load by an auto class what the file alone holds; the weights of a model become its ``dtype``, and can be saved.
 
     Raises:
-        UserError: the file is incomplete or no GGUF file, or the package gguf is missing.
-        Exception: transformers cannot read it.
+        UserError: the file was cut off, or the package gguf is missing.
+        Exception: transformers cannot read the file.
     """
-    splits = _check(file)
+    metadata = _check(file)
     if auto_class is AutoConfig:
         config = _config(file, file.stat().st_mtime_ns)
         return type(config).from_dict(config.to_diff_dict(), **settings)
     loaded = _read(auto_class, file, **settings)
     if auto_class is AutoTokenizer:
-        if splits in SINGLE_DIGITS:
-            digits, rest = pre_tokenizers.Digits(individual_digits=True), loaded.backend_tokenizer.pre_tokenizer
-            loaded.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, rest])
+        # one that transformers expects of GPT-2's tokenizers, beyond what the model embeds
+        drop_added_tokens(loaded, start=metadata["tokenizer.ggml.tokens"])
+        backend = loaded.backend_tokenizer
+        if metadata.get("tokenizer.ggml.pre") in SINGLE_DIGITS:
+            backend.pre_tokenizer = Sequence([Digits(individual_digits=True), backend.pre_tokenizer])
         return loaded
     model = loaded[0] if isinstance(loaded, tuple) else loaded
-    rank_zero_only(log.info)("%s is dequantized to %s", file.name, str(model.dtype).removeprefix("torch."))
     # else transformers takes it for quantized, and does not save it
     model.hf_quantizer, model.is_quantized = None, False
     del model.config.quantization_config
@@ -51,27 +48,26 @@ def load(auto_class: Any, file: Path, **settings: Any) -> Any:
 
 @lru_cache(maxsize=4)
 def _config(file: Path, changed_ns: int) -> PreTrainedConfig:
-    """Read the configuration once: transformers takes seconds, as it reads the vocabulary too."""
+    """Read it once: transformers takes seconds, as it reads the vocabulary too."""
     return _read(AutoConfig, file)
 
 
 def _read(auto_class: Any, file: Path, **settings: Any) -> Any:
-    # an empty folder: a tokenizer.json beside the file would be taken for its own
+    # a tokenizer.json beside the file would be taken for its own, and its progress bar does not heed disable_progress_bar
     with TemporaryDirectory() as empty, redirect_stderr(StringIO()):
-        # its progress bar does not heed disable_progress_bar
         return auto_class.from_pretrained(empty, gguf_file=str(file.absolute()), **settings)
 
 
-def _check(file: Path) -> str | None:
-    """Check that the file is complete; return its ``tokenizer.ggml.pre``."""
+def _check(file: Path) -> dict[str, Any]:
+    """Refuse a file that was cut off; return its metadata, of lists of texts their lengths."""
     check_fetched(file)
     size = file.stat().st_size
     try:
-        end, pre = read_gguf_header(file)
+        end, metadata = read_gguf_header(file)
     except struct.error as error:
         raise damaged(file, f"it was cut off within its header, after {size:,} bytes") from error
     if size < end:
         raise damaged(file, f"it was cut off: {size:,} of {end:,} bytes")
     if find_spec("gguf") is None:
         raise UserError(f"{file} needs the package gguf, which this environment lacks.\nInstall it: pip install gguf")
-    return pre
+    return metadata

@@ -1,9 +1,11 @@
 """The private names of transformers that this package reads; no other module uses one."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from tokenizers import Tokenizer
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def has_model_class(auto_class: Any, config: PreTrainedConfig) -> bool:
@@ -17,14 +19,18 @@ def attention_implementation(model: PreTrainedModel) -> str | None:
     return name
 
 
-def read_gguf_header(file: Path) -> tuple[int, str | None]:
-    """Return the size in bytes that a complete GGUF file has, and its ``tokenizer.ggml.pre``.
-
-    Raises:
-        Exception: it is no GGUF file, or it ends within its header.
-    """
+def read_gguf_header(file: Path) -> tuple[int, dict[str, Any]]:
+    """Return the bytes that a GGUF file has where it is complete, and its metadata, of lists of texts their lengths."""
     from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
 
     header = GgufHeader.from_file(str(file))
     end = header.data_start + max((tensor.offset + tensor.nbytes for tensor in header.tensors), default=0)
-    return end, read_gguf_metadata(str(file))[0].get("tokenizer.ggml.pre")
+    return end, read_gguf_metadata(str(file))[0]
+
+
+def drop_added_tokens(tokenizer: PreTrainedTokenizerBase, *, start: int) -> None:
+    """Take the added tokens with ids from ``start`` on out of a tokenizer, in place."""
+    if any(index >= start for index in tokenizer.added_tokens_decoder):
+        backend = json.loads(tokenizer.backend_tokenizer.to_str())
+        backend["added_tokens"] = [token for token in backend["added_tokens"] if token["id"] < start]
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
