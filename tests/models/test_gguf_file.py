@@ -7,10 +7,10 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from conftest import ROOT, command
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
+from lightune.commands import cli
 from lightune.common.errors import UserError
 from lightune.models.pretrained import PretrainedModel
 
@@ -125,30 +125,21 @@ def test_a_head_is_new_on_its_body_and_has_its_labels(file: Path):
     assert pretrained.load_config().num_labels == 2
 
 
-def test_a_run_on_it_needs_the_file_no_more(file: Path, tmp_path: Path):
-    """Trained, resumed, predicted from, exported; the file is gone after training."""
+def test_a_run_on_it_needs_the_file_no_more(train_here, file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     (tmp_path / "m.gguf").write_bytes(file.read_bytes())
     turns = [{"role": "user", "content": TEXT[0]}, {"role": "assistant", "content": TEXT[1]}]
-    data = tmp_path / "data.jsonl"
-    data.write_text("\n".join(json.dumps({"messages": turns, "n": row}) for row in range(24)))
-    trained = command(
-        str(ROOT / "train.py"), "task=dialogue", "model=gpt2", "data=local", f"data.path={data}", "data.batch_size=8",
-        "model.pretrained_model_name_or_path=m.gguf", "trainer.max_epochs=1", "optimizer.lr=1e-3", "report=false",
-        "hydra.run.dir=run", "task.generation.max_new_tokens=4", cwd=tmp_path,
+    (tmp_path / "data.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 24)
+    train_here(
+        "task=dialogue", "data=local", f"data.path={tmp_path}/data.jsonl", "data.batch_size=8",
+        f"model.pretrained_model_name_or_path={tmp_path}/m.gguf", "task.generation.max_new_tokens=4",
+        "trainer.max_epochs=1",
     )  # fmt: skip
-    assert trained.returncode == 0, trained.stderr
-    assert "GGUF" not in trained.stderr
-    assert "quantization_config" not in json.loads((tmp_path / "run/model/config.json").read_text())
+    assert "GGUF" not in capfd.readouterr().err
     (tmp_path / "m.gguf").unlink()
-    for arguments in (
-        ["resume", "run", "trainer.max_epochs=2"],
-        ["evaluate", "run"],
-        ["predict", "run", "--text", "How is it?"],
-        ["export", "run", "--out", "exported"],
-    ):
-        done = command("-m", "lightune.commands", *arguments, cwd=tmp_path)
-        assert done.returncode == 0, (arguments, done.stderr)
-    AutoModelForCausalLM.from_pretrained(tmp_path / "exported")
+    cli.main(["evaluate", str(tmp_path / "run")])
+    cli.main(["predict", str(tmp_path / "run"), "--text", "How is it?"])
+    cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "exported")])
+    assert "quantization_config" not in (tmp_path / "exported" / "config.json").read_text()
 
 
 @pytest.mark.parametrize("kept", [2, 200, 4_000, -100])
