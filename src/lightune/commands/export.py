@@ -94,14 +94,14 @@ def _write_hf(cfg: DictConfig, task: "Task", folder: Path, *, adapter: bool) -> 
 
     if not adapter:
         save_merged(task.model, folder)
-    elif cfg.model.from_run is not None:
+        return
+    base = cfg.model.from_run or package_index.resolve(cfg.model.pretrained_model_name_or_path)
+    if cfg.model.from_run is not None or base.endswith(".gguf"):
         raise UserError(
-            f"This adapter was trained on the weights of another run, {cfg.model.from_run}, which have no name of their own.\n"
+            f"This adapter was trained on the weights of {base}, which peft cannot load by a name.\n"
             "Export the whole model: leave --adapter out."
         )
-    else:
-        base = package_index.resolve(cfg.model.pretrained_model_name_or_path)
-        save_adapter(task.model, folder, base=base, revision=cfg.model.revision)
+    save_adapter(task.model, folder, base=base, revision=cfg.model.revision)
 
 
 def _write_onnx(

@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import Digits, Sequence
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig
 
 from lightune.common.errors import UserError
-from lightune.models.transformers_internals import drop_added_tokens, read_gguf_header
+from lightune.models.transformers_internals import drop_added_tokens
 from lightune.models.weights import check_fetched, damaged
 
 # tokenizers (tokenizer.ggml.pre) that split numbers into digits before all else; transformers reads them as GPT-2's
@@ -35,8 +35,8 @@ def load(auto_class: Any, file: Path, **settings: Any) -> Any:
     if auto_class is AutoTokenizer:
         # one that transformers expects of GPT-2's tokenizers, beyond what the model embeds
         drop_added_tokens(loaded, start=metadata["tokenizer.ggml.tokens"])
-        backend = loaded.backend_tokenizer
         if metadata.get("tokenizer.ggml.pre") in SINGLE_DIGITS:
+            backend = loaded.backend_tokenizer
             backend.pre_tokenizer = Sequence([Digits(individual_digits=True), backend.pre_tokenizer])
         return loaded
     model = loaded[0] if isinstance(loaded, tuple) else loaded
@@ -60,14 +60,18 @@ def _read(auto_class: Any, file: Path, **settings: Any) -> Any:
 
 def _check(file: Path) -> dict[str, Any]:
     """Refuse a file that was cut off; return its metadata, of lists of texts their lengths."""
+    from transformers.integrations.gguf import reader
+
     check_fetched(file)
     size = file.stat().st_size
     try:
-        end, metadata = read_gguf_header(file)
+        header = reader.GgufHeader.from_file(str(file))
     except struct.error as error:
         raise damaged(file, f"it was cut off within its header, after {size:,} bytes") from error
+    end = header.data_start + max((tensor.offset + tensor.nbytes for tensor in header.tensors), default=0)
     if size < end:
         raise damaged(file, f"it was cut off: {size:,} of {end:,} bytes")
     if find_spec("gguf") is None:
         raise UserError(f"{file} needs the package gguf, which this environment lacks.\nInstall it: pip install gguf")
+    metadata: dict[str, Any] = reader.read_gguf_metadata(str(file))[0]
     return metadata

@@ -104,14 +104,10 @@ def _check_folder(folder: Path, name: str) -> None:
             "To go on from that run, name its folder: model.from_run=RUN"
         )
     if not (folder / "config.json").is_file():
+        expected = "Expected a folder as save_pretrained writes it: config.json, model.safetensors and the tokenizer."
         if files := sorted(folder.glob("*.gguf")):
-            raise UserError(
-                f"{name} holds GGUF files. Name one of them:\nmodel.pretrained_model_name_or_path={files[0]}"
-            )
-        raise UserError(
-            f"model.pretrained_model_name_or_path: {name} holds no config.json.\n"
-            "Expected a folder as save_pretrained writes it: config.json, model.safetensors and the tokenizer."
-        )
+            expected = f"It holds GGUF files. Name one of them: model.pretrained_model_name_or_path={files[0]}"
+        raise UserError(f"model.pretrained_model_name_or_path: {name} holds no config.json.\n{expected}")
 
 
 def first_line(error: Exception) -> str:

@@ -1,7 +1,6 @@
 """The private names of transformers that this package reads; no other module uses one."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -17,15 +16,6 @@ def attention_implementation(model: PreTrainedModel) -> str | None:
     """Return the name of a model's attention function, such as ``sdpa`` or ``eager``."""
     name: str | None = model.config._attn_implementation
     return name
-
-
-def read_gguf_header(file: Path) -> tuple[int, dict[str, Any]]:
-    """Return the bytes that a GGUF file has where it is complete, and its metadata, of lists of texts their lengths."""
-    from transformers.integrations.gguf.reader import GgufHeader, read_gguf_metadata
-
-    header = GgufHeader.from_file(str(file))
-    end = header.data_start + max((tensor.offset + tensor.nbytes for tensor in header.tensors), default=0)
-    return end, read_gguf_metadata(str(file))[0]
 
 
 def drop_added_tokens(tokenizer: PreTrainedTokenizerBase, *, start: int) -> None:
