@@ -22,7 +22,7 @@ FRAME: dict[str, Any] = {
     "scheduler_interval": Literal["step", "epoch"],
     "scheduler_monitor": str | None,
     "model.from_run": str | None,
-    "plan": bool,
+    "plan": bool | Literal["memory"],
     "find": Literal["lr", "batch_size"] | None,
     "profile": bool,
     "report": bool,

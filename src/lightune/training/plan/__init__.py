@@ -19,27 +19,25 @@ MODULES = "lightune.training.plan"
 
 
 def run(cfg: DictConfig, *, conf: Path) -> float:
-    """Answer ``plan=true`` or ``find=…``: print the result and write it to the run's folder.
+    """Answer ``plan=true``, ``plan=memory`` or ``find=…``: print the result and write it to the run's folder.
 
     Each measurement runs in a process of its own, because the peak memory of a process never falls. ``conf`` is the
-    folder of the configuration groups. Returned are the estimated seconds of the whole run, the suggested learning
-    rate or the largest batch size.
+    folder of the configuration groups. Returned are the estimated seconds of the whole run, the bytes that full
+    fine-tuning needs, the suggested learning rate or the largest batch size.
 
     Raises:
         UserError: both options are set, or the run could not be trained either.
     """
     if cfg.plan and cfg.find is not None:
-        raise UserError(f"plan=true and find={cfg.find}: set only one of them.")
+        raise UserError(f"plan={str(cfg.plan).lower()} and find={cfg.find}: set only one of them.")
     if 0 in (cfg.trainer.max_epochs, cfg.trainer.max_steps) or cfg.trainer.get("fast_dev_run"):
-        raise UserError(
-            "plan=true and find=… measure a run of an epoch or a step at least, without trainer.fast_dev_run."
-        )
+        raise UserError("plan and find=… are of an epoch or a step at least, without trainer.fast_dev_run.")
     if processes.is_rank():
-        raise UserError(
-            "plan=true and find=… measure on one device: leave out torchrun and srun. trainer.devices=… is taken into account."
-        )
+        raise UserError("plan and find=… run on one device, and count trainer.devices=…: leave out torchrun and srun.")
     folder = Path(cfg.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    if cfg.plan == "memory":
+        return _plan_memory(cfg, conf=conf, folder=folder)
     if cfg.plan:
         return _plan(cfg, conf=conf, folder=folder)
     if cfg.find == "lr":
@@ -74,6 +72,19 @@ def _plan(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
     write_json(folder / "plan.json", {"asked": chosen, "tunings": costs})
     output.print_plan(costs, chosen=chosen, folder=folder)
     return costs[chosen]["run/seconds"]
+
+
+def _plan_memory(cfg: DictConfig, *, conf: Path, folder: Path) -> float:
+    lora: Any = OmegaConf.to_container(OmegaConf.load(conf / "tuning" / "lora.yaml"))
+    # of the chosen tuning, where it has some of the same
+    lora |= {name: cfg.tuning[name] for name in lora if name in cfg.tuning and not name.startswith("_")}
+    try:
+        needs: dict[str, dict[str, float]] = in_subprocess(f"{MODULES}.memory:compute", _plain(cfg), lora=lora)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"plan=memory cannot compute this model: {str(error).splitlines()[0]}") from error
+    write_json(folder / "memory.json", {"computed_bytes": needs})
+    output.print_memory(needs, folder=folder)
+    return needs["full"]["total"]
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

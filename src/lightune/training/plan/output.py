@@ -1,4 +1,4 @@
-"""Print the results of ``plan=true`` and ``find=…``."""
+"""Print the results of ``plan`` and ``find=…``."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +9,8 @@ from rich.table import Table
 
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 PHASED_COSTS = ("train/seconds", "train/flops", "epoch/seconds", "validation/seconds", "checkpoints/seconds")
+# bytes of a GPU with so many GB; CUDA's context and what the allocator cannot use take the rest
+USABLE = {size: 0.9e9 * size for size in (24, 40, 80)}
 
 console = Console()
 
@@ -50,6 +52,17 @@ def print_plan(costs: Mapping[str, Mapping[str, float]], *, chosen: str, folder:
         table.add_row(name, *map(text, costs.values()))
     console.print(table)
     console.print(f"chosen: tuning={chosen}; nothing was trained. plan: {folder / 'plan.json'}", **PLAIN)
+
+
+def print_memory(needs: Mapping[str, Mapping[str, float]], *, folder: Path) -> None:
+    """Print what a device needs for each tuning, by part, and the GPUs that it fits on."""
+    table = Table("GB, computed", *needs, box=None, pad_edge=False)
+    for part in needs["full"]:
+        table.add_row(part, *(f"{parts[part] / 1e9:.2f}" for parts in needs.values()))
+    for size, limit in USABLE.items():
+        table.add_row(f"fits {size} GB", *("no" if parts["total"] > limit else "yes" for parts in needs.values()))
+    console.print(table)
+    console.print(f"computed from the configuration, not measured: {folder / 'memory.json'}", **PLAIN)
 
 
 def print_lr(result: Mapping[str, Any], *, folder: Path, command: str) -> None:
