@@ -16,8 +16,8 @@ from lightune.common.processes import num_devices
 from lightune.common.quiet import quiet
 from lightune.models.fewer_layers import keep_layers
 from lightune.models.model_parts import base_model, layer_stacks, max_positions
-from lightune.runs.load_run import make_pretrained, task_class
-from lightune.tasks.losses import PIECE
+from lightune.runs.load_run import fit_to_model, make_pretrained, task_class
+from lightune.tasks.losses import TOKEN_PIECE
 
 # NF4 and its constants, which are quantized too: 0.127 bits a weight (Dettmers et al., 2023, section 3)
 NF4_BYTES = (4 + 0.127) / 8
@@ -40,11 +40,12 @@ def compute(config: dict[str, Any], *, lora: dict[str, Any]) -> dict[str, dict[s
     """
     quiet()
     cfg = OmegaConf.create(config)
-    task, pretrained, data, trainer = task_class(cfg), make_pretrained(cfg), cfg.data, cfg.trainer
+    pretrained = make_pretrained(cfg)
+    cfg = fit_to_model(cfg, pretrained)
+    task, data, trainer = task_class(cfg), cfg.data, cfg.trainer
     task.check(pretrained)
     pretrained.load_weights = False
-    # auto is bf16-mixed on these GPUs
-    precision = str(trainer.precision)
+    precision = "bf16-mixed" if trainer.precision == "auto" else str(trainer.precision)
     half = torch.float32 if "32" in precision else torch.float16 if precision.startswith("16") else torch.bfloat16
     dtype = half if precision.endswith("true") else torch.float32
     devices = trainer.devices if "FullySharded" in str(trainer.strategy) else 1
@@ -55,37 +56,40 @@ def compute(config: dict[str, Any], *, lora: dict[str, Any]) -> dict[str, dict[s
     optimizer.step()
     state_bytes = sum(state.nbytes for state in optimizer.state[matrix].values() if torch.is_tensor(state)) / 1024**2
     needs = {}
-    for tuning in ("full", "lora", "qlora"):
+    for tuning in ("full", "lora"):
         with torch.device("meta"):
             model: Any = pretrained.load_model(task.auto_class or AutoModel).train()
         if pretrained.num_hidden_layers is not None:
             keep_layers(model, pretrained.num_hidden_layers)
-        if tuning != "full":
+        if tuning == "lora":
             instantiate(lora, _convert_="all")(model)
         for weight in model.parameters():
             weight.data = weight.data.to(dtype if weight.requires_grad else half)
         layers = [layer for stack in layer_stacks(base_model(model)).values() for layer in stack]
-        weights: float = sum(weight.nbytes for weight in model.parameters())
-        if tuning == "qlora":
-            frozen = [weight for layer in layers for weight in layer.parameters() if not weight.requires_grad]
-            weights -= sum(weight.nbytes - weight.numel() * NF4_BYTES for weight in frozen if weight.dim() == 2)
         trained = model.num_parameters(only_trainable=True) / shards
-        length = min(data.max_length, max_positions(model) or data.max_length)
+        # a decoder reads a prompt and its answer as one text
+        length = data.max_length + (data.get("max_target_length", 0) if task.auto_class is AutoModelForCausalLM else 0)
+        length = min(length, max_positions(model) or length)
         rows = data.batch_size if data.max_tokens_per_batch is None else max(1, data.max_tokens_per_batch // length)
         shapes = (rows, length), (rows, data.get("max_target_length", length))
         logits = rows * shapes[1][1] * model.config.get_text_config().vocab_size * task.language_model
         needs[tuning] = parts = {
-            "weights": weights / shards,
+            "weights": sum(weight.nbytes for weight in model.parameters()) / shards,
             "gradients": trained * dtype.itemsize,
             "optimizer": trained * state_bytes,
             "activations": saved_bytes(model, *shapes, autocast=half),
             # in bfloat16 and in float32, with their gradients
-            "logits": 12 * (min(logits, PIECE) if task.auto_class is AutoModelForCausalLM else logits),
+            "logits": 12 * (min(logits, TOKEN_PIECE) if task.auto_class is AutoModelForCausalLM else logits),
         }
         if model.supports_gradient_checkpointing:
             model.activation_checkpointing_enable()
             inputs = saved_bytes(model, *shapes, autocast=half)
             needs[f"{tuning}, checkpointing"] = {**parts, "activations": inputs + parts["activations"] / len(layers)}
+    frozen = [weight for layer in layers for weight in layer.parameters() if not weight.requires_grad]
+    saved = sum(weight.nbytes - weight.numel() * NF4_BYTES for weight in frozen if weight.dim() == 2) / shards
+    needs |= {
+        f"q{name}": {**needs[name], "weights": needs[name]["weights"] - saved} for name in needs if "lora" in name
+    }
     return {name: {**parts, "total": sum(parts.values())} for name, parts in needs.items()}
 
 
