@@ -18,12 +18,12 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 # scores computed at a time: 4 MiB, which stay in the processor's cache
 PART_SCORES = 2**21
-# queries computed at a time where each sees only the keys before it
-CAUSAL_QUERIES = 64
+# causal queries computed at a time, or a multiple for at most CAUSAL_BLOCKS: each block needs kernels of its own
+CAUSAL_QUERIES, CAUSAL_BLOCKS = 64, 4
 # scores of a layer kept for the backward pass: 32 MiB; a layer with more keeps none
 MAX_KEPT_SCORES = 2**24
-# kernels that oneDNN keeps: one shape of batch needs about as many
-KEPT_KERNELS = "20"
+# kernels that oneDNN keeps: with LoRA a decoder's batch of one shape needs about 50
+KEPT_KERNELS = "64"
 
 
 def has_bf16() -> bool:
@@ -37,8 +37,8 @@ def speed_up() -> None:
 
     glibc returns every large block to the system when it is freed, and each step waits for its pages to be mapped and
     zeroed again: keeping them saves a sixth of a step's time. The kernels that oneDNN makes for each shape fragment kept
-    memory: with few of them a run grows less (at 512 tokens to 2.7 GB in place of 3.1), and making them again costs
-    no measurable time.
+    memory: a run that keeps only those of one step grows less. With fewer, each layer makes its kernels again, 0.2 ms
+    each.
     """
     # oneDNN reads it when it makes its first kernel
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KEPT_KERNELS)
@@ -157,11 +157,11 @@ Place = tuple[slice, slice, slice]
 def _parts(query: Tensor, key: Tensor, *, causal: bool) -> Iterator[tuple[Place, Place]]:
     """Cut a query and a key into pieces of at most ``PART_SCORES`` scores, where one key head of a row has no more.
 
-    Each is rows, key heads and queries, and rows, key heads and keys. Causal ones are also cut into
-    ``CAUSAL_QUERIES`` queries and the keys up to the last of them, the last queries first.
+    Each is rows, key heads and queries, and rows, key heads and keys. Causal ones are also cut into blocks of queries
+    and the keys up to the last of them, the last queries first.
     """
     batch, heads, queries, group = query.shape[:4]
-    block = CAUSAL_QUERIES if causal else queries
+    block = CAUSAL_QUERIES * -(-queries // (CAUSAL_QUERIES * CAUSAL_BLOCKS)) if causal else queries
     for first in reversed(range(0, queries, block)):
         end = min(first + block, queries)
         seen = end if causal else key.shape[2]
