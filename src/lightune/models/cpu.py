@@ -62,7 +62,7 @@ def attention(
     key; output (batch, queries, heads, head size).
     """
     is_cpu, queries = query.device.type == "cpu", query.shape[2]
-    is_grouped_step = queries == 1 and key.shape[1] < query.shape[1]
+    is_grouped_step = key.shape[1] < query.shape[1] and queries == 1
     if is_cpu and torch.is_autocast_enabled("cpu"):
         # rotary positions make float32 of query and key where the embedding is float32
         query, key, value = (states.to(torch.get_autocast_dtype("cpu")) for states in (query, key, value))
