@@ -1,3 +1,4 @@
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from lightune.common.errors import UserError
+from lightune.models.precision import cast_once
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.run_folder import Run
 from lightune.tasks import CausalLM, Seq2Seq
@@ -241,6 +243,25 @@ def test_replies_are_what_the_models_own_logits_say_step_by_step(speaker: Path):
         assert reply == written.strip()
 
 
+@pytest.mark.parametrize("name", [*SEQ2SEQ, *CAUSAL])
+def test_generation_under_autocast_computes_what_the_model_does_and_gives_its_weights_back(tmp_path: Path, name: str):
+    kind = Seq2Seq if name in SEQ2SEQ else CausalLM
+    made = task(kind, saved(tmp_path, {**SEQ2SEQ, **CAUSAL}[name])).eval()
+    batch = sources(3) if kind is Seq2Seq else dialogues([[2, 7, 8], [2, 9]])
+    before = dict(made.named_parameters())
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = made.decode(made.model.generate(**made.prompt(batch)))
+        logits = made(batch)
+        texts = made.generate(batch)
+        with cast_once(made.model):
+            assert any(parameter.dtype == torch.bfloat16 for parameter in made.parameters())
+            assert torch.equal(made(batch), logits)
+    assert all(whole.endswith(text) for whole, text in zip(expected, texts, strict=True))
+    after = dict(made.named_parameters())
+    assert list(after) == list(before)
+    assert all(after[key] is before[key] for key in before)
+
+
 def test_a_chat_templates_end_of_turn_ends_a_reply_too(tiny_bert: Path, tmp_path: Path):
     tokenizer = save_tokenizer(tmp_path / "chat")
     tokenizer.eos_token = "[SEP]"
@@ -339,6 +360,57 @@ def test_the_gradient_is_that_of_the_mean_over_all_target_tokens(
     for start, one, other in zip(before, at_once, in_pieces, strict=True):
         assert torch.allclose(one - start, other - start, atol=1e-6)
     assert any(not torch.equal(start, one) for start, one in zip(before, at_once, strict=True))
+
+
+def fitted(made: Seq2Seq, held_out: DataLoader, folder: Path, epochs: int) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        limit_train_batches=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(made, held_out, held_out)
+    return trainer
+
+
+def test_a_validation_of_a_fit_generates_for_a_sample_and_a_later_one_for_all(
+    tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    made = task(Seq2Seq, tiny_bert, generation={"max_new_tokens": 2, "max_samples": 6})
+    generate, seen = made.generate, []
+    made.generate = lambda batch: (seen.append(len(batch["rows"])), generate(batch))[1]
+    held_out = DataLoader([sources(4, seed=number) for number in range(5)], batch_size=None)
+    with caplog.at_level(logging.INFO):
+        trainer = fitted(made, held_out, tmp_path, epochs=2)
+    sanity_check, first, second = seen[:1], seen[1:6], seen[6:]
+    assert sanity_check == [1]
+    assert first == second == [2, 1, 1, 1, 1]
+    assert caplog.text.count("Validation generates texts for 6 of 20 rows until training ends") == 1
+    assert caplog.text.count("generated 6 texts") == 2
+    seen.clear()
+    trainer.validate(made, held_out, verbose=False)
+    assert seen == [4] * 5
+    (figures,) = trainer.test(made, held_out, verbose=False)
+    assert figures["test/generation/tokens_per_second"] > 0
+
+
+def test_the_loss_is_over_all_rows(tiny_bert: Path, tmp_path: Path):
+    losses = []
+    for number in (1, None):
+        made = task(Seq2Seq, tiny_bert, generation={"max_new_tokens": 2, "max_samples": number})
+        held_out = DataLoader([sources(4, seed=number) for number in range(3)], batch_size=None)
+        torch.manual_seed(0)
+        losses.append(fitted(made, held_out, tmp_path, epochs=1).callback_metrics["val/loss"].item())
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("number", [0, 2.5, True])
+def test_a_sample_that_is_no_number_of_rows_is_refused(tiny_bert: Path, number: object):
+    with pytest.raises(UserError, match="max_samples=.*expected 1 or more rows, or null"):
+        task(Seq2Seq, tiny_bert, generation={"max_samples": number})
 
 
 def test_words_are_found_by_the_target_language(tiny_bert: Path):

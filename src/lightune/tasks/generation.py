@@ -1,6 +1,7 @@
 """Tasks that write text: the loss is on the target tokens, the metrics on what the model generates."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,10 +15,12 @@ from transformers.generation import BaseStreamer
 from lightune.common.errors import UserError, nearest
 from lightune.common.scripts import is_spaceless
 from lightune.models.model_parts import max_positions
+from lightune.models.precision import cast_once
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.generated_sample import GeneratedSample
 from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
 from lightune.tasks.metrics.sacrebleu_counts import TOKENIZERS, language_code
 from lightune.tuning.recipe import Recipe
@@ -49,7 +52,8 @@ class Generation(Task):
     Args:
         metrics: names out of ``bleu``, ``chrf``, ``rouge``, ``distinct1``, ``distinct2``; loss and perplexity are added.
         monitor: the figure that chooses the best checkpoint: ``[NAME, min or max]``.
-        generation: how text is generated, as ``transformers.GenerationConfig`` takes it.
+        generation: how text is generated, as ``transformers.GenerationConfig`` takes it, and ``max_samples``: the rows
+            that a validation during training generates for; None or missing: all. Its loss is over all.
         pipeline_tag: the Hub's name of the task; None: the class's.
         target_lang: of the texts that are written: BLEU and ROUGE find words by it.
     """
@@ -85,10 +89,13 @@ class Generation(Task):
         self._language_is_known = language_code(target_lang) in TOKENIZERS
         self.examples: list[Example] = []  # of the last evaluation, to look at
         self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
+        self._sample = GeneratedSample(generation.get("max_samples"))
+        self._num_sampled: int | None = None  # of the present batch; None: all
+        generation = {name: value for name, value in generation.items() if name != "max_samples"}
         config = self.model.generation_config
         unknown = [name for name in generation if not hasattr(config, name)]
         if unknown:
-            known = [name for name in vars(config) if not name.startswith("_")]
+            known = ["max_samples", *(name for name in vars(config) if not name.startswith("_"))]
             raise UserError(f"task.generation has no option {unknown[0]!r}. {nearest(unknown[0], known)}")
         config.update(**generation, **head)
         positions, written = max_positions(self.model), config.max_new_tokens or 0
@@ -113,7 +120,16 @@ class Generation(Task):
         """Return the inputs of ``generate``."""
         raise NotImplementedError
 
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._num_sampled = self._sample.rows_of(batch_idx, len(batch["rows"]), self.trainer)
+        super().validation_step(batch, batch_idx)
+        self._num_sampled = None
+
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
+        self._sample.add(rows=len(batch["rows"]))
+        if self._num_sampled == 0:
+            return
+        batch = {name: values[: self._num_sampled] for name, values in batch.items()}
         predictions, rows = self.generate(batch), batch["rows"]
         if len(self.examples) < EXAMPLES:
             self.examples.append(Example(rows[0]["source"], predictions[0], rows[0]["references"][0]))
@@ -148,11 +164,24 @@ class Generation(Task):
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
-        self.examples = []
+        self._start()
 
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
+        self._start()
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        if not self.trainer.sanity_checking:
+            self._sample.tell(self.trainer)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self.log("test/generation/tokens_per_second", self._sample.tell(self.trainer))
+
+    def _start(self) -> None:
         self.examples = []
+        self._sample.start()
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, streamer: BaseStreamer | None = None) -> list[str]:
@@ -164,9 +193,14 @@ class Generation(Task):
         prompt = self.prompt(batch)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            tokens = self.model.generate(**prompt, streamer=streamer)
+            start = time.perf_counter()
+            with cast_once(self.model):
+                tokens = self.model.generate(**prompt, streamer=streamer)
         if not self.model.config.is_encoder_decoder:
             tokens = tokens[:, prompt["input_ids"].shape[1] :]
+        special = torch.tensor(self.tokenizer.all_special_ids, device=tokens.device)
+        written = int(torch.isin(tokens, special, invert=True).sum())
+        self._sample.add(texts=len(tokens), tokens=written, seconds=time.perf_counter() - start)
         return self.decode(tokens)
 
     def decode(self, tokens: Tensor) -> list[str]:
