@@ -11,6 +11,7 @@ OVERALL = (
     "loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall", "matthews_corrcoef",
     "mse", "mae", "pearson", "spearman",
     "bleu", "chrf", "rouge1", "rouge2", "rougeL", "rougeLsum", "distinct1", "distinct2",
+    "distinct_outputs", "repetition", "empty",
 )  # fmt: skip
 """Figures over all rows, in the order in which they are printed; others follow."""
 

@@ -21,7 +21,7 @@ from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.generated_sample import GeneratedSample
-from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
+from lightune.tasks.metrics.generation import ROUGE, Degeneration, Distinct, SacreBLEU
 from lightune.tasks.metrics.sacrebleu_counts import TOKENIZERS, language_code
 from lightune.tuning.recipe import Recipe
 
@@ -50,7 +50,8 @@ class Generation(Task):
     """The base of tasks that generate texts; ``head`` holds ``forced_bos_token_id`` where there is a target language.
 
     Args:
-        metrics: names out of ``bleu``, ``chrf``, ``rouge``, ``distinct1``, ``distinct2``; loss and perplexity are added.
+        metrics: names out of ``bleu``, ``chrf``, ``rouge``, ``distinct1``, ``distinct2``; loss, perplexity and those of ``Degeneration``
+            are added.
         monitor: the figure that chooses the best checkpoint: ``[NAME, min or max]``.
         generation: how text is generated, as ``transformers.GenerationConfig`` takes it, and ``max_samples``: the rows
             that a validation during training generates for; None or missing: all. Its loss is over all.
@@ -78,6 +79,7 @@ class Generation(Task):
         tokenizer = pretrained.load_tokenizer()
         normalize = _lowercase_normalizer(tokenizer)
         by_name = {name: METRICS[name](normalize is not None, target_lang) for name in metrics}
+        by_name["degeneration"] = Degeneration()
         super().__init__(
             model=self.load(pretrained, tokenizer),
             metrics=MetricCollection({**by_name}, compute_groups=False),
@@ -230,7 +232,7 @@ def _check_names(metrics: list[str], monitor: list[str]) -> None:
         if name not in METRICS:
             raise UserError(f"task.metrics: there is no metric {name!r}. {nearest(name, METRICS)}")
     figures = [*(name for name in metrics if name != "rouge"), *(ROUGE.names if "rouge" in metrics else ())]
-    known = [f"val/{name}" for name in ("loss", "perplexity", *figures)]
+    known = [f"val/{name}" for name in ("loss", "perplexity", *figures, *Degeneration.names)]
     if len(monitor) != 2 or monitor[0] not in known or monitor[1] not in ("min", "max"):
         raise UserError(
             f"task.monitor={monitor}: expected a figure and min or max. {nearest(monitor[0], known)}\n"

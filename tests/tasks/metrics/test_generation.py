@@ -5,7 +5,7 @@ import torch
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
-from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
+from lightune.tasks.metrics.generation import ROUGE, Degeneration, Distinct, SacreBLEU
 
 WORDS = ["the", "a", "man", "Dog", "runs", "with", "red", ",", ".", "!", "t-shirt", "Haus", "für"]
 
@@ -151,3 +151,11 @@ def test_distinct_counts_across_batches():
 
 def test_nothing_generated_is_nothing_distinct():
     assert float(fed(Distinct(n=2), ["", "a"], [[], []]).compute()) == 0
+
+
+def test_texts_that_repeat_themselves_or_each_other_or_say_nothing_are_counted():
+    texts = ["a b c d a b c d", "one two three four five", "", "yes", "yes ", "no"]
+    figures = {name: float(value) for name, value in fed(Degeneration(), texts, [[]] * 6).compute().items()}
+    assert figures == pytest.approx({"repetition": (1 / 5) / 6, "empty": 1 / 6, "distinct_outputs": 5 / 6})
+    nothing = Degeneration().compute()
+    assert {name: float(value) for name, value in nothing.items()} == dict.fromkeys(Degeneration.names, 0)

@@ -8,7 +8,7 @@ SCRIPT = """
 import json, os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp
 from torchmetrics import MetricCollection
 from lightune.tasks.metrics.entities import EntityScore
-from lightune.tasks.metrics.generation import ROUGE, Distinct, SacreBLEU
+from lightune.tasks.metrics.generation import ROUGE, Degeneration, Distinct, SacreBLEU
 from lightune.tasks.metrics.squad import SquadScore
 
 TEXTS = ["a b c d e", "the cat sat on the mat", "e d c b a", "", "cat sat the mat on it"]
@@ -18,7 +18,8 @@ GOLD = [["B-x", "I-x", "O"], ["B-y", "I-y", "O"], ["B-y", "O"], ["B-x"], ["I-y",
 
 def metrics():
     texts = {"bleu": SacreBLEU(score="bleu"), "chrf": SacreBLEU(score="chrf"), "rouge": ROUGE(),
-             "d1": Distinct(n=1), "d2": Distinct(n=2), "squad": SquadScore(version_2_with_negative=True)}
+             "d1": Distinct(n=1), "d2": Distinct(n=2), "degeneration": Degeneration(),
+             "squad": SquadScore(version_2_with_negative=True)}
     return MetricCollection(texts, compute_groups=False), MetricCollection({"entities": EntityScore(["x", "y"])})
 
 def measure(rows):

@@ -23,7 +23,7 @@ class Texts(RowAnalysis):
         return np.array(rows, dtype=float)
 
     def figures(self, sums: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the scores of each metric; distinct n-grams are no sums over rows, so they are not among them."""
+        """Return the scores of each metric with counts; those that compare texts with each other have none."""
         sizes = [len(counts) for counts in self.rows[0]["counts"].values()]
         bounds = np.cumsum([1, *sizes])
         figures: dict[str, np.ndarray] = {}

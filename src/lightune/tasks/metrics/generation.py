@@ -140,6 +140,43 @@ class Distinct(Metric):
         return (distinct / self.count.clamp(min=1)).float()
 
 
+class Degeneration(Metric):
+    """Signs of a model that writes nonsense, each 0 to 1.
+
+    ``repetition`` is the share of a text's 4-grams that repeat one before, on average over texts: seq-rep-4 of Welleck
+    et al. (2020), Neural Text Generation with Unlikelihood Training, over words where they take tokens. ``empty`` is the
+    share of texts without a word; ``distinct_outputs`` that of different texts among all.
+    """
+
+    full_state_update = False
+    names = ("repetition", "empty", "distinct_outputs")
+    seen: list[Tensor]
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("seen", [], dist_reduce_fx="cat")
+        # of repetition, of empty texts, of all
+        self.add_state("sums", torch.zeros(3), dist_reduce_fx="sum")
+        # as of ``Distinct``
+        self.set_dtype(torch.float64)
+
+    def update(self, predictions: list[str], references: list[list[str]]) -> None:
+        """Add texts; references are not looked at."""
+        for prediction in predictions:
+            words = units(prediction)
+            grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+            repeated = 1 - len({*grams}) / len(grams) if grams else 0.0
+            self.sums += torch.tensor([repeated, not words, 1], dtype=torch.float64, device=self.device)
+            self.seen.append(torch.tensor([_digest(words)], dtype=torch.float64, device=self.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        distinct = len(torch.unique(dim_zero_cat(self.seen))) if len(self.seen) else 0
+        repeated, empty, texts = self.sums
+        shares = torch.stack([repeated, empty, torch.full_like(texts, distinct)]) / texts.clamp(min=1)
+        return dict(zip(self.names, shares.float(), strict=True))
+
+
 def _digest(words: list[str]) -> int:
     """Return a number for an n-gram, which devices can exchange."""
     return int.from_bytes(hashlib.blake2b(" ".join(words).encode(), digest_size=6).digest())
