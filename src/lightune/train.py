@@ -53,6 +53,7 @@ def fine_tune(cfg: DictConfig) -> float:
     from lightune.training import environment
     from lightune.training.build_run import build, check_batches, make_trainer
     from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
+    from lightune.training.measure_pretrained import measure_pretrained
     from lightune.training.results import keep_best_checkpoint, save_results
 
     quiet()
@@ -92,11 +93,12 @@ def fine_tune(cfg: DictConfig) -> float:
         run.save_model_files(tokenizer, task.model)
         run.save_head(data.head)
         run.save_environment(environment.describe(CONF.parent))
+    pretrained = measure_pretrained(trainer, task, data, run) if cfg.measure_pretrained else {}
     trainer.fit(task, data, ckpt_path=checkpoint)
     keep_best_checkpoint(trainer, run)
 
     # 4. Evaluate the best checkpoint on validation and test
-    metrics = {**throughput.summary(trainer), **task.num_parameters()}
+    metrics = {**pretrained, **throughput.summary(trainer), **task.num_parameters()}
     for evaluate in (trainer.validate, trainer.test):
         metrics |= evaluate(task, data, ckpt_path=str(run.best), weights_only=True, verbose=False)[0]
     metrics["monitored"] = metrics[cfg.monitor.metric]

@@ -31,8 +31,8 @@ def shown_name(figure: str, signatures: Mapping[str, str]) -> str:
 
 
 def score_table(metrics: Mapping[str, float], signatures: Mapping[str, str]) -> Table:
-    """Tabulate the overall figures, one column each for validation and test."""
-    stages = [stage for stage in ("val", "test") if f"{stage}/loss" in metrics]
+    """Tabulate the overall figures, one column each for validation, test and test before training."""
+    stages = [stage for stage in ("val", "test", "pretrained") if f"{stage}/loss" in metrics]
     table = Table("", *stages)
     for name in overall(metrics):
         table.add_row(shown_name(name, signatures), *[f"{metrics[f'{stage}/{name}']:.4f}" for stage in stages])

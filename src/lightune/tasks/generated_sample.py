@@ -29,6 +29,7 @@ class GeneratedSample:
             raise UserError(f"task.generation.max_samples={max_samples}: expected 1 or more rows, or null for all.")
         self.max_samples = max_samples
         self._step_rows = 1
+        self.is_always = False  # also outside training
         self._is_told = False
         self.start()
 
@@ -36,17 +37,17 @@ class GeneratedSample:
         """Begin an evaluation."""
         self._counts = [0.0] * 4  # rows, generated texts, their tokens, seconds
 
-    def rows_of(self, batch_idx: int, num_rows: int, trainer: Trainer) -> int | None:
-        """Return for how many of a validation batch's rows to generate, the first; None: all."""
+    def rows_of(self, batch_idx: int, num_steps: int, num_rows: int, trainer: Trainer) -> int | None:
+        """Return for how many of a batch's rows to generate, the first; None: all."""
         if trainer.sanity_checking:
             return 1 if batch_idx == 0 else 0
-        if self.max_samples is None or not is_fitting(trainer):
+        if self.max_samples is None or not (self.is_always or is_fitting(trainer)):
             return None
         if batch_idx == 0:
             self._step_rows = num_rows
         return rows_to_generate(
             batch_idx,
-            num_steps=int(trainer.num_val_batches[0]),
+            num_steps=num_steps,
             step_rows=self._step_rows,
             max_samples=self.max_samples,
             rank=trainer.global_rank,
@@ -63,7 +64,7 @@ class GeneratedSample:
         rows, texts, tokens, seconds = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         seconds = max(seconds / trainer.world_size, 1e-9)
         tell = rank_zero_only(log.info)
-        if texts < rows and not self._is_told:
+        if texts < rows and is_fitting(trainer) and not self._is_told:
             self._is_told = True
             shown = f"{texts:,.0f} of {rows:,.0f} rows"
             tell(f"Validation generates texts for {shown} until training ends; its loss is over all.")

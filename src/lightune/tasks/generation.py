@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -90,6 +91,7 @@ class Generation(Task):
         self.pipeline_tag = pipeline_tag or self.pipeline_tag
         self._language_is_known = language_code(target_lang) in TOKENIZERS
         self.examples: list[Example] = []  # of the last evaluation, to look at
+        self.written: dict[int, str] = {}  # of the last evaluation on this device, by row number
         self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
         self._sample = GeneratedSample(generation.get("max_samples"))
         self._num_sampled: int | None = None  # of the present batch; None: all
@@ -123,9 +125,14 @@ class Generation(Task):
         raise NotImplementedError
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._num_sampled = self._sample.rows_of(batch_idx, len(batch["rows"]), self.trainer)
+        steps = int(self.trainer.num_val_batches[0])
+        self._num_sampled = self._sample.rows_of(batch_idx, steps, len(batch["rows"]), self.trainer)
         super().validation_step(batch, batch_idx)
-        self._num_sampled = None
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        steps = int(self.trainer.num_test_batches[0])
+        self._num_sampled = self._sample.rows_of(batch_idx, steps, len(batch["rows"]), self.trainer)
+        super().test_step(batch, batch_idx)
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         self._sample.add(rows=len(batch["rows"]))
@@ -146,6 +153,7 @@ class Generation(Task):
             predictions = [self.normalize_text(text) for text in predictions]
             references = [[self.normalize_text(text) for text in texts] for texts in references]
         metrics.update(predictions, references)
+        self.written |= dict(zip(batch.get("row_numbers", ()), predictions, strict=False))
         self._texts = predictions, references
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
@@ -153,6 +161,8 @@ class Generation(Task):
 
         ``counts`` are sacrebleu's for BLEU and chrF, which add up to a corpus's, and ROUGE's F-measures.
         """
+        if self._num_sampled is not None:
+            return []
         counters = {
             name: metric
             for name, metric in self.test.metrics.items(keep_base=True)
@@ -182,8 +192,15 @@ class Generation(Task):
         self.log("test/generation/tokens_per_second", self._sample.tell(self.trainer))
 
     def _start(self) -> None:
-        self.examples = []
+        self.examples, self.written = [], {}
         self._sample.start()
+
+    @contextmanager
+    def sampled_test(self) -> Iterator[None]:
+        """Bound the texts of a test as those of a validation in training; it has no row results."""
+        self._sample.is_always = True
+        yield
+        self._sample.is_always = False
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, streamer: BaseStreamer | None = None) -> list[str]:

@@ -9,6 +9,7 @@ from lightune.runs.report.run_results import RunResults
 from lightune.runs.report.statistics import reliability
 from lightune.tasks.batch import RowResult
 
+BEFORE_AND_AFTER = 8  # rows
 EXPLAINED = 3  # rows: each takes fifty forward and backward passes or more
 
 
@@ -39,7 +40,10 @@ def rows_to_look_at(results: RunResults) -> Section | None:
     if not results.rows:
         return None
     blocks: list[Block] = []
-    for heading, rows in results.analysis.groups():
+    groups = results.analysis.groups()
+    if compared := [row for row in results.rows if str(row["row"]) in results.pretrained]:
+        groups = [("Before fine-tuning and after:", compared[:: -(-len(compared) // BEFORE_AND_AFTER)]), *groups]
+    for heading, rows in groups:
         blocks += [Text(heading), Rows([_with_texts(results, row) for row in rows])]
     return Section(results.analysis.title, blocks)
 
@@ -63,7 +67,9 @@ def why(results: RunResults) -> Section | None:
 def _with_texts(results: RunResults, row: RowResult) -> tuple[str, list[tuple[str, str]]]:
     parts = [f"row {row['row'] + 1}", f"loss {row['loss']:.3f}", results.analysis.describe(row)]
     prediction = [("predicted", row["predicted"])] if isinstance(row.get("predicted"), str) else []
-    return " · ".join(filter(None, parts)), [*results.texts(row), *prediction]
+    before = results.pretrained.get(str(row["row"]))
+    pretrained = [("pretrained", before)] if before is not None else []
+    return " · ".join(filter(None, parts)), [*results.texts(row), *pretrained, *prediction]
 
 
 def _drawn(block: Block) -> Block:

@@ -42,13 +42,13 @@ def scores(results: RunResults) -> Section:
         )
         if any(f"test/{name}" in results.metrics and name not in drawn for name in overall(results.metrics)):
             notes.append(Text("Figures that are not kept as sums over rows have no interval here."))
-    rows = []
+    rows, stages = [], [stage for stage in ("val", "test", "pretrained") if f"{stage}/loss" in results.metrics]
     for name in overall(results.metrics):
-        figures = [results.metrics.get(f"{stage}/{name}") for stage in ("val", "test")]
+        figures = [results.metrics.get(f"{stage}/{name}") for stage in stages]
         between = "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else ""
         shown = shown_name(name, results.signatures)
         rows.append([shown, *("" if figure is None else f"{figure:.4f}" for figure in figures), between])
-    return Section("Scores", [Table(["", "val", "test", "95 % of test"], rows), *notes])
+    return Section("Scores", [Table(["", *stages, "95 % of test"], rows), *notes])
 
 
 def learning_curves(results: RunResults) -> Section | None:

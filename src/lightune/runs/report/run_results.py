@@ -27,7 +27,7 @@ class RunResults:
     """A finished run: its ``environment.json``, ``metrics.json``, ``signatures.json``, and ``metrics.csv`` without empty cells.
 
     ``config`` has its settings by their full names, without those that refer to another; ``command`` repeats it;
-    ``analysis`` is of the rows in ``predictions.jsonl``; ``task`` has the best weights.
+    ``pretrained`` has texts that the pretrained model wrote, by number of the test row; ``analysis`` is of the rows in ``predictions.jsonl``; ``task`` has the best weights.
     """
 
     folder: Path
@@ -37,6 +37,7 @@ class RunResults:
     metrics: Mapping[str, float]
     signatures: Mapping[str, str]
     history: list[dict[str, float]]
+    pretrained: Mapping[str, str]
     analysis: "RowAnalysis"
     data: "DataModule | None"
     task: "Task | None"
@@ -103,6 +104,7 @@ def read_run_results(
         environment=json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
         metrics=json.loads(run.metrics.read_text(encoding="utf-8")),
         signatures=json.loads(signatures.read_text(encoding="utf-8")) if signatures.is_file() else {},
+        pretrained=json.loads(run.pretrained.read_text(encoding="utf-8"))["texts"] if run.pretrained.is_file() else {},
         history=_read_history(folder / "metrics.csv"),
         analysis=task_class.analyse(
             read_rows(run.predictions), label_names=list(run.head().get("id2label", {}).values())

@@ -1,0 +1,42 @@
+"""What a language model writes before the first step: figures and texts to hold the tuned model's against."""
+
+import json
+import logging
+import time
+
+from lightning import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from lightune.common.files import write_json
+from lightune.data import DataModule
+from lightune.models.model_parts import is_decoder_only
+from lightune.runs.run_folder import Run
+from lightune.tasks import Task
+from lightune.tasks.generation import Generation
+
+log = logging.getLogger(__name__)
+
+
+def measure_pretrained(trainer: Trainer, task: Task, data: DataModule, run: Run) -> dict[str, float]:
+    """Return the ``pretrained/…`` figures of a causal language model on the test rows; of other models none.
+
+    Texts are generated for the sample of ``task.generation.max_samples``. A run that was stopped measured them before.
+    """
+    if not isinstance(task, Generation) or not is_decoder_only(task.model.config):
+        return {}
+    if not run.pretrained.is_file():
+        start = time.perf_counter()
+        loggers, trainer.loggers = trainer.loggers, []
+        with isolate_rng(), task.sampled_test():
+            (found,) = trainer.test(task, data, verbose=False)
+        trainer.loggers = loggers
+        figures = {name.replace("test/", "pretrained/"): value for name, value in found.items()}
+        if trainer.is_global_zero:
+            write_json(run.pretrained, {"metrics": figures, "texts": task.written})
+        seconds = time.perf_counter() - start
+        rank_zero_only(log.info)(
+            f"The pretrained model was measured in {seconds:.0f} s; measure_pretrained=false: not."
+        )
+        return figures
+    return dict(json.loads(run.pretrained.read_text(encoding="utf-8"))["metrics"])
