@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightune.common.errors import UserError
 from lightune.common.trainer_state import is_fitting
+from lightune.tasks.batch import Batch
 
 log = logging.getLogger(__name__)
 
@@ -28,66 +29,47 @@ class GeneratedSample:
         if max_samples is not None and (type(max_samples) is not int or max_samples < 1):
             raise UserError(f"task.generation.max_samples={max_samples}: expected 1 or more rows, or null for all.")
         self.max_samples = max_samples
-        self._step_rows = 1
+        self.num_rows: int | None = None  # to generate for in the present batch, the first; None: all
         self.is_always = False  # also outside training
+        self.counts = torch.zeros(4)  # of an evaluation: rows, generated texts, their tokens, seconds
+        self._step_rows = 1
         self._is_told = False
-        self.start()
 
-    def start(self) -> None:
-        """Begin an evaluation."""
-        self._counts = [0.0] * 4  # rows, generated texts, their tokens, seconds
-
-    def rows_of(self, batch_idx: int, num_steps: int, num_rows: int, trainer: Trainer) -> int | None:
-        """Return for how many of a batch's rows to generate, the first; None: all."""
-        if trainer.sanity_checking:
-            return 1 if batch_idx == 0 else 0
-        if self.max_samples is None or not (self.is_always or is_fitting(trainer)):
-            return None
+    def choose(self, batch: Batch, batch_idx: int, trainer: Trainer) -> None:
+        """Set ``num_rows`` for a held-out batch."""
         if batch_idx == 0:
-            self._step_rows = num_rows
-        return rows_to_generate(
-            batch_idx,
-            num_steps=num_steps,
-            step_rows=self._step_rows,
-            max_samples=self.max_samples,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-        )
-
-    def add(self, *, rows: int = 0, texts: int = 0, tokens: int = 0, seconds: float = 0.0) -> None:
-        """Count held-out rows, and texts that were generated."""
-        self._counts = [count + new for count, new in zip(self._counts, (rows, texts, tokens, seconds), strict=True)]
+            self._step_rows = len(batch["rows"])
+        if trainer.sanity_checking:
+            self.num_rows = 1 if batch_idx == 0 else 0
+        elif self.max_samples is None or not (self.is_always or is_fitting(trainer)):
+            self.num_rows = None
+        else:
+            steps = int((trainer.num_test_batches if trainer.testing else trainer.num_val_batches)[0])
+            devices = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+            sizes = {"num_steps": steps, "step_rows": self._step_rows, "max_samples": self.max_samples}
+            self.num_rows = rows_to_generate(batch_idx, **sizes, **devices)
 
     def tell(self, trainer: Trainer) -> float:
         """Log what all devices generated; return their tokens a second. Every rank must call this."""
-        counts = torch.tensor(self._counts, device=trainer.strategy.root_device)
-        rows, texts, tokens, seconds = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        seconds = max(seconds / trainer.world_size, 1e-9)
+        counts = trainer.strategy.reduce(self.counts.to(trainer.strategy.root_device), reduce_op="sum")
+        rows, texts, tokens, seconds = counts.tolist()
+        rate = tokens / max(seconds / trainer.world_size, 1e-9)
         tell = rank_zero_only(log.info)
         if texts < rows and is_fitting(trainer) and not self._is_told:
             self._is_told = True
             shown = f"{texts:,.0f} of {rows:,.0f} rows"
             tell(f"Validation generates texts for {shown} until training ends; its loss is over all.")
-        rate = tokens / seconds
-        tell(f"generated {texts:,.0f} texts, {tokens:,.0f} tokens, in {seconds:.0f} s: {rate:,.0f} tokens/s")
+        tell(f"generated {texts:,.0f} texts of {tokens:,.0f} tokens, {rate:,.0f} tokens/s")
         return float(rate)
 
 
 def rows_to_generate(
     step: int, *, num_steps: int, step_rows: int, max_samples: int, rank: int = 0, world_size: int = 1
 ) -> int:
-    """Return for how many rows of a step this device generates: the first of its batch.
+    """Return for how many rows of a step, of ``step_rows`` on each device or fewer, this device generates.
 
     The steps of a held-out split are sorted by length, so a sample from evenly spaced steps is spread over lengths. It is
     the same in each validation, and each device takes its share: the rows of a step are dealt out in turn.
-
-    Args:
-        step: number of the batch.
-        num_steps: batches of the validation.
-        step_rows: rows of a batch; a shorter one gives fewer samples.
-        max_samples: rows of all steps and devices together.
-        rank: number of this device.
-        world_size: number of devices.
     """
     chosen = min(max(LENGTHS, -(-max_samples // (step_rows * world_size))), num_steps, max_samples)
     steps = [(2 * number + 1) * num_steps // (2 * chosen) for number in range(chosen)]

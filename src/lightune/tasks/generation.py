@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +15,6 @@ from transformers.generation import BaseStreamer
 from lightune.common.errors import UserError, nearest
 from lightune.common.scripts import is_spaceless
 from lightune.models.model_parts import max_positions
-from lightune.models.precision import cast_once
 from lightune.models.pretrained import PretrainedModel
 from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
@@ -51,8 +49,8 @@ class Generation(Task):
     """The base of tasks that generate texts; ``head`` holds ``forced_bos_token_id`` where there is a target language.
 
     Args:
-        metrics: names out of ``bleu``, ``chrf``, ``rouge``, ``distinct1``, ``distinct2``; loss, perplexity and those of ``Degeneration``
-            are added.
+        metrics: names out of ``bleu``, ``chrf``, ``rouge``, ``distinct1``, ``distinct2``; loss, perplexity and
+            ``Degeneration`` are added.
         monitor: the figure that chooses the best checkpoint: ``[NAME, min or max]``.
         generation: how text is generated, as ``transformers.GenerationConfig`` takes it, and ``max_samples``: the rows
             that a validation during training generates for; None or missing: all. Its loss is over all.
@@ -93,8 +91,7 @@ class Generation(Task):
         self.examples: list[Example] = []  # of the last evaluation, to look at
         self.written: dict[int, str] = {}  # of the last evaluation on this device, by row number
         self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
-        self._sample = GeneratedSample(generation.get("max_samples"))
-        self._num_sampled: int | None = None  # of the present batch; None: all
+        self.sample = GeneratedSample(generation.get("max_samples"))
         generation = {name: value for name, value in generation.items() if name != "max_samples"}
         config = self.model.generation_config
         unknown = [name for name in generation if not hasattr(config, name)]
@@ -125,20 +122,18 @@ class Generation(Task):
         raise NotImplementedError
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        steps = int(self.trainer.num_val_batches[0])
-        self._num_sampled = self._sample.rows_of(batch_idx, steps, len(batch["rows"]), self.trainer)
+        self.sample.choose(batch, batch_idx, self.trainer)
         super().validation_step(batch, batch_idx)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        steps = int(self.trainer.num_test_batches[0])
-        self._num_sampled = self._sample.rows_of(batch_idx, steps, len(batch["rows"]), self.trainer)
+        self.sample.choose(batch, batch_idx, self.trainer)
         super().test_step(batch, batch_idx)
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
-        self._sample.add(rows=len(batch["rows"]))
-        if self._num_sampled == 0:
+        self.sample.counts[0] += len(batch["rows"])
+        if self.sample.num_rows == 0:
             return
-        batch = {name: values[: self._num_sampled] for name, values in batch.items()}
+        batch = {name: values[: self.sample.num_rows] for name, values in batch.items()}
         predictions, rows = self.generate(batch), batch["rows"]
         if len(self.examples) < EXAMPLES:
             self.examples.append(Example(rows[0]["source"], predictions[0], rows[0]["references"][0]))
@@ -161,7 +156,7 @@ class Generation(Task):
 
         ``counts`` are sacrebleu's for BLEU and chrF, which add up to a corpus's, and ROUGE's F-measures.
         """
-        if self._num_sampled is not None:
+        if self.sample.num_rows is not None:
             return []
         counters = {
             name: metric
@@ -185,22 +180,14 @@ class Generation(Task):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         if not self.trainer.sanity_checking:
-            self._sample.tell(self.trainer)
+            self.sample.tell(self.trainer)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        self.log("test/generation/tokens_per_second", self._sample.tell(self.trainer))
+        self.log("test/generation/tokens_per_second", self.sample.tell(self.trainer))
 
     def _start(self) -> None:
-        self.examples, self.written = [], {}
-        self._sample.start()
-
-    @contextmanager
-    def sampled_test(self) -> Iterator[None]:
-        """Bound the texts of a test as those of a validation in training; it has no row results."""
-        self._sample.is_always = True
-        yield
-        self._sample.is_always = False
+        self.examples, self.written, self.sample.counts = [], {}, torch.zeros(4)
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, streamer: BaseStreamer | None = None) -> list[str]:
@@ -213,13 +200,12 @@ class Generation(Task):
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
             start = time.perf_counter()
-            with cast_once(self.model):
-                tokens = self.model.generate(**prompt, streamer=streamer)
+            tokens = self.model.generate(**prompt, streamer=streamer)
         if not self.model.config.is_encoder_decoder:
             tokens = tokens[:, prompt["input_ids"].shape[1] :]
         special = torch.tensor(self.tokenizer.all_special_ids, device=tokens.device)
         written = int(torch.isin(tokens, special, invert=True).sum())
-        self._sample.add(texts=len(tokens), tokens=written, seconds=time.perf_counter() - start)
+        self.sample.counts += torch.tensor([0, len(tokens), written, time.perf_counter() - start])
         return self.decode(tokens)
 
     def decode(self, tokens: Tensor) -> list[str]:

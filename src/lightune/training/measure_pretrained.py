@@ -27,16 +27,15 @@ def measure_pretrained(trainer: Trainer, task: Task, data: DataModule, run: Run)
         return {}
     if not run.pretrained.is_file():
         start = time.perf_counter()
-        loggers, trainer.loggers = trainer.loggers, []
-        with isolate_rng(), task.sampled_test():
+        loggers, trainer.loggers, task.sample.is_always = trainer.loggers, [], True
+        with isolate_rng():
             (found,) = trainer.test(task, data, verbose=False)
-        trainer.loggers = loggers
+        trainer.loggers, task.sample.is_always = loggers, False
         figures = {name.replace("test/", "pretrained/"): value for name, value in found.items()}
         if trainer.is_global_zero:
             write_json(run.pretrained, {"metrics": figures, "texts": task.written})
         seconds = time.perf_counter() - start
-        rank_zero_only(log.info)(
-            f"The pretrained model was measured in {seconds:.0f} s; measure_pretrained=false: not."
-        )
+        hint = "measure_pretrained=false leaves that out"
+        rank_zero_only(log.info)(f"measured the pretrained model in {seconds:.0f} s; {hint}")
         return figures
     return dict(json.loads(run.pretrained.read_text(encoding="utf-8"))["metrics"])
