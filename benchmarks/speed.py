@@ -103,11 +103,13 @@ def run_and_read(*command: str) -> dict[str, float]:
     return figures
 
 
-def print_figures(*, samples: int, tokens: int, computed: int, seconds: float) -> None:
-    """Print the figures of a training as JSON, for ``run_and_read``."""
+def print_figures(*, samples: int, tokens: int, computed: int, seconds: float, **others: float) -> None:
+    """Print the figures of a training, and others, as JSON, for ``run_and_read``."""
     from lightune.training.callbacks.throughput import peak_memory_bytes
 
     figures = {
+        **others,
+        "seconds": seconds,
         "samples_per_second": samples / seconds,
         "tokens_per_second": tokens / seconds,
         "padding_efficiency": tokens / computed,

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, save_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightune.data.preprocessors.windows import Place
 from lightune.runs.explain import Word, explain
@@ -106,3 +107,43 @@ def test_a_text_without_words_keeps_the_rest(monkeypatch: pytest.MonkeyPatch):
     text = "so dull , so long"
     words = [Word(Place(0, start, end), text[start:end], 0.0, False) for start, end in ((3, 7), (13, 17))]
     assert deletion.without(text, words) == "so , so"
+
+
+def test_the_baselines_of_a_causal_model_do_the_same_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    tokenizer = save_tokenizer(tmp_path / "model")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] + ' ' + m['content'] + ' [SEP] ' }}{% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "model")
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "model")
+    measure = load("language_model", monkeypatch)
+    rows = [{"dialogue": "a film " * number, "summary": "superb"} for number in range(1, 5)]
+    measure.write(tmp_path / "rows.jsonl", rows)
+    baselines = load("language_model_baselines", monkeypatch)
+    figures = {}
+    for arm in ("plain_loop", "trainer"):
+        baselines.main(arm, str(tmp_path / "model"), str(tmp_path / "rows.jsonl"), max_length=64, batch_size=2, seed=0)
+        figures[arm] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    measure.check_same_work(figures)
+    assert figures["plain_loop"]["first_loss"] > 1
+    figures["trainer"]["first_loss"] *= 1.1
+    with pytest.raises(SystemExit, match="same loss"):
+        measure.check_same_work(figures)
+    figures["trainer"]["seconds"] *= 2
+    with pytest.raises(SystemExit, match="same tokens"):
+        measure.check_same_work(figures)
+
+
+def test_the_table_of_a_causal_model_tells_ratios_of_rounds(monkeypatch: pytest.MonkeyPatch):
+    names = ("tokens_per_second", "peak_memory_bytes", "first_loss")
+    rounds = [
+        {
+            "plain_loop": dict(zip(names, (speed, 8e9, 2.8), strict=True)),
+            "ours": dict(zip(names, (600.0, 2e9, 2.8), strict=True)),
+        }
+        for speed in (100.0, 150.0, 200.0)
+    ]
+    _, _, plain, ours = load("language_model", monkeypatch).table(rounds)
+    assert plain == "| plain_loop | 150 | 4.00 | 8.00 | 0.25 | 2.800 |"
+    assert ours == "| ours | 600 | 1.00 | 2.00 | 1.00 | 2.800 |"
