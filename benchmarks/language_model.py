@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL, help=f"a folder in the Hub's layout (default: {MODEL})")
     parser.add_argument("--max-length", type=int, default=512, help="of the rows, prompt and summary (default: 512)")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--longest", action="store_true", help="the longest rows in place of random ones")
     parser.add_argument("--arms", nargs="+", choices=[*BASELINES, "ours"], default=[*BASELINES, "ours"])

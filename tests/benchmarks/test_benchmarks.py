@@ -1,5 +1,6 @@
 """How the benchmarks evaluate their measurements; measuring needs a quiet machine."""
 
+import argparse
 import importlib.util
 import json
 import random
@@ -8,6 +9,7 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT, save_tokenizer
+from hydra import compose, initialize_config_dir
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightune.data.preprocessors.windows import Place
@@ -147,3 +149,19 @@ def test_the_table_of_a_causal_model_tells_ratios_of_rounds(monkeypatch: pytest.
     _, _, plain, ours = load("language_model", monkeypatch).table(rounds)
     assert plain == "| plain_loop | 150 | 4.00 | 8.00 | 0.25 | 2.800 |"
     assert ours == "| ours | 600 | 1.00 | 2.00 | 1.00 | 2.800 |"
+
+
+def test_ours_trains_a_causal_model_as_the_baselines_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    measure = load("language_model", monkeypatch)
+    asked = argparse.Namespace(model=str(tmp_path), max_length=512, batch_size=8, overrides=["seed=7"])
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", measure.recipe(asked, data=tmp_path, seed=0))
+    prompt, _ = measure.messages({"dialogue": "Hi.", "summary": "A greeting."})
+    assert prompt[0]["content"] == cfg.data.prompt.replace("{source}", "Hi.")
+    assert (cfg.tuning.r, cfg.tuning.alpha, cfg.tuning.dropout) == (measure.RANK, measure.ALPHA, 0)
+    assert (cfg.optimizer.lr, cfg.data.batch_size, cfg.seed) == (measure.LEARNING_RATE, 8, 7)
+
+
+def test_the_tunings_are_compared_on_the_data_that_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    asked = argparse.Namespace(data=Path("/data"), rows=100, overrides=["data=dialogsum", "data.max_eval_samples=9"])
+    assert load("tuning", monkeypatch).common(asked) == ["data.path=/data", "data.max_train_samples=100"]
