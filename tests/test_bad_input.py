@@ -219,6 +219,7 @@ OPTIONS = {
     "monitor.metric=val/loss": "monitor.mode=min",
     "model.pooling=max": "expected mean or cls or null",
     "model.revision=5": "\"model.revision='5'\"",
+    "model.gradient_checkpointing=maybe": "expected true or false or offload",
     "model.attention_dropout=2": "expected a number from 0 to 1",
     "trainer.accelerator=tpux": "trainer: You selected an invalid accelerator name",
     "trainer.precision=17": "trainer: Precision 17 is invalid",

@@ -26,6 +26,7 @@ from lightune.common import package_index
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError
 from lightune.models.fewer_layers import keep_layers
+from lightune.models.gradient_checkpointing import recompute_layers
 from lightune.models.heads import POOLINGS
 from lightune.models.label_rows import fill_head, keep_rows, output_layer
 from lightune.models.load_pretrained import first_line, load
@@ -33,10 +34,8 @@ from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
 from lightune.models.model_with_head import HEAD, MakeHead, ModelWithHead
 from lightune.models.tokenizer import fit_to_model
 from lightune.models.transformers_internals import has_model_class
-from lightune.models.weights import check_weights
+from lightune.models.weights import check_body, check_weights
 
-# weights inside the body that a checkpoint may lack: the task learns them
-HEAD_NAMES = re.compile("pooler|crossattention|qa_outputs|classif")
 # weights and classes of classification heads
 TRAINED_HEAD = re.compile(rf"{HEAD}|classif|score|logits_proj|sequence_summary|\w+For(Sequence|Token)Classification")
 
@@ -55,6 +54,8 @@ class PretrainedModel:
         make_head: makes another head for texts or tokens, see ``lightune.models.model_with_head``; ``pooling`` is not read.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
         num_hidden_layers: the number of layers to keep, see ``lightune.models.fewer_layers.keep_layers``; None: all.
+        gradient_checkpointing: computes each layer again in the backward pass, in place of keeping what it computed;
+            ``offload`` also keeps the layers' inputs in the host's memory.
         state_dict: returns the weights, in place of those beside the configuration.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
 
@@ -72,6 +73,7 @@ class PretrainedModel:
         make_head: MakeHead | None = None,
         attention_dropout: Share | None = 0.0,
         num_hidden_layers: Count | None = None,
+        gradient_checkpointing: bool | Literal["offload"] = False,
         state_dict: Callable[[], dict[str, Tensor]] | None = None,
         load_weights: bool = True,
     ) -> None:
@@ -90,6 +92,7 @@ class PretrainedModel:
         self.make_head = make_head
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
+        self.gradient_checkpointing = gradient_checkpointing
         self.state_dict = state_dict
         self.load_weights = load_weights
         # the weights of another size in the last model that was loaded: those of its head
@@ -171,6 +174,8 @@ class PretrainedModel:
                 parameter.requires_grad_(False)
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.pad_token_id = config.pad_token_id
+        if self.gradient_checkpointing:
+            recompute_layers(model, offload=self.gradient_checkpointing == "offload")
         return model
 
     def _load_weights(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
@@ -188,7 +193,7 @@ class PretrainedModel:
             model, info = architecture.from_pretrained(None, state_dict=state, **settings)
         self._resized = {name for name, *_ in info["mismatched_keys"]}
         new = self._resized.union(info["missing_keys"])
-        self._check_body(model, new)
+        check_body(model, new, name=self.name)
         if self.num_hidden_layers is not None:
             keep_layers(model, self.num_hidden_layers)
         for name, parameter in model.named_parameters():
@@ -239,18 +244,6 @@ class PretrainedModel:
                 model.generation_config = GenerationConfig.from_pretrained(self.name)
             except OSError as error:
                 raise UserError(f"Cannot load {self.name}: {first_line(error)}") from error
-
-    def _check_body(self, model: PreTrainedModel, new: set[str]) -> None:
-        """Refuse weights that leave a part of the body random: transformers does not."""
-        prefix = f"{model.base_model_prefix}."
-        is_body = not any(name.startswith(prefix) for name, _ in model.named_parameters())
-        in_body = {name for name in new if is_body or name.startswith(prefix)}
-        if random := sorted(name for name in in_body if not HEAD_NAMES.search(name)):
-            raise UserError(
-                f"{self.name}: its weights do not fit its config.json: "
-                f"{len(random)} of the model's own tensors would stay random, the first is {random[0]}.\n"
-                "Save model and configuration together, with save_pretrained."
-            )
 
     def _load(self, auto_class: Any, **settings: Any) -> Any:
         return load(auto_class, self.name, revision=self.revision, **self._code, **settings)

@@ -1,4 +1,4 @@
-"""Weights: whether their files are complete, before data is tokenized for them, and their digest."""
+"""Weights: whether their files are complete, before data is tokenized for them, whether they fit, and their digest."""
 
 import json
 import pickle
@@ -9,10 +9,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from lightune.common.errors import UserError
 from lightune.common.files import LFS_POINTER
 
+# weights inside the body that a checkpoint may lack: the task learns them
+HEAD_NAMES = re.compile("pooler|crossattention|qa_outputs|classif")
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # the limit of safetensors itself
 MAX_HEADER_BYTES = 100_000_000
@@ -85,6 +88,19 @@ def unsafe_pickle_message(path: Path | str, error: pickle.UnpicklingError) -> st
         f"{path} is refused: {reason}. Nothing was run.\n"
         "Expected tensors and plain values only. If you do not know who made this file, delete it."
     )
+
+
+def check_body(model: PreTrainedModel, new: set[str], *, name: str) -> None:
+    """Refuse a model of this name where weights that are ``new`` leave a part of the body random: transformers does not."""
+    prefix = f"{model.base_model_prefix}."
+    is_body = not any(name.startswith(prefix) for name, _ in model.named_parameters())
+    in_body = {name for name in new if is_body or name.startswith(prefix)}
+    if random := sorted(name for name in in_body if not HEAD_NAMES.search(name)):
+        raise UserError(
+            f"{name}: its weights do not fit its config.json: "
+            f"{len(random)} of the model's own tensors would stay random, the first is {random[0]}.\n"
+            "Save model and configuration together, with save_pretrained."
+        )
 
 
 def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
