@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from architectures import small, trainable
-from conftest import write_reviews
+from conftest import save_tokenizer, write_reviews
 from test_all_tasks import write_chats, write_pairs
 from transformers import AutoModelForSequenceClassification
 
 from lightune.commands import cli
 from lightune.common.errors import UserError
+from lightune.models.precision import halve_frozen
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.checkpoint_io import read_checkpoint
+from lightune.runs.inference import Predictor, inference_trainer
+from lightune.runs.load_run import rebuild, rebuild_data
 from lightune.tuning import lora
 
 SETTINGS = {
@@ -146,6 +149,49 @@ def test_every_task_learns_and_is_loaded_again(
     for name, value in metrics.items():
         if name.startswith(("val/", "test/")) and name.count("/") == 1:
             assert f"{value:.4f}" in printed, name
+
+
+@pytest.fixture
+def tiny_qwen(tmp_path: Path) -> Path:
+    """A random decoder of two layers and its tokenizer, in the Hub's layout."""
+    save_tokenizer(tmp_path / "tiny qwen")
+    small("qwen").save_pretrained(tmp_path / "tiny qwen")
+    return tmp_path / "tiny qwen"
+
+
+def dtypes(model: torch.nn.Module, *, trained: bool) -> set[torch.dtype]:
+    return {parameter.dtype for parameter in model.parameters() if parameter.requires_grad is trained}
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_decoder_computes_beside_frozen_weights_in_bfloat16(
+    train_here: Callable[..., dict[str, float]], tiny_qwen: Path, tmp_path: Path, dora: bool
+):
+    """Every use of the run computes as training did; what is exported is rebuilt in float32."""
+    chats, run = write_chats(tmp_path / "chats.jsonl", 60), tmp_path / "run"
+    metrics = train_here(
+        "task=dialogue", "data=local", f"data.path={chats}", f"model.pretrained_model_name_or_path='{tiny_qwen}'",
+        "tuning=lora", f"tuning.use_dora={dora}", "optimizer.lr=1e-2", "trainer.precision=bf16-mixed",
+        "trainer.max_epochs=1", "task.generation.max_new_tokens=5",
+    )  # fmt: skip
+    state = read_checkpoint(run / "checkpoints" / "best.ckpt")["state_dict"]
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+    _, task, preprocessor = rebuild(run)
+    assert dtypes(task.model, trained=False) == {torch.float32}
+    (again,) = inference_trainer("bf16-mixed").test(task, rebuild_data(run), verbose=False)
+    assert again == {name: metrics[name] for name in again}
+    assert dtypes(task.model, trained=False) == {torch.bfloat16}
+    assert dtypes(task.model, trained=True) == {torch.float32}
+    rows = [([{"role": "user", "content": "good"}],)]
+    used = rebuild(run)[1]
+    assert Predictor(used, preprocessor, precision="bf16-mixed").predict(rows)
+    assert dtypes(used.model, trained=False) == {torch.bfloat16}
+
+
+def test_an_encoder_keeps_its_frozen_weights_in_float32(tiny_bert: Path):
+    model = classifier(tiny_bert)
+    halve_frozen(model, "bf16-mixed")
+    assert dtypes(model, trained=False) == {torch.float32}
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ class Predictor:
     def __init__(self, task: Task, preprocessor: Preprocessor, *, precision: Any, few_widths: bool = False) -> None:
         self.task = task.eval()
         self.preprocessor = preprocessor
-        self._fabric: Any = Fabric(devices=1, precision=resolve(precision, accelerator="auto"))  # type: ignore[arg-type]
+        resolved: Any = resolve(precision, accelerator="auto")
+        task.compress_frozen(resolved)
+        self._fabric: Any = Fabric(devices=1, precision=resolved)
         self._fabric.setup_module(task)
         self._few_widths = few_widths and self._fabric.device.type == "cpu"
 

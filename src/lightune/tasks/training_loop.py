@@ -57,6 +57,7 @@ class TrainingLoop(LightningModule):
         self.test_rows = []
         self._target_mean = TargetMean()
         self._freeze_schedule = tuned.freeze_schedule
+        self._compress = tuned.compress
         self.encodes_rows = self.encodes_rows and (
             tuned.freeze_schedule is None or tuned.freeze_schedule.probe_lr is not None
         )
@@ -159,7 +160,13 @@ class TrainingLoop(LightningModule):
     def on_test_epoch_end(self) -> None:
         self.log_dict(self._figures(self.test))
 
+    def compress_frozen(self, precision: str | int) -> None:
+        """Hold the frozen weights as the tuning asks, before the model computes in a resolved precision."""
+        if self._compress is not None:
+            self._compress(self.model, precision)
+
     def configure_model(self) -> None:
+        self.compress_frozen(self.trainer.precision)
         if self.device_mesh is None:
             return
         if self._trained_only is not None:

@@ -18,6 +18,8 @@ class Tuning:
     # whether checkpoints hold the trained weights only; the others are loaded again from the pretrained model
     trained_only: bool = False
     freeze_schedule: "FreezeSchedule | None" = None
+    # makes the frozen weights smaller before the model computes in a precision; what is exported is not changed
+    compress: Callable[[nn.Module, str | int], None] | None = None
 
 
 Tune = Callable[[nn.Module], Tuning]

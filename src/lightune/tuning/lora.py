@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, listed
 from lightune.models.model_parts import head_parameters
+from lightune.models.precision import halve_frozen
 from lightune.tuning.base import Tuning
 
 ALL_LINEAR = "all-linear"
@@ -80,7 +81,7 @@ def lora(
             )
     for parameter in head:
         parameter.requires_grad_(True)
-    return Tuning(trained_only=True)
+    return Tuning(trained_only=True, compress=halve_frozen)
 
 
 def merge(model: nn.Module) -> None:
