@@ -129,6 +129,11 @@ def test_killed_and_resumed_is_as_never_stopped(
     [
         pytest.param(SETTINGS["ranks"]["2"], id="two ranks"),
         pytest.param(["tuning=lora", "model.pooling=null"], id="adapters", marks=pytest.mark.matrix),
+        pytest.param(
+            ["trainer=fsdp", *TWO[1:], "data.batch_size=4", "tuning=lora", "model.pooling=null"],
+            id="sharded adapters",
+            marks=pytest.mark.matrix,
+        ),
         pytest.param(["callbacks=ema"], id="averaged", marks=pytest.mark.matrix),
         pytest.param(
             [*SETTINGS["ranks"]["2"], "callbacks=ema", "tuning=lora"], id="averaged adapters", marks=pytest.mark.matrix

@@ -28,9 +28,6 @@ class Task(TrainingLoop):
     monitor: tuple[str, str] = ("val/loss", "min")
     """The metric that chooses the best checkpoint, and ``min`` or ``max``."""
 
-    streams: bool = False
-    """Whether predictions are texts that are generated token by token, as ``Generation`` does."""
-
     is_explainable: bool = False
     """Whether ``explained`` says what to attribute to words; the preprocessor then has ``locate_tokens``."""
 

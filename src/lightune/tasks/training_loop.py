@@ -11,7 +11,7 @@ from torchmetrics import MetricCollection
 from lightune.common.errors import UserError, nearest, not_finite
 from lightune.common.trainer_state import is_fitting
 from lightune.models import cpu, padding_free
-from lightune.models.sharding import shard
+from lightune.models.sharding import hold_whole, shard
 from lightune.tasks.batch import Batch, RowResult, inputs
 from lightune.tasks.held_out_metrics import HeldOut
 from lightune.tasks.losses import cross_entropy
@@ -37,6 +37,9 @@ class TrainingLoop(LightningModule):
 
     language_model: bool = False
     """Whether targets are tokens, so that perplexity is reported beside the loss."""
+
+    streams: bool = False
+    """Whether predictions are texts that are generated token by token, as ``Generation`` does."""
 
     encodes_rows: bool = False
     """Whether the model is an encoder that reads the same tokens of a row in each epoch, so that the output of its
@@ -135,13 +138,16 @@ class TrainingLoop(LightningModule):
         self._evaluate(self.test, batch)
 
     def on_validation_epoch_start(self) -> None:
+        hold_whole(self.model, whole=self.streams)
         self.val.reset()
 
     def on_test_epoch_start(self) -> None:
+        hold_whole(self.model, whole=self.streams)
         self.test.reset()
         self.test_rows = []
 
     def on_validation_epoch_end(self) -> None:
+        hold_whole(self.model, whole=False)
         figures = self._figures(self.val)
         self._check_monitored(figures)
         self.log_dict(figures)
@@ -158,6 +164,7 @@ class TrainingLoop(LightningModule):
         switch(self.trainer.optimizers, "eval")
 
     def on_test_epoch_end(self) -> None:
+        hold_whole(self.model, whole=False)
         self.log_dict(self._figures(self.test))
 
     def compress_frozen(self, precision: str | int) -> None:
@@ -169,11 +176,6 @@ class TrainingLoop(LightningModule):
         self.compress_frozen(self.trainer.precision)
         if self.device_mesh is None:
             return
-        if self._trained_only is not None:
-            raise UserError(
-                "tuning=lora and bitfit save a part of the weights, trainer=fsdp distributes all of them.\n"
-                "Their gradients and optimizer state are small: trainer=ddp"
-            )
         shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
