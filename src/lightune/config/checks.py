@@ -11,6 +11,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from lightune.common.errors import UserError, listed
+from lightune.common.packages import check_installed
 from lightune.config import safe_paths
 from lightune.config.allowed_targets import check_targets
 from lightune.config.arguments import named_by, schedule_arguments
@@ -104,6 +105,11 @@ def check_made(cfg: DictConfig) -> None:
     import torch
     from hydra.utils import get_object, instantiate
     from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
+
+    if cfg.tuning.get("quantize") is not None:
+        check_installed("bitsandbytes", extra="qlora", needed_by="tuning=qlora")
+    if cfg.optimizer._target_.startswith("bitsandbytes."):
+        check_installed("bitsandbytes", extra="qlora", needed_by=cfg.optimizer._target_)
 
     def callbacks() -> None:
         for name, node in cfg.callbacks.items():

@@ -55,5 +55,5 @@ def halve_frozen(model: nn.Module, precision: str | int) -> None:
     """
     if precision == "bf16-mixed" and is_decoder_only(model.config):
         for parameter in model.parameters():
-            if not parameter.requires_grad:
+            if not parameter.requires_grad and parameter.is_floating_point():
                 parameter.data = parameter.data.bfloat16()

@@ -8,6 +8,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from lightune.common.errors import UserError
 from lightune.models.model_parts import layer_stacks
 
 
@@ -42,6 +43,11 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
     """
     if isinstance(model, FSDPModule):
         return
+    if not all(parameter.is_floating_point() for parameter in model.parameters()):
+        raise UserError(
+            "tuning=qlora: trainer=fsdp cannot distribute weights of 4 bits.\n"
+            "Choose trainer=ddp; or tuning=lora, with frozen weights in 16 bits on all devices together."
+        )
     for stack in layer_stacks(model).values():
         for layer in stack:
             for part in layer if isinstance(layer, nn.ModuleList) else [layer]:

@@ -11,6 +11,7 @@ from torchmetrics import MetricCollection
 from lightune.common.errors import UserError, nearest, not_finite
 from lightune.common.trainer_state import is_fitting
 from lightune.models import cpu, padding_free
+from lightune.models.model_parts import trainable_parameters
 from lightune.models.sharding import hold_whole, shard
 from lightune.tasks.batch import Batch, RowResult, inputs
 from lightune.tasks.held_out_metrics import HeldOut
@@ -61,6 +62,11 @@ class TrainingLoop(LightningModule):
         self._target_mean = TargetMean()
         self._freeze_schedule = tuned.freeze_schedule
         self._compress = tuned.compress
+        # those of four bits share their elements
+        self._num_parameters = {
+            "parameters/total": sum(parameter.numel() for parameter in self.model.parameters()),
+            "parameters/trainable": sum(parameter.numel() for parameter in trainable_parameters(self.model)),
+        }
         self.encodes_rows = self.encodes_rows and (
             tuned.freeze_schedule is None or tuned.freeze_schedule.probe_lr is not None
         )
@@ -216,12 +222,8 @@ class TrainingLoop(LightningModule):
         return sorted((row for of_device in rows for row in of_device), key=lambda row: row["row"])
 
     def num_parameters(self) -> dict[str, int]:
-        """Count the model's parameters, all and trainable."""
-        parameters = list(self.model.parameters())
-        return {
-            "parameters/total": sum(parameter.numel() for parameter in parameters),
-            "parameters/trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        }
+        """Return how many parameters the model has, all and trainable, none of them compressed."""
+        return self._num_parameters
 
     def mean_frozen_share(self) -> float:
         """Return the share of the frozen weights that stays frozen, on average over a run; see ``FreezeSchedule``."""

@@ -1,7 +1,7 @@
 """LoRA with the peft library, put into the layers in place: the model stays transformers' own class."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -14,6 +14,7 @@ from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, listed
 from lightune.models.model_parts import head_parameters
 from lightune.models.precision import halve_frozen
+from lightune.models.quantization import quantize_frozen
 from lightune.tuning.base import Tuning
 
 ALL_LINEAR = "all-linear"
@@ -28,6 +29,7 @@ def lora(
     target_modules: list[str] | str | None = None,
     use_rslora: bool = False,
     use_dora: bool = False,
+    quantize: Literal["nf4"] | None = None,
 ) -> Tuning:
     """Freeze the model, and train its head and a low-rank change to some of its matrices (Hu et al., 2022).
 
@@ -42,6 +44,7 @@ def lora(
             default for the architecture (mostly queries and values), or all linear layers where it has none.
         use_rslora: scale by ``alpha / sqrt(r)`` (Kalajdzievski, 2023).
         use_dora: also learn the length of each row of the matrices (Liu et al., 2024).
+        quantize: ``nf4``: hold frozen linear layers in 4 bits while the model computes (Dettmers et al., 2023).
 
     Raises:
         UserError: no module has such a name, a matrix belongs to two modules, or a number is out of range.
@@ -81,7 +84,7 @@ def lora(
             )
     for parameter in head:
         parameter.requires_grad_(True)
-    return Tuning(trained_only=True, compress=halve_frozen)
+    return Tuning(trained_only=True, compress=quantize_frozen if quantize else halve_frozen)
 
 
 def merge(model: nn.Module) -> None:
