@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures import every_architecture
+from architectures import every_architecture, small
 from transformers import (
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -15,7 +16,9 @@ from transformers import (
 
 from lightune.common import hub
 from lightune.common.errors import UserError
+from lightune.models.model_parts import transformer_layers
 from lightune.models.pretrained import PretrainedModel
+from lightune.tuning.lora import lora
 
 
 @pytest.fixture
@@ -212,3 +215,29 @@ def test_every_trained_weight_of_xlnet_gets_a_gradient(tmp_path: Path, auto_clas
     ids = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
     model(input_ids=ids, attention_mask=torch.ones_like(ids), token_type_ids=ids % 2).logits.sum().backward()
     assert not [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None]
+
+
+def test_a_compiled_model_computes_the_same_under_the_same_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With gradient checkpointing, which is a part of what is compiled."""
+    small("qwen").save_pretrained(tmp_path)
+    ids = torch.arange(5, 25).view(2, 10)
+    original = torch.nn.Module.compile
+    # the compiler for C++ takes half a minute
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: original(module, backend="eager"))
+    losses, names, gradients = [], [], []
+    for option in (False, True):
+        pretrained = PretrainedModel(
+            pretrained_model_name_or_path=str(tmp_path), compile=option, gradient_checkpointing=True
+        )
+        model = pretrained.load_model(AutoModelForCausalLM).train()
+        torch.manual_seed(0)
+        lora(model, dropout=0)
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        losses.append(loss.item())
+        names.append(list(model.state_dict()))
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert all(layer._compiled_call_impl is not None for layer in transformer_layers(model))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert names[0] == names[1]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)

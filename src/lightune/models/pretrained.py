@@ -30,7 +30,7 @@ from lightune.models.gradient_checkpointing import recompute_layers
 from lightune.models.heads import POOLINGS
 from lightune.models.label_rows import fill_head, keep_rows, output_layer
 from lightune.models.load_pretrained import first_line, load
-from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only
+from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only, transformer_layers
 from lightune.models.model_with_head import HEAD, MakeHead, ModelWithHead
 from lightune.models.tokenizer import fit_to_model
 from lightune.models.transformers_internals import has_model_class
@@ -56,6 +56,7 @@ class PretrainedModel:
         num_hidden_layers: the number of layers to keep, see ``lightune.models.fewer_layers.keep_layers``; None: all.
         gradient_checkpointing: computes each layer again in the backward pass, in place of keeping what it computed;
             ``offload`` also keeps the layers' inputs in the host's memory.
+        compile: compiles each transformer layer when it is first used; names of weights stay.
         state_dict: returns the weights, in place of those beside the configuration.
         load_weights: False builds the architecture alone, for a checkpoint to fill.
 
@@ -74,6 +75,7 @@ class PretrainedModel:
         attention_dropout: Share | None = 0.0,
         num_hidden_layers: Count | None = None,
         gradient_checkpointing: bool | Literal["offload"] = False,
+        compile: bool = False,  # noqa: A002 - torch's name
         state_dict: Callable[[], dict[str, Tensor]] | None = None,
         load_weights: bool = True,
     ) -> None:
@@ -93,6 +95,7 @@ class PretrainedModel:
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
         self.gradient_checkpointing = gradient_checkpointing
+        self.compile = compile
         self.state_dict = state_dict
         self.load_weights = load_weights
         # the weights of another size in the last model that was loaded: those of its head
@@ -176,6 +179,9 @@ class PretrainedModel:
             model.generation_config.pad_token_id = config.pad_token_id
         if self.gradient_checkpointing:
             recompute_layers(model, offload=self.gradient_checkpointing == "offload")
+        # all layers share their code: the whole model would take as many times as long to compile
+        for block in transformer_layers(model) if self.compile else ():
+            block.compile()
         return model
 
     def _load_weights(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:

@@ -39,23 +39,27 @@ from lightune.tuning.recipe import Recipe
 log = logging.getLogger(__name__)
 
 
-def make_pretrained(cfg: DictConfig) -> PretrainedModel:
+def make_pretrained(cfg: DictConfig, **changes: Any) -> PretrainedModel:
     """Make the pretrained model that ``model`` names, or the finished run that ``model.from_run`` names.
+
+    ``changes`` are options of ``PretrainedModel`` in place of the configuration's.
 
     Raises:
         UserError: ``from_run`` is not the folder of a finished run.
     """
     if cfg.model.get("from_run") is None:
-        return _instantiate(cfg)
+        return _instantiate(cfg, **changes)
     run = Run(Path(cfg.model.from_run).expanduser())
     run.check_model()
     run.check_best()
-    return _instantiate(cfg, pretrained_model_name_or_path=str(run.model), state_dict=partial(model_weights, run))
+    return _instantiate(
+        cfg, pretrained_model_name_or_path=str(run.model), state_dict=partial(model_weights, run), **changes
+    )
 
 
 def make_saved(cfg: DictConfig, run: Run) -> PretrainedModel:
     """Make a run's own tokenizer and architecture, for its checkpoint to fill."""
-    return _instantiate(cfg, pretrained_model_name_or_path=str(run.model), load_weights=False)
+    return _instantiate(cfg, pretrained_model_name_or_path=str(run.model), load_weights=False, compile=False)
 
 
 def _instantiate(cfg: DictConfig, **changes: Any) -> PretrainedModel:
@@ -199,7 +203,8 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     # before the model, which would load it too: both pad with one token
     preprocessor = make_preprocessor(cfg, saved.load_tokenizer())
     if trained_only.DIGEST_KEY in checkpoint:
-        pretrained, head = make_pretrained(cfg), run.head()
+        # compiling would take longer than most uses
+        pretrained, head = make_pretrained(cfg, compile=False), run.head()
         log.info("The checkpoint holds only what was trained; the rest is loaded from %s", pretrained.name)
     else:
         pretrained, head = saved, run.head() if cfg.task.get("class_weights") else {}
