@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, command, write_reviews
 from hydra.core.plugins import Plugins
 
+from lightune.common import packages
 from lightune.config import friendly_errors, guarded_command_line
 
 H = "text,label\n"
@@ -265,6 +266,15 @@ def test_an_option_that_cannot_be_is_refused(option: str, given):
     code, message = given({"a.csv": ROWS}, option)
     assert code == 1
     assert OPTIONS[option] in message
+
+
+@pytest.mark.parametrize("option", ["tuning=qlora", "optimizer=adamw_8bit"])
+def test_a_package_that_is_missing_is_named(option: str, given, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    code, message = given({"a.csv": ROWS}, option)
+    assert code == 1
+    assert "needs bitsandbytes" in message
+    assert "pip install -e '.[qlora]'" in message
 
 
 def test_a_figure_that_is_not_measured_is_refused_before_the_first_epoch(given):

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from architectures import small
-from conftest import KILLER
+from conftest import KILLER, ROOT
+from hydra.utils import instantiate
 from lightning import Trainer
+from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 from transformers import AutoModelForSequenceClassification, get_cosine_schedule_with_warmup
 
 import lightune
 from lightune.common.errors import UserError
 from lightune.data.batches.dealt import Dealt
+from lightune.runs.checkpoint_io import read_checkpoint
 from lightune.tuning.optimizer_and_schedule import (
     make_optimizer,
     make_scheduler,
@@ -242,3 +245,20 @@ def test_a_schedule_free_optimizer_is_measured_at_its_average(
     assert pytest.approx(metrics["val/loss"], abs=1e-6) in measured
     task = lightune.load(tmp_path / "run").task
     assert all(torch.equal(weight, best["state_dict"][name]) for name, weight in task.state_dict().items())
+
+
+def test_eight_bit_adamw_trains_and_its_state_is_read_again(
+    train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path
+):
+    pytest.importorskip("bitsandbytes")
+    metrics = train_here(
+        "data=local", f"data.path={reviews}", "optimizer=adamw_8bit", "optimizer.lr=1e-3", "trainer.max_epochs=1"
+    )
+    assert math.isfinite(metrics["test/loss"])
+    state = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
+    wide = torch.nn.Parameter(torch.ones(64, 64))
+    optimizer = instantiate(OmegaConf.load(ROOT / "conf" / "optimizer" / "adamw_8bit.yaml"))([wide])
+    wide.square().sum().backward()
+    optimizer.step()
+    assert state
+    assert optimizer.state[wide]["state1"].dtype == torch.uint8

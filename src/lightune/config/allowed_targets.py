@@ -13,6 +13,7 @@ from lightune.config.own_packages import is_own, is_within, own_packages
 
 VARIABLE = "LIGHTUNE_ALLOWED_TARGETS"
 LIBRARIES = {
+    "bitsandbytes.optim.AdamW8bit",
     "lightning.Trainer",
     "lightning.pytorch.callbacks.EarlyStopping",
     "lightning.pytorch.callbacks.ModelCheckpoint",
