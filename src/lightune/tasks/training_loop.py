@@ -62,11 +62,8 @@ class TrainingLoop(LightningModule):
         self._target_mean = TargetMean()
         self._freeze_schedule = tuned.freeze_schedule
         self._compress = tuned.compress
-        # those of four bits share their elements
-        self._num_parameters = {
-            "parameters/total": sum(parameter.numel() for parameter in self.model.parameters()),
-            "parameters/trainable": sum(parameter.numel() for parameter in trainable_parameters(self.model)),
-        }
+        # counted now: two of four bits share an element
+        self._total_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.encodes_rows = self.encodes_rows and (
             tuned.freeze_schedule is None or tuned.freeze_schedule.probe_lr is not None
         )
@@ -222,8 +219,9 @@ class TrainingLoop(LightningModule):
         return sorted((row for of_device in rows for row in of_device), key=lambda row: row["row"])
 
     def num_parameters(self) -> dict[str, int]:
-        """Return how many parameters the model has, all and trainable, none of them compressed."""
-        return self._num_parameters
+        """Count the model's parameters, all and trainable."""
+        trainable = sum(parameter.numel() for parameter in trainable_parameters(self.model))
+        return {"parameters/total": self._total_parameters, "parameters/trainable": trainable}
 
     def mean_frozen_share(self) -> float:
         """Return the share of the frozen weights that stays frozen, on average over a run; see ``FreezeSchedule``."""
