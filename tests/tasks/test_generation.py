@@ -452,7 +452,7 @@ def test_an_encoder_used_twice_is_gone_on_from_with_its_start_and_end(tiny_bert:
     ("settings", "said"),
     [
         ({"metrics": ["blue"]}, "no metric 'blue'. Did you mean 'bleu'"),
-        ({"metrics": ["chrf"], "monitor": ["val/bleu", "max"]}, "val/loss, val/perplexity, val/chrf"),
+        ({"metrics": ["chrf"], "monitor": ["val/bleu", "max"]}, "val/loss, val/perplexity, val/word_perplexity, val/chrf"),
         ({"monitor": ["val/loss", "least"]}, "expected a figure and min or max"),
     ],
 )
@@ -481,3 +481,17 @@ def test_a_model_that_does_not_fit_is_refused_by_its_configuration_alone(
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=said):
         kind.check(PretrainedModel(pretrained_model_name_or_path=str(folder)))
+
+
+def test_perplexity_by_word_is_the_same_loss_over_words(speaker: Path):
+    made = task(CausalLM, speaker).eval()
+    made.sample.num_rows = 0
+    batch = dialogues([[2]] * 2)
+    word = made.tokenizer.convert_tokens_to_ids("film")
+    end = made.tokenizer.convert_tokens_to_ids("[SEP]")
+    # "film film [SEP]" and "film [SEP] film": two words each
+    batch["labels"] = torch.tensor([[-100, -100, -100, word, word, end], [-100, -100, -100, word, end, word]])
+    with torch.no_grad():
+        made._evaluate(made.val, batch)
+    figures = made.val.compute()
+    assert figures["val/word_perplexity"].log() == pytest.approx(figures["val/loss"].item() * 6 / 4, rel=1e-5)

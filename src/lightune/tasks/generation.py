@@ -1,6 +1,7 @@
 """Tasks that write text: the loss is on the target tokens, the metrics on what the model generates."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -89,6 +90,7 @@ class Generation(Task):
         self.pipeline_tag = pipeline_tag or self.pipeline_tag
         self._language_is_known = language_code(target_lang) in TOKENIZERS
         self.examples: list[Example] = []  # of the last evaluation, to look at
+        self._special = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
         self.written: dict[int, str] = {}  # of the last evaluation on this device, by row number
         self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
         self.sample = GeneratedSample(generation.get("max_samples"))
@@ -128,6 +130,11 @@ class Generation(Task):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.sample.choose(batch, batch_idx, self.trainer)
         super().test_step(batch, batch_idx)
+
+    def num_words(self, batch: Batch) -> int:
+        texts = self.tokenizer.batch_decode([row[row != -100] for row in batch["labels"]])
+        # the end of a reply may stand between two words
+        return sum(len(self._special.sub(" ", text).split()) for text in texts)
 
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         self.sample.counts[0] += len(batch["rows"])
@@ -235,7 +242,7 @@ def _check_names(metrics: list[str], monitor: list[str]) -> None:
         if name not in METRICS:
             raise UserError(f"task.metrics: there is no metric {name!r}. {nearest(name, METRICS)}")
     figures = [*(name for name in metrics if name != "rouge"), *(ROUGE.names if "rouge" in metrics else ())]
-    known = [f"val/{name}" for name in ("loss", "perplexity", *figures, *Degeneration.names)]
+    known = [f"val/{name}" for name in ("loss", "perplexity", "word_perplexity", *figures, *Degeneration.names)]
     if len(monitor) != 2 or monitor[0] not in known or monitor[1] not in ("min", "max"):
         raise UserError(
             f"task.monitor={monitor}: expected a figure and min or max. {nearest(monitor[0], known)}\n"

@@ -26,11 +26,15 @@ class MeanLoss(MeanMetric):
 
 
 class HeldOut(nn.Module):
-    """The loss and the metrics of one held-out split, named ``STAGE/NAME``, exact over batches and devices."""
+    """The loss and the metrics of one held-out split, named ``STAGE/NAME``, exact over batches and devices.
 
-    def __init__(self, metrics: MetricCollection, *, stage: str, perplexity: bool) -> None:
+    ``perplexity`` adds that of a target, ``words`` that of a word, which models of any vocabulary can be compared by.
+    """
+
+    def __init__(self, metrics: MetricCollection, *, stage: str, perplexity: bool, words: bool = False) -> None:
         super().__init__()
         self.perplexity = perplexity
+        self.word_loss = MeanLoss() if words else None
         self.stage = stage
         self.loss = MeanLoss()
         self.metrics = metrics.clone(prefix=f"{stage}/")
@@ -39,16 +43,26 @@ class HeldOut(nn.Module):
         """Move to a device, and keep the type: in half precision counts would stop at 256."""
         return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)  # type: ignore[no-untyped-call]
 
+    def add(self, loss: Tensor, *, targets: Tensor | int, words: int) -> None:
+        """Add the mean loss of a batch's targets, which make up so many words."""
+        self.loss.update(loss, weight=targets)
+        if self.word_loss is not None and words:
+            self.word_loss.update(loss * targets / words, weight=words)
+
     def reset(self) -> None:
         """Forget the rows seen so far."""
         self.loss.reset()
+        if self.word_loss is not None:
+            self.word_loss.reset()
         self.metrics.reset()
 
     def compute(self) -> dict[str, Tensor]:
         """Return every figure over the rows of all devices; each device gets the same."""
         loss = self.loss.compute()
         figures = {f"{self.stage}/loss": loss, **self.metrics.compute()}
-        return figures | ({f"{self.stage}/perplexity": loss.exp()} if self.perplexity else {})
+        figures |= {f"{self.stage}/perplexity": loss.exp()} if self.perplexity else {}
+        words = self.word_loss
+        return figures | ({} if words is None else {f"{self.stage}/word_perplexity": words.compute().exp()})
 
     def scalars(self) -> dict[str, Tensor]:
         """Return the figures that are one number, which loggers take; or raise a UserError for one that was added and is not."""

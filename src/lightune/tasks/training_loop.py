@@ -26,8 +26,7 @@ from lightune.tuning.trained_only import TrainedOnly
 class TrainingLoop(LightningModule):
     """Train a model by a recipe, and measure it on held-out rows.
 
-    Held-out figures live in torchmetrics objects, so they are exact over batches and devices; they stay readable until
-    the next evaluation begins.
+    Held-out figures live in torchmetrics objects: exact over batches and devices, readable until the next evaluation.
 
     Args:
         model: the pretrained model with its head. It is put in training mode: transformers returns it in eval mode, in
@@ -43,8 +42,7 @@ class TrainingLoop(LightningModule):
     """Whether predictions are texts that are generated token by token, as ``Generation`` does."""
 
     encodes_rows: bool = False
-    """Whether the model is an encoder that reads the same tokens of a row in each epoch, so that the output of its
-    frozen layers can be kept."""
+    """Whether an encoder reads the same tokens of a row in each epoch, so that frozen layers' output can be kept."""
 
     test_rows: list[RowResult]
     """The results of the last test for each row that this device had, see ``row_results``."""
@@ -56,8 +54,8 @@ class TrainingLoop(LightningModule):
         tuned = recipe.tuning(self.model)
         cpu.replace_dropout(self.model)
         self.recipe = recipe
-        self.val = HeldOut(metrics, stage="val", perplexity=self.language_model)
-        self.test = HeldOut(metrics, stage="test", perplexity=self.language_model)
+        self.val = HeldOut(metrics, stage="val", perplexity=self.language_model, words=self.streams)
+        self.test = HeldOut(metrics, stage="test", perplexity=self.language_model, words=self.streams)
         self.test_rows = []
         self._target_mean = TargetMean()
         self._freeze_schedule = tuned.freeze_schedule
@@ -83,12 +81,16 @@ class TrainingLoop(LightningModule):
         """Return the logits of each target that the loss is the mean over, (targets, classes)."""
         return logits[self.targets(batch) != -100]
 
+    def num_words(self, batch: Batch) -> int:
+        """Count the words of a batch's targets, for a perplexity by word; 0: there is none."""
+        return 0
+
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         """Add a held-out batch to the metrics."""
         raise NotImplementedError
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
-        """Return the result of each row of a held-out batch, for which ``update`` has just been called.
+        """Return the result of each row of a held-out batch, after ``update``.
 
         A result has ``loss`` and ``targets``, as ``row_losses`` gives them, and what the report's figures are computed from.
         An empty list: the report has no rows to show.
@@ -250,7 +252,7 @@ class TrainingLoop(LightningModule):
         if "filler" in batch:  # this device has no row left, and only keeps step with the others
             return
         loss, targets = self.loss(logits, batch)
-        held_out.loss.update(loss, weight=targets)
+        held_out.add(loss, targets=targets, words=self.num_words(batch))
         self.update(held_out.metrics, logits, batch)
         if held_out is self.test and "row_numbers" in batch:
             results = self.row_results(logits, batch)

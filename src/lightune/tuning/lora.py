@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError, listed
-from lightune.models.model_parts import head_parameters
+from lightune.models.model_parts import head_parameters, is_decoder_only
 from lightune.models.precision import halve_frozen
 from lightune.models.quantization import quantize_frozen
 from lightune.tuning.base import Tuning
@@ -82,6 +82,9 @@ def lora(
                 f"tuning.target_modules: {name} shares its weights with another layer (input and output embeddings are one matrix):\n"
                 "a change to one of them could not be merged. Leave it out."
             )
+        if isinstance(module, BaseTunerLayer) and is_decoder_only(config) and not use_dora:
+            # autocast converts what needs it; copies in float32 would be kept for the backward pass
+            module.cast_input_dtype_enabled = False
     for parameter in head:
         parameter.requires_grad_(True)
     return Tuning(trained_only=True, compress=quantize_frozen if quantize else halve_frozen)
