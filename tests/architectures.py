@@ -92,6 +92,7 @@ def every_architecture() -> dict[str, transformers.PreTrainedConfig]:
         "modernbert": transformers.ModernBertConfig(**encoder, cls_token_id=2, sep_token_id=3),
         "gpt2": transformers.GPT2Config(**gpt2), "distilgpt2": transformers.GPT2Config(**gpt2),
         "qwen": transformers.Qwen2Config(**encoder, num_key_value_heads=1),
+        "smollm2": transformers.LlamaConfig(**encoder, num_key_value_heads=1, tie_word_embeddings=True),
         "t5_small": transformers.T5Config(**t5), "t5_base": transformers.T5Config(**t5),
         "bart_base": transformers.BartConfig(**seq2seq),
         "marian_en_de": transformers.MarianConfig(**seq2seq),

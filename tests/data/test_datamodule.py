@@ -241,3 +241,10 @@ def test_splits_in_other_formats_spell_their_labels_alike(make_data, tmp_path: P
     (tmp_path / "validation.jsonl").write_text('{"text": "b", "label": 0.5}\n')
     with pytest.raises(UserError, match="validation split, row 1, column 'label': 0.5 is not one of the labels"):
         make_data(tmp_path)
+
+
+def test_held_out_batches_have_a_size_of_their_own(make_data, reviews: Path):
+    data = make_data(path=str(reviews), batch_size=2, eval_batch_size=5)
+    data.setup()
+    assert {len(batch) for batch in data.train_batches(rank=0, world_size=1)} <= {1, 2}
+    assert len(data.held_out_batches("test", rank=0, world_size=1)[0]) == 5

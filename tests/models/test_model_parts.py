@@ -25,6 +25,7 @@ LAYERS = {
     "gpt2": "h.0",
     "distilgpt2": "h.0",
     "qwen": "layers.0",
+    "smollm2": "layers.0",
     "t5_small": "encoder.block.0",
     "t5_base": "encoder.block.0",
     "bart_base": "encoder.layers.0",

@@ -452,7 +452,10 @@ def test_an_encoder_used_twice_is_gone_on_from_with_its_start_and_end(tiny_bert:
     ("settings", "said"),
     [
         ({"metrics": ["blue"]}, "no metric 'blue'. Did you mean 'bleu'"),
-        ({"metrics": ["chrf"], "monitor": ["val/bleu", "max"]}, "val/loss, val/perplexity, val/word_perplexity, val/chrf"),
+        (
+            {"metrics": ["chrf"], "monitor": ["val/bleu", "max"]},
+            "val/loss, val/perplexity, val/word_perplexity, val/chrf",
+        ),
         ({"monitor": ["val/loss", "least"]}, "expected a figure and min or max"),
     ],
 )
@@ -483,8 +486,8 @@ def test_a_model_that_does_not_fit_is_refused_by_its_configuration_alone(
         kind.check(PretrainedModel(pretrained_model_name_or_path=str(folder)))
 
 
-def test_perplexity_by_word_is_the_same_loss_over_words(speaker: Path):
-    made = task(CausalLM, speaker).eval()
+def test_perplexity_by_word_is_the_same_loss_over_words(tiny_bert: Path):
+    made = task(CausalLM, tiny_bert).eval()
     made.sample.num_rows = 0
     batch = dialogues([[2]] * 2)
     word = made.tokenizer.convert_tokens_to_ids("film")

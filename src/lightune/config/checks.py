@@ -32,6 +32,7 @@ MAY_CHANGE = (
     "run_dir",
     "data.num_workers",
     "data.batch_size",
+    "data.eval_batch_size",
     "data.max_tokens_per_batch",
     "sweep.n_",
 )

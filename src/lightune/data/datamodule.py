@@ -47,6 +47,7 @@ class DataModule(LightningDataModule):
         max_train_samples: train on a stratified subset of this size.
         max_eval_samples: cut validation and test to a stratified subset of this size, each.
         batch_size: rows a step on each device.
+        eval_batch_size: held-out rows a step on each device; None: ``batch_size``.
         max_tokens_per_batch: tokens a step on each device, padding counted, in place of ``batch_size``.
         num_workers: processes that collate batches; 0: the main process does.
         seed: chooses the order of the training rows.
@@ -72,6 +73,7 @@ class DataModule(LightningDataModule):
         max_train_samples: Count | None = None,
         max_eval_samples: Count | None = None,
         batch_size: Count = 32,
+        eval_batch_size: Count | None = None,
         max_tokens_per_batch: Count | None = None,
         num_workers: Whole = 0,
         seed: Seed = 0,
@@ -86,7 +88,7 @@ class DataModule(LightningDataModule):
         self.split_seed = split_seed
         self.drop_duplicates = drop_duplicates
         self.drop_leaked = drop_leaked
-        self.batch_size = batch_size
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.max_tokens_per_batch = max_tokens_per_batch
         self.num_workers = num_workers
         self.seed = seed
@@ -175,13 +177,10 @@ class DataModule(LightningDataModule):
         self.dealt.load(state_dict, self.trainer, self._train_batches, self._kind(self.trainer.world_size))
 
     def held_out_batches(self, split: str, *, rank: int, world_size: int) -> list[list[int]]:
-        """Return the rows of a split in one device's batches.
-
-        Each row is on exactly one device, so held-out metrics are exact on any number of devices.
-        """
+        """Return the rows of a split in one device's batches; each row is on exactly one device, so metrics are exact."""
         return held_out_batches(
             self._batching_lengths(split, self.max_tokens_per_batch),
-            batch_size=self.batch_size,
+            batch_size=self.eval_batch_size,
             max_tokens=self.max_tokens_per_batch,
             rank=rank,
             world_size=world_size,

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_only
@@ -12,18 +13,16 @@ from lightune.common.files import write_json
 from lightune.data import DataModule
 from lightune.models.model_parts import is_decoder_only
 from lightune.runs.run_folder import Run
-from lightune.tasks import Task
-from lightune.tasks.generation import Generation
 
 log = logging.getLogger(__name__)
 
 
-def measure_pretrained(trainer: Trainer, task: Task, data: DataModule, run: Run) -> dict[str, float]:
+def measure_pretrained(trainer: Trainer, task: Any, data: DataModule, run: Run) -> dict[str, float]:
     """Return the ``pretrained/…`` figures of a causal language model on the test rows; of other models none.
 
     Texts are generated for the sample of ``task.generation.max_samples``. A run that was stopped measured them before.
     """
-    if not isinstance(task, Generation) or not is_decoder_only(task.model.config):
+    if not task.streams or not is_decoder_only(task.model.config):
         return {}
     if not run.pretrained.is_file():
         start = time.perf_counter()

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any, Literal
 
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULT_TARGETS
 from torch import nn
@@ -82,7 +83,7 @@ def lora(
                 f"tuning.target_modules: {name} shares its weights with another layer (input and output embeddings are one matrix):\n"
                 "a change to one of them could not be merged. Leave it out."
             )
-        if isinstance(module, BaseTunerLayer) and is_decoder_only(config) and not use_dora:
+        if isinstance(module, LoraLayer) and is_decoder_only(config) and not use_dora:
             # autocast converts what needs it; copies in float32 would be kept for the backward pass
             module.cast_input_dtype_enabled = False
     for parameter in head:

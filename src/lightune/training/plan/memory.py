@@ -10,12 +10,15 @@ from torch import Tensor, nn
 # a part of torch's compiler that it documents, under no public name
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModel, AutoModelForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from lightune.common.processes import num_devices
 from lightune.common.quiet import quiet
 from lightune.models.fewer_layers import keep_layers
 from lightune.models.model_parts import base_model, layer_stacks, max_positions
+from lightune.models.transformers_internals import attention_implementation
 from lightune.runs.load_run import fit_to_model, make_pretrained, task_class
 from lightune.tasks.losses import TOKEN_PIECE
 
@@ -96,6 +99,11 @@ def compute(config: dict[str, Any], *, lora: dict[str, Any]) -> dict[str, dict[s
 def saved_bytes(model: Any, shape: tuple[int, int], target_shape: tuple[int, int], *, autocast: torch.dtype) -> float:
     """Return the bytes, weights aside, that a model without its head keeps for the backward pass of a batch."""
     base, kept = base_model(model), dict[Any, Tensor]()
+    if attention_implementation(base) == "sdpa":
+        # torch's own, without what makes a CPU faster
+        AttentionInterface.register("torch", sdpa_attention_forward)
+        AttentionMaskInterface.register("torch", sdpa_mask)
+        base.set_attn_implementation("torch")
     base.config.use_cache = False
     hooks: Any = torch.autograd.graph.saved_tensors_hooks
     # torch works out shapes and dtypes alone; a CPU's are a GPU's
