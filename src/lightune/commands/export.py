@@ -1,7 +1,6 @@
 """``lightune export``: the model as a folder that other libraries load, with a card, and on the Hub."""
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightune.commands import Commands
 from lightune.commands.open_run import held_out, load
 from lightune.common.errors import UserError
+from lightune.common.packages import check_installed
 
 if TYPE_CHECKING:
     from lightune.data.preprocessors.base import Preprocessor
@@ -76,12 +76,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.format == "onnx":
         if arguments.adapter:
             raise UserError("--adapter is for peft, --format onnx for onnxruntime: leave one of them out.")
-        missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
-        if missing:
-            raise UserError(
-                f"--format onnx needs {', '.join(missing)}, which this environment lacks.\n"
-                "Install them: pip install -e '.[onnx]'"
-            )
+        check_installed("onnx", "onnxruntime", "onnxscript", extra="onnx", needed_by="--format onnx")
     if arguments.push_to_hub is not None:
         from lightune.runs.export.upload import check_upload
 

@@ -4,13 +4,13 @@ import argparse
 import ipaddress
 import os
 import socket
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lightune.commands import Commands
 from lightune.commands.open_run import load
 from lightune.common.errors import UserError
+from lightune.common.packages import check_installed
 from lightune.config import load_run_config
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -89,12 +89,7 @@ def _serve(app: Any, bound: socket.socket, *, host: str, timeout: float) -> None
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    missing = [name for name in ("fastapi", "prometheus_client", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"lightune serve needs {', '.join(missing)}, which this environment lacks.\n"
-            "Install it: pip install -e '.[serve]'"
-        )
+    check_installed("fastapi", "prometheus_client", "uvicorn", extra="serve", needed_by="lightune serve")
     if not 0 <= arguments.port < 2**16:
         raise UserError(f"--port {arguments.port}: expected 0 to 65535; 0 takes a free one.")
     for option, least in (("max_batch_size", 1), ("max_wait_ms", 0), ("timeout", 1)):

@@ -146,7 +146,7 @@ def test_what_writes_text_is_no_graph(
 
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr("lightune.commands.export.find_spec", lambda name: None)
+    monkeypatch.setattr("lightune.common.packages.find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         cli.main(["export", str(tmp_path), "--out", str(tmp_path / "out"), "--format", "onnx"])
     assert "pip install -e '.[onnx]'" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_refused_arguments(
 
 
 def test_a_missing_extra_is_named(finished_run: Path, capsys, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lightune.commands.serve.find_spec", lambda name: None)
+    monkeypatch.setattr("lightune.common.packages.find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         cli.main(["serve", str(finished_run)])
     assert "pip install -e '.[serve]'" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import Any
 from datasets import Dataset
 
 from lightune.common.errors import UserError
-from lightune.data.preprocessors.columns import check_columns, check_text_columns, check_texts, join_lists
+from lightune.data.preprocessors.columns import check_columns, check_filled, check_text_columns, join_lists
 from lightune.data.preprocessors.dialogue import DialoguePreprocessor
 from lightune.data.preprocessors.lengths import check_length, check_offsets, truncate_texts
 from lightune.data.preprocessors.turns import Turn
@@ -71,7 +71,7 @@ class InstructionPreprocessor(DialoguePreprocessor):
             check_columns(rows, {f"{name}_column" if name in REQUIRED else "prompt": column}, split=split)
             rows = join_lists(rows, column, split=split)
         check_text_columns(rows, [*columns.values()], split=split)
-        check_texts(rows, [column for name, column in columns.items() if name in REQUIRED], split=split)
+        check_filled(rows, [column for name, column in columns.items() if name in REQUIRED], split=split)
         texts = {name: self._cut(rows[column][:], self.max_length) for name, column in self.columns.items()}
         answers = self._cut(rows[self.target_column][:], self.max_target_length) if labelled else []
         places: dict[Any, int] = {}
