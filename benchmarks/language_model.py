@@ -26,8 +26,8 @@ RANK, ALPHA, LEARNING_RATE = 16, 32, 5e-4
 # arms that train on the same batches in the same order, and so begin with the same loss
 ORDERED = ("plain_loop", "trainer", "trl", "trl_no_checkpointing")
 BASELINES = (*ORDERED, "trl_packing")
-# of the largest to the smallest first loss: bfloat16 rounds to 1 in 256
-SAME_LOSS = 1.02
+# of the largest to the smallest first loss: the others count the line break after an answer, which is sure
+SAME_LOSS = 1.05
 
 Row = dict[str, str]
 

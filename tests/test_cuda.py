@@ -21,7 +21,10 @@ def reviews(tmp_path: Path) -> list[str]:
 def test_a_run_learns_and_is_measured_alike_afterwards(
     tmp_path: Path, train_here, reviews: list[str], capsys: pytest.CaptureFixture[str], precision: str, tuning: str
 ):
-    metrics = train_here(*reviews, f"trainer.precision={precision}", f"tuning={tuning}", "trainer.max_epochs=2")
+    layers = ["tuning.num_layers=1"] if tuning == "frozen" else []
+    metrics = train_here(
+        *reviews, f"trainer.precision={precision}", f"tuning={tuning}", *layers, "trainer.max_epochs=2"
+    )
     assert metrics["train/peak_memory_bytes"] < 2e9
     capsys.readouterr()
     cli.main(["evaluate", str(tmp_path / "run")])

@@ -37,6 +37,7 @@ def make_data(tiny_bert: Path):
             "drop_leaked": False,
             "max_train_samples": None,
             "max_eval_samples": None,
+            "max_test_samples": None,
             "batch_size": 8,
             "max_tokens_per_batch": None,
             "num_workers": 0,
@@ -97,6 +98,13 @@ def test_subsets_are_balanced_even_if_the_file_is_sorted(make_data, tmp_path: Pa
     assert sizes(data) == {"train": 40, "validation": 10, "test": 10}
     assert np.bincount(data.datasets["train"]["labels"]).tolist() == [20, 20]
     assert np.bincount(data.datasets["test"]["labels"]).tolist() == [5, 5]
+
+
+def test_a_test_may_have_more_rows_than_a_validation(make_data, tmp_path: Path):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    for asked, found in {20: 20, 1000: 100}.items():
+        data = make_data(tmp_path / "saved", max_eval_samples=10, max_test_samples=asked)
+        assert (sizes(data)["validation"], sizes(data)["test"]) == (10, found)
 
 
 def test_another_split_may_be_named_as_test(make_data, tmp_path: Path):

@@ -108,8 +108,8 @@ def _write_onnx(
     check_exportable(task)
     batches: Any = None
     if int8:  # the data is read first: if it cannot be, nothing has been computed
-        rows = min(ROWS, cfg.data.max_eval_samples or ROWS)
-        batches = held_out(cfg, task, preprocessor, max_eval_samples=rows).test_dataloader()
+        rows = min(ROWS, cfg.data.get("max_test_samples") or cfg.data.max_eval_samples or ROWS)
+        batches = held_out(cfg, task, preprocessor, max_test_samples=rows).test_dataloader()
     task.model.config.save_pretrained(folder)
     difference = export_onnx(task, preprocessor, file=folder / "model.onnx")
     print(f"ONNX: its logits are PyTorch's to {difference:.1e}")

@@ -46,6 +46,7 @@ class DataModule(LightningDataModule):
         drop_leaked: remove from train what validation or test also hold; it is counted either way.
         max_train_samples: train on a stratified subset of this size.
         max_eval_samples: cut validation and test to a stratified subset of this size, each.
+        max_test_samples: the test's size, where it is another; more than there are: all.
         batch_size: rows a step on each device.
         eval_batch_size: held-out rows a step on each device; None: ``batch_size``.
         max_tokens_per_batch: tokens a step on each device, padding counted, in place of ``batch_size``.
@@ -72,6 +73,7 @@ class DataModule(LightningDataModule):
         drop_leaked: bool = False,
         max_train_samples: Count | None = None,
         max_eval_samples: Count | None = None,
+        max_test_samples: Count | None = None,
         batch_size: Count = 32,
         eval_batch_size: Count | None = None,
         max_tokens_per_batch: Count | None = None,
@@ -84,7 +86,8 @@ class DataModule(LightningDataModule):
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
         self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
         self.fractions = {"validation": validation_fraction, "test": test_fraction}
-        self.max_rows = {"train": max_train_samples, "validation": max_eval_samples, "test": max_eval_samples}
+        self.max_rows = {"train": max_train_samples, "validation": max_eval_samples}
+        self.max_rows["test"] = max_test_samples or max_eval_samples
         self.split_seed = split_seed
         self.drop_duplicates = drop_duplicates
         self.drop_leaked = drop_leaked

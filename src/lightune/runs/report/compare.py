@@ -84,7 +84,7 @@ def _check(runs: Sequence[RunResults]) -> None:
                 f"{first.folder} and {run.folder} were not measured on the same rows: {len(first.rows):,} and "
                 f"{len(run.rows):,} test rows, {len(common):,} in common.\n"
                 "A difference would say more about the rows than about the runs. Train both with the same data.path, "
-                "data.test_split, data.test_fraction, data.split_seed and data.max_eval_samples."
+                "data.test_split, data.test_fraction, data.split_seed, data.max_eval_samples and data.max_test_samples."
             )
 
 
