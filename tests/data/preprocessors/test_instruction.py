@@ -6,6 +6,7 @@ from transformers import AutoTokenizer
 
 from lightune.common.errors import UserError
 from lightune.data import InstructionPreprocessor
+from lightune.data.quality import find_not_read
 
 TEMPLATE = (
     "{% for m in messages %}{{ '[SEP] ' + m['role'][0] + ' ' + m['content'] + ' [MASK]' }}{% endfor %}"
@@ -56,9 +57,12 @@ def test_the_system_has_a_turn_of_its_own(tiny_bert: Path):
 
 
 def test_a_long_text_is_cut_and_what_stands_around_it_stays(tiny_bert: Path):
-    long = {"source": ["very " * 40 + "bad"], "output": ["the film is " * 9]}
+    long = {"source": ["very " * 40 + "bad", "bad"], "output": ["the film is " * 9, "good"]}
     preprocessor = make_preprocessor(tiny_bert, prompt="a film {source} is the good", max_length=10)
-    (row,) = features(preprocessor, long)
+    row, short = features(preprocessor, long)
+    assert find_not_read({"train": Dataset.from_list([row, short])}, max_length=10) == [
+        "texts of more than data.max_length=10 tokens are cut: train 1 of 2 (50%)"
+    ]
     written = text(preprocessor, row["input_ids"])
     assert written.count("very") == 10
     assert "a film" in written and "is the good [MASK] [SEP] a" in written and "bad" not in written

@@ -80,18 +80,19 @@ class DialoguePreprocessor(Preprocessor):
         """
         rows: list[dict[str, Any]] = []
         left_out = 0
+        cuts = examples.get("truncated") or [False] * len(examples["turns"])
         columns = ("turns", "reply", "source", "references")
-        for context, last, *shown in zip(*(examples[name] for name in columns), strict=True):
+        for cut, context, last, *shown in zip(cuts, *(examples[name] for name in columns), strict=True):
             turns, reply = [Turn(**turn) for turn in context], [Turn(**turn) for turn in last]
             input_ids, labels, missing = self.encode(turns + reply)
             left_out += missing
             found = self._pieces(input_ids, labels) if training else [self._held_out(input_ids, labels, turns, *shown)]
             for row in found:
-                rows.append(row | {"left_out": left_out})
+                rows.append(row | {"left_out": left_out, "truncated": cut})
                 left_out = 0
         if rows:
             rows[-1]["left_out"] += left_out
-        names = ("input_ids", "labels", "length", "left_out", *(() if training else HELD_OUT_FIELDS))
+        names = ("input_ids", "labels", "length", "left_out", "truncated", *(() if training else HELD_OUT_FIELDS))
         return {name: [row[name] for row in rows] for name in names}
 
     def encode(self, turns: list[Turn]) -> tuple[list[int], list[int], int]:

@@ -72,10 +72,11 @@ class InstructionPreprocessor(DialoguePreprocessor):
             rows = join_lists(rows, column, split=split)
         check_text_columns(rows, [*columns.values()], split=split)
         check_filled(rows, [column for name, column in columns.items() if name in REQUIRED], split=split)
-        texts = {name: self._cut(rows[column][:], self.max_length) for name, column in self.columns.items()}
+        whole = {name: [text or "" for text in rows[column]] for name, column in self.columns.items()}
+        texts = {name: self._cut(values, self.max_length) for name, values in whole.items()}
         answers = self._cut(rows[self.target_column][:], self.max_target_length) if labelled else []
         places: dict[Any, int] = {}
-        prepared: dict[str, list[Any]] = {"turns": [], "reply": [], "source": [], "references": []}
+        prepared: dict[str, list[Any]] = {"turns": [], "reply": [], "source": [], "references": [], "truncated": []}
         for index, values in enumerate(zip(*texts.values(), strict=True)):
             place = places.setdefault(values if labelled and split != "train" else index, len(prepared["turns"]))
             if place == len(prepared["turns"]):
@@ -86,18 +87,15 @@ class InstructionPreprocessor(DialoguePreprocessor):
                 prepared["reply"].append([_turn("assistant", answer) for answer in answers[index : index + 1]])
                 prepared["source"].append(row.get("source", turns[-1]["content"]))
                 prepared["references"].append([])
+                prepared["truncated"].append(values != tuple(column[index] for column in whole.values()))
             prepared["references"][place] += answers[index : index + 1]
         return Dataset.from_dict(prepared)
 
-    def _cut(self, values: list[str | None], tokens: int) -> list[str]:
-        texts = [text or "" for text in values]
+    def _cut(self, texts: list[str], tokens: int) -> list[str]:
         # a text of fewer bytes has fewer tokens
-        long = [index for index, text in enumerate(texts) if len(text.encode()) > tokens]
-        for index, text in zip(
-            long, truncate_texts(self.tokenizer, [texts[i] for i in long], tokens=tokens), strict=True
-        ):
-            texts[index] = text
-        return texts
+        long = [text for text in texts if len(text.encode()) > tokens]
+        cut = dict(zip(long, truncate_texts(self.tokenizer, long, tokens=tokens), strict=True))
+        return [cut.get(text, text) for text in texts]
 
 
 def _filled(text: str, columns: dict[str, str]) -> str:
