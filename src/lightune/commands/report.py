@@ -9,7 +9,7 @@ from lightune.commands import Commands
 from lightune.commands.open_run import load
 from lightune.commands.output import HTML, check_out
 from lightune.common.errors import UserError
-from lightune.config import load_run_config, settings_and_command
+from lightune.config import load_run_config
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -61,8 +61,7 @@ def _read(folder: Path, *, is_compared: bool) -> "RunResults":
         _, task, _ = load(folder)
         if not has_rows:
             _predict(folder, data, task, inference_trainer(cfg.trainer.precision))
-    config, command = settings_and_command(folder)
-    results = read_run_results(folder, config=config, command=command, task_class=task_class(cfg), data=data, task=task)
+    results = read_run_results(folder, task_class=task_class(cfg), data=data, task=task)
     if is_compared and not results.rows:
         reason = (
             f"its data cannot be read to write them: {cfg.data.path}"

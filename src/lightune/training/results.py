@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lightning import Trainer
 
-from lightune.config import settings_and_command
 from lightune.data import DataModule
 from lightune.runs.report import report_finished
 from lightune.runs.report.predictions import Row
@@ -36,7 +35,7 @@ def save_results(
     signatures = task.signatures()
     if signatures:
         run.write_signatures(signatures)
-    report_finished(run, rows, data=data, task=task, config=settings_and_command, page=report)
+    report_finished(run, rows, data=data, task=task, page=report)
     print_results(
         metrics,
         folder=run.folder,

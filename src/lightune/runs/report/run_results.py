@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightune.config import settings_and_command
 from lightune.data.quality import inputs_of
 from lightune.runs.report.figures import summarize
 from lightune.runs.report.predictions import Row, identify, read_rows
@@ -82,13 +83,7 @@ class RunResults:
 
 
 def read_run_results(
-    folder: Path,
-    *,
-    config: Mapping[str, Any],
-    command: str,
-    task_class: "type[Task]",
-    data: "DataModule | None" = None,
-    task: "Task | None" = None,
+    folder: Path, *, task_class: "type[Task]", data: "DataModule | None" = None, task: "Task | None" = None
 ) -> RunResults:
     """Read a run's folder; ``task_class`` analyses its rows, the rest is as in ``RunResults``.
 
@@ -96,6 +91,7 @@ def read_run_results(
         UserError: a file in it cannot be read.
     """
     run = Run(folder)
+    config, command = settings_and_command(folder)
     environment, signatures = folder / "environment.json", folder / "signatures.json"
     return RunResults(
         folder=folder,
