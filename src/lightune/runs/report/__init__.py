@@ -3,7 +3,6 @@
 import logging
 
 from lightune.data import DataModule
-from lightune.data.quality import inputs_of
 from lightune.runs.report.predictions import Row, write_rows
 from lightune.runs.run_folder import Run
 from lightune.tasks import Task
@@ -17,8 +16,7 @@ def report_finished(run: Run, rows: list[Row], *, data: DataModule, task: Task, 
     ``run`` has its ``metrics.json``; ``rows`` are the task's ``all_test_rows``.
     """
     try:
-        inputs = inputs_of(data.rows["test"], data.preprocessor)
-        write_rows(run.predictions, rows, inputs=inputs, lengths=data.lengths("test"))
+        write_rows(run.predictions, rows, data=data)
         if page:
             # importing matplotlib takes a second
             from lightune.runs.report.page import write_page
