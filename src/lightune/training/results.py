@@ -29,18 +29,9 @@ def save_results(
 ) -> None:
     """Write the metrics, the test rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
     run.write_metrics(metrics)
-    matrix = task.confusion_matrix()
-    if matrix is not None:
+    if (matrix := task.confusion_matrix()) is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))
-    signatures = task.signatures()
-    if signatures:
+    if signatures := task.signatures():
         run.write_signatures(signatures)
     report_finished(run, rows, data=data, task=task, page=report)
-    print_results(
-        metrics,
-        folder=run.folder,
-        label_names=task.label_names,
-        matrix=matrix,
-        signatures=signatures,
-        predict_arguments=task.predict_arguments,
-    )
+    print_results(run.folder, metrics, task=task)
