@@ -85,8 +85,7 @@ def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:
 
 def refuse_missing(is_missing: Sequence[bool], kind: str, column: str, *, split: str) -> None:
     """Raise a UserError that says how many rows of a column lack their value, a ``text`` or ``label``, and which."""
-    rows = [index + 1 for index, missing in enumerate(is_missing) if missing]
-    if rows:
+    if rows := [index + 1 for index, missing in enumerate(is_missing) if missing]:
         fix = "Fill or remove these rows" + (", or name a labelled split" if kind == "label" else "")
         raise UserError(
             f"The {split} split has no {kind} in column {column!r} of {len(rows):,} row(s): row {listed(rows, limit=3)}.\n{fix}."
