@@ -61,8 +61,7 @@ def print_results(folder: Path, metrics: Mapping[str, float], *, task: Task) -> 
     """Print the scores of a run whose task has been tested, and the commands that use it."""
     console = Console()
     console.print(score_table(metrics, task.signatures()))
-    by_label = label_table(metrics, "test", task.label_names, task.confusion_matrix())
-    if by_label is not None:
+    if (by_label := label_table(metrics, "test", task.label_names, task.confusion_matrix())) is not None:
         console.print(by_label)
     console.print(
         f"trained {metrics['train/seconds']:.0f} s at {metrics['train/samples_per_second']:.1f} samples/s, "
