@@ -18,7 +18,7 @@ from transformers import (
 
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
 from lightune.models.pretrained import PretrainedModel
-from lightune.runs.report.figures import summarize
+from lightune.runs.report.run_results import summarize
 from lightune.tasks import TextClassification
 from lightune.tuning import freezing
 from lightune.tuning.optimizer_and_schedule import schedule

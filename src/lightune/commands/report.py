@@ -9,14 +9,11 @@ from lightune.commands import Commands
 from lightune.commands.open_run import load
 from lightune.commands.output import HTML, check_out
 from lightune.common.errors import UserError
-from lightune.config import load_run_config, settings_and_command
+from lightune.config import load_run_config
 
 if TYPE_CHECKING:
-    from lightning import Trainer
-
     from lightune.data import DataModule
     from lightune.runs.report.run_results import RunResults
-    from lightune.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +50,19 @@ def _read(folder: Path, *, is_compared: bool) -> "RunResults":
     """Read a run and, where it can be read, its data; measure the best checkpoint again where no rows were kept."""
     from lightune.runs.inference import inference_trainer
     from lightune.runs.load_run import task_class
+    from lightune.runs.report.predictions import write_rows
     from lightune.runs.report.run_results import read_run_results
+    from lightune.runs.run_folder import Run
 
     cfg, data, task = load_run_config(folder), _data(folder), None
     has_rows = (folder / "predictions.jsonl").is_file()
     if data is not None and not (is_compared and has_rows):
         _, task, _ = load(folder)
         if not has_rows:
-            _predict(folder, data, task, inference_trainer(cfg.trainer.precision))
-    config, command = settings_and_command(folder)
-    results = read_run_results(folder, config=config, command=command, task_class=task_class(cfg), data=data, task=task)
+            trainer = inference_trainer(cfg.trainer.precision)
+            trainer.test(task, data, verbose=False)
+            write_rows(Run(folder).predictions, task.all_test_rows(), data=data)
+    results = read_run_results(folder, task_class=task_class(cfg), data=data, task=task)
     if is_compared and not results.rows:
         reason = (
             f"its data cannot be read to write them: {cfg.data.path}"
@@ -82,14 +82,3 @@ def _data(folder: Path) -> "DataModule | None":
     except (UserError, OSError) as error:
         log.warning(f"{folder}: the data cannot be read, so the report shows no texts. {error}")
         return None
-
-
-def _predict(folder: Path, data: "DataModule", task: "Task", trainer: "Trainer") -> None:
-    """Measure the best checkpoint of a run that kept no rows."""
-    from lightune.data.quality import inputs_of
-    from lightune.runs.report.predictions import write_rows
-    from lightune.runs.run_folder import Run
-
-    trainer.test(task, data, verbose=False)
-    inputs = inputs_of(data.rows["test"], data.preprocessor)
-    write_rows(Run(folder).predictions, task.all_test_rows(), inputs=inputs, lengths=data.lengths("test"))

@@ -149,8 +149,7 @@ def check_composed(cfg: DictConfig) -> None:
     with hydra_config(probe):
         safe_paths.check_inside("hydra.sweep.subdir", str(probe.hydra.sweep.subdir), folder=str(probe.hydra.sweep.dir))
         for option in ("output_subdir", "job.name"):
-            name = OmegaConf.select(probe.hydra, option)
-            if name is not None:
+            if (name := OmegaConf.select(probe.hydra, option)) is not None:
                 safe_paths.check_inside(f"hydra.{option}", str(name), folder="")
         for option, value in leaves(plain):
             # Hydra's own are resolved where it uses them

@@ -82,8 +82,7 @@ def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
     safe_paths.check_names({group: resolved.get(group) for group in ("logger", "callbacks")})
     trainer: Any = resolved.get("trainer", {})
     for name, (is_refused, reason) in REFUSED.items():
-        value = trainer.get(name)
-        if value is not None and is_refused(value):
+        if (value := trainer.get(name)) is not None and is_refused(value):
             raise UserError(f"trainer.{name}={str(value).lower()}: {reason}.\nLeave it out for its default.")
     check_options({name: raw[name] for name in names}, resolved)
 

@@ -80,8 +80,7 @@ def _explain(error: Exception, conf: Path | None) -> str:
             "Text needs quotes of its own where it holds letters outside ASCII, or one of , = # ~ ( ) [ ] { } ' \".\n"
             f"Write {shlex.quote(example)}"
         )
-    override = re.match(r"Could not (?:override|delete from config\.) '([^']+)'", text)
-    if override and conf is not None:
+    if conf is not None and (override := re.match(r"Could not (?:override|delete from config\.) '([^']+)'", text)):
         key = override.group(1)
         names = _known_names(conf)
         beside = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]

@@ -90,8 +90,7 @@ def _row_warnings(inputs: dict[str, Dataset], *, has_classes: bool) -> Iterator[
         fix = "data.drop_duplicates=true leaves them out"
         yield f"train: {count:,} of {sizes['train']} rows repeat another; {fix}"
     for split in ("validation", "test"):
-        count = int(np.isin(hashes[split], hashes["train"]).sum())
-        if count:
+        if count := int(np.isin(hashes[split], hashes["train"]).sum()):
             fix = "data.drop_leaked=true takes them out of train"
             yield f"{split}: {count:,} of {sizes[split]} rows are also in train, so scores come out too good; {fix}"
 
@@ -103,8 +102,7 @@ def _alike_names(names: Sequence[str]) -> Iterator[str]:
             alike[float(name)].append(name)
         except ValueError:
             alike["".join(name.casefold().split())].append(name)
-    groups = [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
-    if groups:
+    if groups := [" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1]:
         yield f"labels differ only in case, spaces or the spelling of a number: {listed(groups, limit=3)}"
 
 

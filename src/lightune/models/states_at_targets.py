@@ -30,11 +30,8 @@ def states_at_targets(model: Any, inputs: dict[str, Tensor], where: Tensor) -> T
         # else the model computes the logits of one token, for nobody
         return (states[0][None] if changes else args[0][:1, :1],)
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(keep)
-    try:
+    with model.get_output_embeddings().register_forward_pre_hook(keep):
         logits: Tensor = model(**inputs, use_cache=False).logits
-    finally:
-        hook.remove()
     return logits[0] if changes else states[0]
 
 

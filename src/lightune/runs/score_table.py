@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightune.tasks import Task
+
 OVERALL = (
     "loss", "perplexity", "accuracy", "exact_match", "f1", "precision", "recall", "matthews_corrcoef",
     "mse", "mae", "pearson", "spearman",
@@ -55,32 +57,18 @@ def label_table(
     return table
 
 
-def print_results(
-    metrics: Mapping[str, float],
-    *,
-    folder: Path,
-    label_names: Sequence[str],
-    matrix: list[list[int]] | None,
-    signatures: Mapping[str, str],
-    predict_arguments: str,
-) -> None:
-    """Print a run's scores, and the commands that use it."""
+def print_results(folder: Path, metrics: Mapping[str, float], *, task: Task) -> None:
+    """Print the scores of a run whose task has been tested, and the commands that use it."""
     console = Console()
-    console.print(score_table(metrics, signatures))
-    by_label = label_table(metrics, "test", label_names, matrix)
-    if by_label is not None:
+    console.print(score_table(metrics, task.signatures()))
+    if (by_label := label_table(metrics, "test", task.label_names, task.confusion_matrix())) is not None:
         console.print(by_label)
     console.print(
         f"trained {metrics['train/seconds']:.0f} s at {metrics['train/samples_per_second']:.1f} samples/s, "
         f"{metrics['parameters/trainable'] / 1e6:.1f}M of {metrics['parameters/total'] / 1e6:.1f}M parameters",
         highlight=False,
     )
-    console.print(f"run: {folder}", highlight=False, markup=False, soft_wrap=True)
-    if (report := folder / "report.html").is_file():
-        console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
-    console.print(
-        f'next: lightune predict "{folder}" {predict_arguments}\n      lightune evaluate "{folder}"',
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    report = folder / "report.html"
+    lines = [f"run: {folder}", *([f"report: {report}"] if report.is_file() else [])]
+    lines += [f'next: lightune predict "{folder}" {task.predict_arguments}', f'      lightune evaluate "{folder}"']
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

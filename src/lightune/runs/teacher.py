@@ -1,5 +1,6 @@
 """A finished run as the teacher of another."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,7 +65,7 @@ def load_teacher(
             f"Lower it: data.max_length={positions}"
         )
     return Teacher(
-        answer=_Answer(task, inputs=inputs),
+        answer=partial(_answer, task.eval().requires_grad_(False), inputs={*inputs, "labels"}),
         label_names=[config.id2label[index] for index in range(config.num_labels)],
         problem_type=getattr(config, "problem_type", None),
         folder=folder,
@@ -94,16 +95,10 @@ def _check_tokenizers(
     return {*teacher.model_input_names}
 
 
-class _Answer:
-    """Compute the logits of a frozen task's targets, on the device of the batch."""
-
-    def __init__(self, task: Task, *, inputs: set[str]) -> None:
-        self.task = task.eval().requires_grad_(False)
-        self.inputs = {*inputs, "labels"}
-
-    def __call__(self, batch: dict[str, Any]) -> Tensor:
-        device = batch["input_ids"].device
-        if self.task.device != device:
-            self.task.to(device)
-        named = {name: value for name, value in batch.items() if name in self.inputs}
-        return self.task.at_targets(self.task(named), named)
+def _answer(task: Task, batch: dict[str, Any], *, inputs: set[str]) -> Tensor:
+    """Return the logits of a batch's targets, on its device, by a frozen task that reads these of its values."""
+    device = batch["input_ids"].device
+    if task.device != device:
+        task.to(device)
+    named = {name: value for name, value in batch.items() if name in inputs}
+    return task.at_targets(task(named), named)

@@ -98,8 +98,7 @@ def claim_slot(folder: str, count: int) -> int:
 
 def visible_gpus() -> list[str]:
     """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if names is not None:
+    if (names := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu.strip() for gpu in names.split(",") if gpu.strip() not in ("", "-1")]
     import torch
 

@@ -76,18 +76,13 @@ class CausalLM(Generation):
     def prompt(self, batch: Batch) -> dict[str, Tensor]:
         """Pad the prompts on the left: generation goes on at the right, where it needs room."""
         room = max(1, (max_positions(self.model) or 10**9) - (self.model.generation_config.max_new_tokens or 0))
-        rows = [torch.tensor(row["prompt_ids"][-room:][::-1]) for row in batch["rows"]]
-        mask = [torch.ones_like(row) for row in rows]
-        pad_id = self.model.generation_config.pad_token_id
-
-        def left(tensors: list[Tensor], value: int) -> Tensor:
-            padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
-            return padded.flip(dims=[1]).to(self.device)
-
-        prompt = {"input_ids": left(rows, pad_id), "attention_mask": left(mask, 0)}
+        rows = [torch.tensor(row["prompt_ids"][-room:]) for row in batch["rows"]]
+        left = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_side="left")
+        ids = left(rows, padding_value=self.model.generation_config.pad_token_id).to(self.device)
+        attended = left([torch.ones_like(row) for row in rows]).to(self.device)
+        prompt = {"input_ids": ids, "attention_mask": attended}
         if (first := first_position(self.model)) > 0:
             # ``generate`` takes it for 0
-            attended = prompt["attention_mask"]
             prompt["position_ids"] = attended.cumsum(dim=1) * attended + first - 1
         return prompt
 

@@ -96,8 +96,7 @@ class Generation(Task):
         self.sample = GeneratedSample(generation.get("max_samples"))
         generation = {name: value for name, value in generation.items() if name != "max_samples"}
         config = self.model.generation_config
-        unknown = [name for name in generation if not hasattr(config, name)]
-        if unknown:
+        if unknown := [name for name in generation if not hasattr(config, name)]:
             known = ["max_samples", *(name for name in vars(config) if not name.startswith("_"))]
             raise UserError(f"task.generation has no option {unknown[0]!r}. {nearest(unknown[0], known)}")
         config.update(**generation, **head)

@@ -129,13 +129,8 @@ class TextClassification(Classification):
         best = [max(probabilities, key=probabilities.__getitem__)]
         names = [label] if label is not None else prediction.get("labels") or best
         return [
-            Target(
-                name,
-                probabilities[name],
-                [(self.label_names.index(name),)],
-                against_others=self.problem_type == SINGLE,
-            )
-            for name in names
+            Target(n, probabilities[n], [(self.label_names.index(n),)], against_others=self.problem_type == SINGLE)
+            for n in names
         ]
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage:

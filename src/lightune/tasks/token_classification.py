@@ -80,15 +80,8 @@ class TokenClassification(Classification):
             entities = []
             for kind, first, end_word in spans(tags):
                 start, end = row["offsets"][first][0], row["offsets"][end_word - 1][1]
-                entities.append(
-                    {
-                        "text": row["text"][start:end],
-                        "type": kind,
-                        "start": start,
-                        "end": end,
-                        "score": sum(scores[first:end_word]) / (end_word - first),
-                    }
-                )
+                text, score = row["text"][start:end], sum(scores[first:end_word]) / (end_word - first)
+                entities.append({"text": text, "type": kind, "start": start, "end": end, "score": score})
             predictions.append(({"text": row["text"]} if row["joined"] else {}) | {"entities": entities})
         return predictions
 

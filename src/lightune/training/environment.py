@@ -18,8 +18,7 @@ def describe(source: Path) -> dict[str, str]:
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         description["GPU"] = ", ".join(gpus)
-    commit = _git("rev-parse", "HEAD", source=source)
-    if commit:
+    if commit := _git("rev-parse", "HEAD", source=source):
         changes = _git("status", "--porcelain", "--untracked-files=no", source=source)
         description["git commit"] = commit + (", with uncommitted changes" if changes else "")
     return description

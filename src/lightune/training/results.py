@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lightning import Trainer
 
-from lightune.config import settings_and_command
 from lightune.data import DataModule
 from lightune.runs.report import report_finished
 from lightune.runs.report.predictions import Row
@@ -30,18 +29,9 @@ def save_results(
 ) -> None:
     """Write the metrics, the test rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
     run.write_metrics(metrics)
-    matrix = task.confusion_matrix()
-    if matrix is not None:
+    if (matrix := task.confusion_matrix()) is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))
-    signatures = task.signatures()
-    if signatures:
+    if signatures := task.signatures():
         run.write_signatures(signatures)
-    report_finished(run, rows, data=data, task=task, config=settings_and_command, page=report)
-    print_results(
-        metrics,
-        folder=run.folder,
-        label_names=task.label_names,
-        matrix=matrix,
-        signatures=signatures,
-        predict_arguments=task.predict_arguments,
-    )
+    report_finished(run, rows, data=data, task=task, page=report)
+    print_results(run.folder, metrics, task=task)

@@ -176,7 +176,7 @@ def test_other_rows_are_told_apart(finished_run: Path):
     from lightune.runs.report.run_results import read_run_results
     from lightune.tasks import TextClassification
 
-    one = read_run_results(finished_run, config={}, command="", task_class=TextClassification)
+    one = read_run_results(finished_run, task_class=TextClassification)
     other = replace(one, analysis=TextClassification.analyse(one.rows[1:], one.analysis.label_names))
     with pytest.raises(UserError, match=r"not measured on the same rows: 60 and 59 test rows, .* in common"):
         compare([one, other])

@@ -3,7 +3,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from lightune.runs.report.figures import summarize
+from lightune.runs.report.run_results import summarize
 from lightune.runs.report.statistics import (
     Summary,
     interval,

@@ -29,10 +29,7 @@ def round_up(lengths: np.ndarray) -> np.ndarray:
 def pad(rows: list[list[int]], *, value: int, max_width: int, few_widths: bool) -> Tensor:
     """Return rows of numbers as one tensor (rows, width), padded with a value on the right."""
     columns = padded_width(max(map(len, rows)), max_width=max_width, few_widths=few_widths)
-    padded = torch.full((len(rows), columns), value)
-    for padded_row, row in zip(padded, rows, strict=True):
-        padded_row[: len(row)] = torch.tensor(row, dtype=torch.long)
-    return padded
+    return torch.tensor([row + [value] * (columns - len(row)) for row in rows], dtype=torch.long)
 
 
 def pad_inputs(

@@ -58,12 +58,9 @@ def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
             refuse_missing([value is None for value in rows[column]], "text", column, split=split)
         is_text = pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type)
         # rows to predict for come in chunks: a row number in a chunk says nothing
-        if split == "predict" or not is_text:
-            continue
-        if not pc.any(pc.equal(pc.utf8_trim_whitespace(stored), "")).as_py():
-            continue
-        empty = [index + 1 for index, text in enumerate(rows[column]) if not text.strip()]
-        warn_of_rows(empty, len(rows), f"rows have an empty text in column {column!r}", split=split)
+        if split != "predict" and is_text and pc.any(pc.equal(pc.utf8_trim_whitespace(stored), "")).as_py():
+            empty = [index + 1 for index, text in enumerate(rows[column]) if not text.strip()]
+            warn_of_rows(empty, len(rows), f"rows have an empty text in column {column!r}", split=split)
 
 
 def warn_of_rows(numbers: Sequence[int], total: int, what: str, *, split: str) -> None:
@@ -88,8 +85,7 @@ def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:
 
 def refuse_missing(is_missing: Sequence[bool], kind: str, column: str, *, split: str) -> None:
     """Raise a UserError that says how many rows of a column lack their value, a ``text`` or ``label``, and which."""
-    rows = [index + 1 for index, missing in enumerate(is_missing) if missing]
-    if rows:
+    if rows := [index + 1 for index, missing in enumerate(is_missing) if missing]:
         fix = "Fill or remove these rows" + (", or name a labelled split" if kind == "label" else "")
         raise UserError(
             f"The {split} split has no {kind} in column {column!r} of {len(rows):,} row(s): row {listed(rows, limit=3)}.\n{fix}."

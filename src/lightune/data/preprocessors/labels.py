@@ -82,8 +82,7 @@ class Labels:
         if isinstance(value, dict):
             flags = {self._index(name): as_flag(flag) for name, flag in value.items()}
             present = {index for index, flag in flags.items() if flag}
-            wrong = [name for index, name in enumerate(self.names) if flags.get(index) is None]
-            if wrong:
+            if wrong := [name for index, name in enumerate(self.names) if flags.get(index) is None]:
                 raise ValueError(f"{wrong[0]!r} is neither 0 nor 1 in {value!r:.80}")
         elif isinstance(value, list):
             present = {self._index(item) for item in value}

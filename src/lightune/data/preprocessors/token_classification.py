@@ -172,8 +172,7 @@ class TokenClassificationPreprocessor(Preprocessor):
         if not candidates:
             return
         ids = self.tokenizer(candidates, add_special_tokens=False, verbose=False)["input_ids"]
-        count = sum(len(row) > self.room for row in ids)
-        if count:
+        if count := sum(len(row) > self.room for row in ids):
             log.info(
                 f"{split}: {count:,} of {len(texts):,} texts have more than data.max_length={self.max_length} "
                 "tokens; they are read in windows, no word is cut off"

@@ -69,8 +69,7 @@ def check_header(header: list[str], path: Path, delimiter: str) -> None:
                     f"{path}: its columns are separated by '{spelling}', not by {delimiter!r}: {header[0][:80]!r}.\n"
                     f"Set 'data.delimiter=\"{spelling}\"'"
                 )
-    repeated = sorted({column for column in header if column and header.count(column) > 1})
-    if repeated:
+    if repeated := sorted({column for column in header if column and header.count(column) > 1}):
         raise UserError(f"{path}: the header names {listed(repeated)} more than once.\nGive each column its own name.")
 
 

@@ -62,8 +62,7 @@ def figures(explanation: Explanation) -> list[str]:
         lines.append(
             "Not converged: delta is more than 5 % of what the words changed. Take the scores as a rough guide."
         )
-    unread = sum(word.score is None for word in explanation.words)
-    if unread:
+    if unread := sum(word.score is None for word in explanation.words):
         lines.append(f"{unread:,} word(s) without a score were not read, or not together with these.")
     return lines
 

@@ -37,8 +37,7 @@ def compare(runs: Sequence[RunResults]) -> list[Section]:
     blocks.append(Text(note))
     sections = [Section("Side by side", blocks), _settings(runs)]
     metric = f"val/{name}"
-    curves = {_letter(i): curve for i, run in enumerate(runs) for curve in run.curves([metric]).values()}
-    if curves:
+    if curves := {_letter(i): curve for i, run in enumerate(runs) for curve in run.curves([metric]).values()}:
         plot = plots.curves(curves, x="step", y="")
         sections.append(Section("Learning curves", [Plots([(metric, plot)])]))
     return [*sections, *_differing_rows(runs)]

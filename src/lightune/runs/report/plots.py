@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from lightune.common.svg import INK, SERIES, STYLE, to_svg
 
 Curve = tuple[Sequence[float], Sequence[float]]
+LEGEND: Any = {"loc": "outside upper right", "ncols": 3}  # where it hides no line
 
 
 @matplotlib.rc_context(STYLE)
@@ -22,7 +23,7 @@ def curves(series: Mapping[str, Curve], *, x: str, y: str) -> Markup:
         style: Any = {"color": SERIES[index % len(SERIES)], "marker": "o" if len(steps) < 20 else ""}
         axes.plot(steps, values, label=name.replace("_", " "), markersize=3, linewidth=1.5, **style)
     if len(series) > 1:
-        _add_legend(figure)
+        figure.legend(**LEGEND)
     return to_svg(figure)
 
 
@@ -55,7 +56,7 @@ def histograms(samples: Mapping[str, np.ndarray], *, x: str, y: str) -> Markup:
         weights = np.full(len(values), 1 / len(values))
         style: Any = {"histtype": "step", "color": SERIES[index], "linewidth": 1.5}
         axes.hist(values, edges, weights=weights, label=name, **style)
-    _add_legend(figure)
+    figure.legend(**LEGEND)
     return to_svg(figure)
 
 
@@ -76,8 +77,3 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     axes.set(xlabel=x, ylabel=y)
     axes.set_axisbelow(True)
     return figure, axes
-
-
-def _add_legend(figure: Figure) -> None:
-    """Add a legend outside of the axes, where it hides no line."""
-    figure.legend(loc="outside upper right", ncols=3)

@@ -9,11 +9,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 
 from lightune.common.errors import UserError
 from lightune.common.files import atomic_file
+from lightune.data import DataModule
+from lightune.data.quality import inputs_of
 
 Row = dict[str, Any]
 REQUIRED = {"row", "id", "loss", "targets", "length"}
@@ -28,15 +29,14 @@ def identify(inputs: Dataset) -> list[str]:
     return hashes
 
 
-def write_rows(path: Path, results: list[Row], *, inputs: Dataset, lengths: np.ndarray) -> None:
+def write_rows(path: Path, results: list[Row], *, data: DataModule) -> None:
     """Write the file atomically; write none where the task has no results of rows.
 
-    ``results`` are the task's ``all_test_rows``; ``inputs`` of the test split are those of ``quality.inputs_of``;
-    ``lengths`` (rows,) count tokens.
+    ``results`` are the task's ``all_test_rows``, of the test split of ``data``.
     """
     if not results:
         return
-    ids = identify(inputs)
+    ids, lengths = identify(inputs_of(data.rows["test"], data.preprocessor)), data.lengths("test")
     with atomic_file(path) as file:
         for result in results:
             number = result["row"]

@@ -5,18 +5,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from lightune.config import settings_and_command
+from lightune.data import DataModule
 from lightune.data.quality import inputs_of
-from lightune.runs.report.figures import summarize
 from lightune.runs.report.predictions import Row, identify, read_rows
-from lightune.runs.report.statistics import Summary
+from lightune.runs.report.statistics import Figures, Summary
 from lightune.runs.run_folder import Run
-
-if TYPE_CHECKING:
-    from lightune.data import DataModule
-    from lightune.tasks import Task
-    from lightune.tasks.analysis.base import RowAnalysis
+from lightune.tasks import Task
+from lightune.tasks.analysis.base import RowAnalysis, ratio
 
 # characters of a text in a report
 MAX_CHARACTERS = 600
@@ -38,9 +38,9 @@ class RunResults:
     signatures: Mapping[str, str]
     history: list[dict[str, float]]
     pretrained: Mapping[str, str]
-    analysis: "RowAnalysis"
-    data: "DataModule | None"
-    task: "Task | None"
+    analysis: RowAnalysis
+    data: DataModule | None
+    task: Task | None
 
     @property
     def name(self) -> str:
@@ -81,14 +81,20 @@ class RunResults:
         ]
 
 
+def summarize(analysis: RowAnalysis, *, perplexity: bool) -> Summary:
+    """Return the loss and the figures of a task as sums over rows, named as in ``metrics.json`` after ``test/``."""
+    targets = analysis.column("targets").astype(float)
+    statistics = np.column_stack([analysis.column("loss") * targets, targets, analysis.statistics()])
+
+    def figures(sums: np.ndarray) -> Figures:
+        loss = ratio(sums[:, 0], sums[:, 1])
+        return {"loss": loss} | ({"perplexity": np.exp(loss)} if perplexity else {}) | analysis.figures(sums[:, 2:])
+
+    return Summary(statistics, figures)
+
+
 def read_run_results(
-    folder: Path,
-    *,
-    config: Mapping[str, Any],
-    command: str,
-    task_class: "type[Task]",
-    data: "DataModule | None" = None,
-    task: "Task | None" = None,
+    folder: Path, *, task_class: type[Task], data: DataModule | None = None, task: Task | None = None
 ) -> RunResults:
     """Read a run's folder; ``task_class`` analyses its rows, the rest is as in ``RunResults``.
 
@@ -96,6 +102,7 @@ def read_run_results(
         UserError: a file in it cannot be read.
     """
     run = Run(folder)
+    config, command = settings_and_command(folder)
     environment, signatures = folder / "environment.json", folder / "signatures.json"
     return RunResults(
         folder=folder,

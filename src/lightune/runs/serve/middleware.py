@@ -69,8 +69,7 @@ class Guard:
 
     def _refuse(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if (origin := headers.get("origin")) is not None and urlsplit(origin).netloc != headers.get("host"):
             return _refusal(403, "Pages of other origins may not use this server.")
         if self.token is None or scope["path"] in PUBLIC_PATHS:
             return None

@@ -1,9 +1,9 @@
 """The server's pages, which load nothing from elsewhere."""
 
-import base64
-import hashlib
 import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 from typing import Any
 
 from fastapi.responses import HTMLResponse
@@ -14,7 +14,7 @@ from lightune.common.html_pages import render
 def with_policy(html: str) -> HTMLResponse:
     """Reply with a page that may use only its own scripts and styles, and send requests only to this server."""
     sources = {
-        f"{name}-src": " ".join(f"'sha256-{_digest(part)}'" for part in parts)
+        f"{name}-src": " ".join(f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'" for part in parts)
         for name in ("script", "style")
         if (parts := re.findall(rf"<{name}>(.*?)</{name}>", html, flags=re.DOTALL))
     }
@@ -48,7 +48,3 @@ def documentation(openapi: dict[str, Any]) -> str:
 def _schema_name(body: dict[str, Any]) -> str:
     schema = body.get("content", {}).get("application/json", {}).get("schema", {})
     return str(schema.get("$ref", "")).rpartition("/")[2]
-
-
-def _digest(part: str) -> str:
-    return base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()

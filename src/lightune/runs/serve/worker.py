@@ -90,8 +90,7 @@ class Worker:
 
     def _loop(self) -> None:
         while jobs := self._next():
-            running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if running:
+            if running := [job for job in jobs if job.future.set_running_or_notify_cancel()]:
                 self._run(running)
                 if running[0].row is not None:
                     self.on_batch(len(running))

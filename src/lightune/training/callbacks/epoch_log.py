@@ -23,8 +23,5 @@ class EpochLog(Callback):
         figures = ", ".join(f"{name} {float(metrics[name]):.4g}" for name in names if name in metrics)
         log.info("epoch %d, step %d: %s", trainer.current_epoch + 1, trainer.global_step, figures)
         for example in getattr(pl_module, "examples", ()):
-            log.info("  source     %s\n  prediction %s\n  reference  %s", *map(_short, example))
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:MAX_CHARACTERS]
+            texts = (" ".join(text.split())[:MAX_CHARACTERS] for text in example)
+            log.info("  source     %s\n  prediction %s\n  reference  %s", *texts)

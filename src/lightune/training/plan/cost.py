@@ -102,8 +102,7 @@ def _choose_batches(data: DataModule, run: workload.Workload) -> dict[str, np.nd
     first_epoch = run.epochs[0]
     train = workload.spread(run.work["train"][: len(first_epoch)], TRAIN_BATCHES)
     data.restrict_to("train", [first_epoch[index] for index in train] * MAX_PASSES)
-    validation = workload.spread(run.work["validation"], VALIDATION_BATCHES)
-    if validation:
+    if validation := workload.spread(run.work["validation"], VALIDATION_BATCHES):
         # the first batch is slow, so it runs twice
         rows = run.held_out["validation"]
         data.restrict_to("validation", [rows[index] for index in validation[:1] + validation])
