@@ -16,6 +16,7 @@ from lightune.common.errors import UserError
 from lightune.common.trainer_state import limited
 from lightune.data import DataModule
 from lightune.models import cpu, precision
+from lightune.models.pretrained import PretrainedModel
 from lightune.runs.checkpoint_io import CheckpointIO
 from lightune.runs.load_run import (
     fit_to_model,
@@ -62,7 +63,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     data.setup()
     if teacher is not None:
         teacher.check_labels(data.head)
-    _tell_of_minilm(cfg)
+    _tell_of_defaults(cfg, pretrained)
     task = make_task(
         cfg,
         pretrained=pretrained,
@@ -73,8 +74,8 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     return Parts(tokenizer, data, task)
 
 
-def _tell_of_minilm(cfg: DictConfig) -> None:
-    """Log what another model gets of ``model=minilm``, the default, where only its name was replaced."""
+def _tell_of_defaults(cfg: DictConfig, pretrained: PretrainedModel) -> None:
+    """Log what another model gets of the default, ``model=minilm`` or ``smollm2``, where only its name was replaced."""
     name, rates = cfg.model.pretrained_model_name_or_path, cfg.get("learning_rates")
     if rates is not None and cfg.model.from_run is None and not name.startswith("embedded:"):
         is_pooled = (cfg.model.pooling, cfg.task.get("head"), cfg.task_name) == ("mean", None, "text_classification")
@@ -82,6 +83,10 @@ def _tell_of_minilm(cfg: DictConfig) -> None:
         kept += [f"optimizer.lr={cfg.optimizer.lr}"] if cfg.optimizer.lr == rates.get(cfg.task_name, 2e-4) else []
         if kept:
             rank_zero_only(log.info)(f"{name} keeps MiniLM's {' and '.join(kept)}; model=bert, … have their own")
+    # only a decoder's group has it
+    if "generation" in cfg and cfg.model.from_run is None and pretrained.load_config().is_encoder_decoder:
+        kept = [f"{option}={OmegaConf.select(cfg, option)}" for option in ("optimizer.lr", "generation.num_beams")]
+        rank_zero_only(log.info)(f"{name} keeps a decoder's {' and '.join(kept)}; model=t5_small, … have their own")
 
 
 def make_trainer(cfg: Any = None, **settings: Any) -> Trainer:
