@@ -77,7 +77,7 @@ class RunResults:
         return [
             (name, _readable(value))
             for name, value in (self.prepared(row) or {}).items()
-            if name not in ("labels", "tags", "answer_starts")
+            if name not in ("labels", "tags", "answer_starts", "truncated")
         ]
 
 
