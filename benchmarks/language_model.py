@@ -26,8 +26,10 @@ RANK, ALPHA, LEARNING_RATE = 16, 32, 5e-4
 # arms that train on the same batches in the same order, and so begin with the same loss
 ORDERED = ("plain_loop", "trainer", "trl", "trl_no_checkpointing")
 BASELINES = (*ORDERED, "trl_packing")
-# of the largest to the smallest first loss: the others count the line break after an answer, which is sure
-SAME_LOSS = 1.05
+# of the largest to the smallest first loss: bfloat16 rounds to 1 in 256
+SAME_LOSS = 1.02
+# with ours, which does not learn the line break after an answer: 1 token in 30, and sure
+SAME_LOSS_AS_OURS = 1.05
 
 Row = dict[str, str]
 
@@ -147,9 +149,10 @@ def check_same_work(figures: dict[str, Any]) -> None:
     tokens = {arm: round(of["tokens_per_second"] * of["seconds"]) for arm, of in figures.items()}
     if max(tokens.values()) - min(tokens.values()) > 1:
         sys.exit(f"The arms did not train on the same tokens: {tokens}")
-    losses = {arm: of["first_loss"] for arm, of in figures.items() if arm in ORDERED or arm == "ours"}
-    if losses and max(losses.values()) > SAME_LOSS * min(losses.values()):
-        sys.exit(f"The arms do not begin with the same loss: {losses}")
+    for arms, bound in ((ORDERED, SAME_LOSS), ((*ORDERED, "ours"), SAME_LOSS_AS_OURS)):
+        losses = {arm: of["first_loss"] for arm, of in figures.items() if arm in arms}
+        if losses and max(losses.values()) > bound * min(losses.values()):
+            sys.exit(f"The arms do not begin with the same loss: {losses}")
 
 
 def table(rounds: list[dict[str, Any]]) -> list[str]:
