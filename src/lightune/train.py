@@ -102,7 +102,7 @@ def fine_tune(cfg: DictConfig) -> float:
     for evaluate in (trainer.validate, trainer.test):
         metrics |= evaluate(task, data, ckpt_path=str(run.best), weights_only=True, verbose=False)[0]
     metrics["monitored"] = metrics[cfg.monitor.metric]
-    rows = task.all_test_rows()
+    rows = {stage: task.all_rows(stage) for stage in ("val", "test")}
     if trainer.is_global_zero:
         save_results(run, metrics, rows, data=data, task=task, report=cfg.report)
     return float(metrics["monitored"])

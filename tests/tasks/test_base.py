@@ -104,7 +104,7 @@ def test_the_losses_of_rows_are_the_tasks_own_and_make_up_the_tests(tiny_bert: P
         made = task(tiny_bert, each, **settings)
         trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
         whole = trainer.test(made, batches, verbose=False)[0]["test/loss"]
-        rows = made.all_test_rows()
+        rows = made.all_rows("test")
         assert [row["row"] for row in rows] == [0, 1, 2, 3, 4]
         weighted = sum(row["loss"] * row["targets"] for row in rows) / sum(row["targets"] for row in rows)
         assert weighted == pytest.approx(whole, rel=1e-5)

@@ -138,7 +138,7 @@ def test_figures_are_those_of_the_rows_whatever_the_logits_are(tiny_bert: Path, 
         for number, (values, true) in enumerate(zip(logits, labels, strict=True))
     ]
     found = evaluate(made, batches)
-    rows = made.all_test_rows()
+    rows = made.all_rows("test")
     summary = summarize(made.analyse(rows, NAMES), perplexity=False)
     for name, value in summary.of().items():
         assert found[f"test/{name}"] == pytest.approx(value, abs=1e-6), name

@@ -61,7 +61,7 @@ def _read(folder: Path, *, is_compared: bool) -> "RunResults":
         if not has_rows:
             trainer = inference_trainer(cfg.trainer.precision)
             trainer.test(task, data, verbose=False)
-            write_rows(Run(folder).predictions, task.all_test_rows(), data=data)
+            write_rows(Run(folder).predictions, task.all_rows("test"), data=data)
     results = read_run_results(folder, task_class=task_class(cfg), data=data, task=task)
     if is_compared and not results.rows:
         reason = (

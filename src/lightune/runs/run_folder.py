@@ -28,7 +28,7 @@ class Run:
     model's own folder is not needed again; ``checkpoints/best.ckpt`` and ``last.ckpt``; ``metrics.csv`` by
     step and epoch; ``metrics.json`` the final figures of the best checkpoint; ``confusion_matrix.csv``
     of the test rows; ``signatures.json`` of metrics that have several ways; ``train.log``; ``environment.json``;
-    ``predictions.jsonl`` of the test rows; ``pretrained.json`` of a language model before training; ``report.html``.
+    ``predictions.jsonl`` of the test rows, ``validation_predictions.jsonl``; ``pretrained.json`` of a language model before training; ``report.html``.
     """
 
     folder: Path
@@ -57,6 +57,10 @@ class Run:
     @property
     def predictions(self) -> Path:
         return self.folder / "predictions.jsonl"
+
+    @property
+    def validation_predictions(self) -> Path:
+        return self.folder / "validation_predictions.jsonl"
 
     @property
     def pretrained(self) -> Path:

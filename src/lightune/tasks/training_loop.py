@@ -44,8 +44,8 @@ class TrainingLoop(LightningModule):
     encodes_rows: bool = False
     """Whether an encoder reads the same tokens of a row in each epoch, so that frozen layers' output can be kept."""
 
-    test_rows: list[RowResult]
-    """The results of the last test for each row that this device had, see ``row_results``."""
+    rows: dict[str, list[RowResult]]
+    """By stage, ``val`` or ``test``: the results of its last evaluation outside of training, see ``row_results``."""
 
     def __init__(self, *, model: nn.Module, metrics: MetricCollection, recipe: Recipe) -> None:
         super().__init__()
@@ -56,7 +56,8 @@ class TrainingLoop(LightningModule):
         self.recipe = recipe
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model, words=self.streams)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model, words=self.streams)
-        self.test_rows = []
+        self.rows = {"val": [], "test": []}
+        self._keeps_rows = False
         self._target_mean = TargetMean()
         self._freeze_schedule = tuned.freeze_schedule
         self._compress = tuned.compress
@@ -143,13 +144,10 @@ class TrainingLoop(LightningModule):
         self._evaluate(self.test, batch)
 
     def on_validation_epoch_start(self) -> None:
-        hold_whole(self.model, whole=self.streams)
-        self.val.reset()
+        self._begin(self.val)
 
     def on_test_epoch_start(self) -> None:
-        hold_whole(self.model, whole=self.streams)
-        self.test.reset()
-        self.test_rows = []
+        self._begin(self.test)
 
     def on_validation_epoch_end(self) -> None:
         hold_whole(self.model, whole=False)
@@ -212,12 +210,12 @@ class TrainingLoop(LightningModule):
         """Train from the first step on what a schedule would freeze before the last."""
         self._freeze_schedule = None
 
-    def all_test_rows(self) -> list[RowResult]:
-        """Return ``test_rows`` of all devices, in the order of their split; every device must call this."""
-        rows = [list(self.test_rows)]
+    def all_rows(self, stage: str) -> list[RowResult]:
+        """Return ``rows`` of a stage on all devices, in the order of their split; every device must call this."""
+        rows = [list(self.rows[stage])]
         if self.trainer.world_size > 1:
             rows = [[]] * self.trainer.world_size
-            torch.distributed.all_gather_object(rows, list(self.test_rows))
+            torch.distributed.all_gather_object(rows, list(self.rows[stage]))
         return sorted((row for of_device in rows for row in of_device), key=lambda row: row["row"])
 
     def num_parameters(self) -> dict[str, int]:
@@ -247,6 +245,12 @@ class TrainingLoop(LightningModule):
             if metric is not None and metric not in figures:
                 raise UserError(f"{option}={metric}: no such figure is measured.\n{nearest(metric, figures)}")
 
+    def _begin(self, held_out: HeldOut) -> None:
+        hold_whole(self.model, whole=self.streams)
+        held_out.reset()
+        self.rows[held_out.stage] = []
+        self._keeps_rows = not is_fitting(self.trainer)
+
     def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
         logits = self(batch) if self.language_model else self(batch).float()  # a vocabulary's would be too large
         if "filler" in batch:  # this device has no row left, and only keeps step with the others
@@ -254,7 +258,7 @@ class TrainingLoop(LightningModule):
         loss, targets = self.loss(logits, batch)
         held_out.add(loss, targets=targets, words=self.num_words(batch))
         self.update(held_out.metrics, logits, batch)
-        if held_out is self.test and "row_numbers" in batch:
+        if "row_numbers" in batch and self._keeps_rows:
             results = self.row_results(logits, batch)
             numbered = zip(batch["row_numbers"], results, strict=True) if results else ()
-            self.test_rows += [{"row": number} | row for number, row in numbered]
+            self.rows[held_out.stage] += [{"row": number} | row for number, row in numbered]

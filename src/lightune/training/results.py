@@ -25,9 +25,9 @@ def keep_best_checkpoint(trainer: Trainer, run: Run) -> None:
 
 
 def save_results(
-    run: Run, metrics: Mapping[str, float], rows: list[Row], *, data: DataModule, task: Task, report: bool
+    run: Run, metrics: Mapping[str, float], rows: dict[str, list[Row]], *, data: DataModule, task: Task, report: bool
 ) -> None:
-    """Write the metrics, the test rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
+    """Write the metrics, the held-out rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
     run.write_metrics(metrics)
     if (matrix := task.confusion_matrix()) is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))

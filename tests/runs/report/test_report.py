@@ -11,6 +11,7 @@ from conftest import write_reviews
 
 from lightune.commands import cli
 from lightune.common.errors import UserError
+from lightune.runs.report.predictions import read_rows
 from lightune.runs.score_table import OVERALL
 from lightune.tasks.metrics.generation import Degeneration
 
@@ -60,6 +61,9 @@ def test_text_classification(train_here, tmp_path: Path, caplog: pytest.LogCaptu
     assert ("Why it went wrong" in page) == (accuracy < 1)
     assert accuracy == pytest.approx(metrics["test/accuracy"])
     assert "alert" not in (tmp_path / "run" / "predictions.jsonl").read_text()  # it holds no texts
+    rows_of_validation = read_rows(tmp_path / "run" / "validation_predictions.jsonl")
+    right = [row["true"] == row["predicted"] for row in rows_of_validation]
+    assert sum(right) / len(right) == pytest.approx(metrics["val/accuracy"])
     # shown whatever was predicted: make that row the surest error
     rows[-1] |= {"true": 0, "predicted": 1, "probabilities": [0.0, 1.0]}
     (tmp_path / "run" / "predictions.jsonl").write_text("\n".join(map(json.dumps, rows)))

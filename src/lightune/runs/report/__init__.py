@@ -10,13 +10,14 @@ from lightune.tasks import Task
 log = logging.getLogger(__name__)
 
 
-def report_finished(run: Run, rows: list[Row], *, data: DataModule, task: Task, page: bool) -> None:
-    """Write ``predictions.jsonl`` after training, and ``report.html`` where ``page``; on an error, warn and continue.
+def report_finished(run: Run, rows: dict[str, list[Row]], *, data: DataModule, task: Task, page: bool) -> None:
+    """Write the predictions of held-out rows after training, and ``report.html`` where ``page``; on an error, warn and continue.
 
-    ``run`` has its ``metrics.json``; ``rows`` are the task's ``all_test_rows``.
+    ``run`` has its ``metrics.json``; ``rows`` are the task's ``all_rows``, by stage.
     """
     try:
-        write_rows(run.predictions, rows, data=data)
+        write_rows(run.predictions, rows["test"], data=data)
+        write_rows(run.validation_predictions, rows["val"], data=data, split="validation")
         if page:
             # importing matplotlib takes a second
             from lightune.runs.report.page import write_page

@@ -1,6 +1,7 @@
 """``predictions.jsonl``: the best checkpoint's prediction for each test row, without the row's texts.
 
-Each line is one of the task's ``row_results``, with ``row``, its number in the test split, and ``id``, a hash of its inputs:
+Those of the validation rows are in ``validation_predictions.jsonl``.
+Each line is one of the task's ``row_results``, with ``row``, its number in the split, and ``id``, a hash of its inputs:
 it shows that two runs were tested on the same rows, and finds a row's texts in the data again.
 """
 
@@ -29,14 +30,14 @@ def identify(inputs: Dataset) -> list[str]:
     return hashes
 
 
-def write_rows(path: Path, results: list[Row], *, data: DataModule) -> None:
+def write_rows(path: Path, results: list[Row], *, data: DataModule, split: str = "test") -> None:
     """Write the file atomically; write none where the task has no results of rows.
 
-    ``results`` are the task's ``all_test_rows``, of the test split of ``data``.
+    ``results`` are the task's ``all_rows``, of that split of ``data``.
     """
     if not results:
         return
-    ids, lengths = identify(inputs_of(data.rows["test"], data.preprocessor)), data.lengths("test")
+    ids, lengths = identify(inputs_of(data.rows[split], data.preprocessor)), data.lengths(split)
     with atomic_file(path) as file:
         for result in results:
             number = result["row"]
