@@ -100,6 +100,24 @@ def test_subsets_are_balanced_even_if_the_file_is_sorted(make_data, tmp_path: Pa
     assert np.bincount(data.datasets["test"]["labels"]).tolist() == [5, 5]
 
 
+def test_a_number_of_rows_of_each_class_is_chosen_from_train_by_the_split_seed(make_data, tmp_path: Path):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    few, same, other = (
+        make_data(tmp_path / "saved", max_train_samples_per_class=8, **s) for s in ({}, {"seed": 1}, {"split_seed": 1})
+    )
+    assert sizes(few) == {"train": 16, "validation": 20, "test": 100}
+    assert np.bincount(few.datasets["train"]["labels"]).tolist() == [8, 8]
+    assert contents(few.datasets["train"]) == contents(same.datasets["train"]) != contents(other.datasets["train"])
+
+
+def test_rows_of_each_class_are_one_way_to_choose_and_need_one_label_a_row(make_data, tmp_path: Path):
+    (tmp_path / "scores.csv").write_text("text,label\n" + "".join(f"a {i},{i}.5\n" for i in range(20)))
+    with pytest.raises(UserError, match="rows do not have one label of several"):
+        make_data(tmp_path / "scores.csv", max_train_samples_per_class=8)
+    with pytest.raises(UserError, match=r"data.max_train_samples=9 and data.max_train_samples_per_class=8"):
+        make_data(tmp_path / "scores.csv", max_train_samples_per_class=8, max_train_samples=9)
+
+
 def test_a_test_may_have_more_rows_than_a_validation(make_data, tmp_path: Path):
     DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
     for asked, found in {20: 20, 1000: 100}.items():

@@ -19,7 +19,7 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import carve_split, prepare_splits, source_of
+from lightune.data.prepare_splits import carve_split, prepare_splits, select_per_class, source_of
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.sources.read import read
@@ -45,6 +45,7 @@ class DataModule(LightningDataModule):
         drop_duplicates: train on one of several rows with the same inputs; they are counted either way.
         drop_leaked: remove from train what validation or test also hold; it is counted either way.
         max_train_samples: train on a stratified subset of this size.
+        max_train_samples_per_class: train on so many rows of each class, or on all of a class with fewer.
         max_eval_samples: cut validation and test to a stratified subset of this size, each.
         max_test_samples: the test's size, where it is another; more than there are: all.
         batch_size: rows a step on each device.
@@ -72,6 +73,7 @@ class DataModule(LightningDataModule):
         drop_duplicates: bool = False,
         drop_leaked: bool = False,
         max_train_samples: Count | None = None,
+        max_train_samples_per_class: Count | None = None,
         max_eval_samples: Count | None = None,
         max_test_samples: Count | None = None,
         batch_size: Count = 32,
@@ -81,6 +83,11 @@ class DataModule(LightningDataModule):
         seed: Seed = 0,
     ) -> None:
         super().__init__()
+        if None not in (max_train_samples, max_train_samples_per_class):
+            raise UserError(
+                f"data.max_train_samples={max_train_samples} and data.max_train_samples_per_class="
+                f"{max_train_samples_per_class}: each chooses the training rows.\nLeave one of them out."
+            )
         self.preprocessor = preprocessor
         self.path = path
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
@@ -88,6 +95,7 @@ class DataModule(LightningDataModule):
         self.fractions = {"validation": validation_fraction, "test": test_fraction}
         self.max_rows = {"train": max_train_samples, "validation": max_eval_samples}
         self.max_rows["test"] = max_test_samples or max_eval_samples
+        self.max_rows_per_class = max_train_samples_per_class
         self.split_seed = split_seed
         self.drop_duplicates = drop_duplicates
         self.drop_leaked = drop_leaked
@@ -140,6 +148,8 @@ class DataModule(LightningDataModule):
             if (size := self.max_rows[split]) is not None:
                 chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)
                 dataset = dataset.select(chosen)
+            elif split == "train" and (size := self.max_rows_per_class) is not None:
+                dataset = select_per_class(dataset, size, strata=strata_of[split], seed=self.split_seed)
             self.rows[split] = dataset
             self.datasets[split] = tokenize(dataset, self.preprocessor, split=split)
             if len(self.datasets[split]) == 0:

@@ -51,3 +51,13 @@ def carve_split(
         )
     kept, held_out = splits.carve(len(train), fraction, strata=strata, seed=seed)
     return train.select(kept), train.select(held_out)
+
+
+def select_per_class(train: Dataset, size: int, *, strata: Sequence[int] | None, seed: int) -> Dataset:
+    """Return ``size`` rows of each class, or all of a class with fewer; UserError where a row has not exactly one."""
+    if strata is None:
+        raise UserError(
+            f"data.max_train_samples_per_class={size}: rows do not have one label of several.\n"
+            "To train on fewer: data.max_train_samples=N"
+        )
+    return train.select(splits.sample_per_class(strata, size, seed=seed))

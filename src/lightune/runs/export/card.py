@@ -24,8 +24,8 @@ from lightune.tasks import Task
 
 OPTIONS = (
     "model.pooling", "model.attention_dropout", "data.batch_size", "data.max_tokens_per_batch", "data.max_length",
-    "data.truncation", "data.max_train_samples", "trainer.max_epochs", "trainer.max_steps", "trainer.precision",
-    "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "layerwise_lr_decay", "seed",
+    "data.truncation", "data.max_train_samples", "data.max_train_samples_per_class", "trainer.max_epochs",
+    "trainer.max_steps", "trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "layerwise_lr_decay", "seed",
 )  # fmt: skip
 GROUPS = ("task.head.", "task.criterion.", "task.class_weights", "tuning.", "optimizer.", "scheduler.")
 HUB_METRICS = {
