@@ -106,10 +106,13 @@ def explain(
             targets = task.explained(task(batch).float().cpu(), batch, label=target)
         explanations = []
         for chosen in targets:
-            window = {name: tensor[chosen.window, None] for name, tensor in inputs(batch).items()}
-            tokens = _padded(places[chosen.window], window["attention_mask"][0])
+            number = chosen.window
+            read = slice(None) if number is None else slice(number, number + 1)
+            windows = {name: tensor[read] for name, tensor in inputs(batch).items()}
+            masks = zip(places[read], windows["attention_mask"], strict=True)
+            tokens = [place for places_read, mask in masks for place in _padded(places_read, mask)]
             whole_words, owners = merge_words(texts, words, tokens)
-            attribution = _attribute(task, reader.tokenizer.pad_token_id, window, owners, chosen)
+            attribution = _attribute(task, reader.tokenizer.pad_token_id, windows, owners, chosen)
             explanations.append(_explanation(texts, whole_words, owners, attribution, chosen))
     return explanations
 
@@ -120,16 +123,17 @@ def _padded(places: list[Place | None], attention_mask: Tensor) -> list[Place | 
 
 
 def _attribute(
-    task: Task, pad_token_id: int, window: dict[str, Tensor], owners: list[int], target: Target
+    task: Task, pad_token_id: int, windows: dict[str, Tensor], owners: list[int], target: Target
 ) -> Attribution:
-    baseline = window["input_ids"].clone()
-    baseline[0, [token for token, word in enumerate(owners) if word >= 0]] = pad_token_id
-    return integrated_gradients(
-        task.model,
-        output=lambda rows: target_output(task.explained_scores(rows), target),
-        inputs=window,
-        baseline_ids=baseline,
-    )
+    baseline = windows["input_ids"].clone()
+    number = len(baseline)
+
+    def output(rows: dict[str, Tensor]) -> Tensor:
+        sizes = {} if number == 1 else {"num_windows": [number] * (len(rows["input_ids"]) // number)}
+        return target_output(task.explained_scores({**rows, **sizes}), target)
+
+    baseline.view(-1)[[token for token, word in enumerate(owners) if word >= 0]] = pad_token_id
+    return integrated_gradients(task.model, output=output, inputs=windows, baseline_ids=baseline)
 
 
 def _explanation(
