@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForSequenceClassification
@@ -11,12 +12,13 @@ from lightune.common.errors import UserError, nearest
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
-from lightune.tasks.batch import Batch, RowResult, pool_windows
+from lightune.tasks.batch import Batch, RowResult, inputs, pool_windows
 from lightune.tasks.classification import Classification
 from lightune.tasks.explanation_target import Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.metrics.classification import classification_metrics
 
+WINDOWS_AT_A_TIME = 64  # in a prediction: a book has hundreds, whose activations would fill the memory
 MONITORS = {SINGLE: ("val/accuracy", "max"), MULTI: ("val/f1", "max"), REGRESSION: ("val/loss", "min")}
 PRINTS = {
     SINGLE: "print([config.id2label[best] for best in logits.argmax(-1).tolist()])",
@@ -108,7 +110,8 @@ class TextClassification(Classification):
 
         With several labels at once ``labels`` lists those above one half; a regression gives ``value``.
         """
-        logits = self(batch).float()
+        logits = self(batch) if "num_windows" not in batch else self._predict_windows(batch)
+        logits = logits.float()
         if self.problem_type == REGRESSION:
             return [{"value": value} for value in self._outputs(logits).tolist()]
         predictions: list[dict[str, Any]] = []
@@ -153,6 +156,12 @@ class TextClassification(Classification):
             return None
         counts: list[list[int]] = self.test.compute()["test/confusion_matrix"].tolist()
         return counts
+
+    def _predict_windows(self, batch: Batch) -> Tensor:
+        """Return what ``forward`` does, ``WINDOWS_AT_A_TIME``."""
+        starts = range(0, len(batch["input_ids"]), WINDOWS_AT_A_TIME)
+        pieces = [{n: t[start : start + WINDOWS_AT_A_TIME] for n, t in inputs(batch).items()} for start in starts]
+        return pool_windows(torch.cat([self(piece) for piece in pieces]), batch)
 
     def _outputs(self, logits: Tensor) -> Tensor:
         """Return the logits (batch, num_labels), or the numbers of a regression (batch,)."""

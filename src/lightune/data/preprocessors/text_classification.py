@@ -106,6 +106,7 @@ class TextClassificationPreprocessor(Preprocessor):
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize a batch of rows; with ``doc_stride`` each holds a list of its windows, in training too."""
         texts = [[str(text) for text in examples[column]] for column in self.input_columns]
+        features: dict[str, Any]
         if in_windows := self.doc_stride is not None:
             windows = self._truncate_end(texts)
             owners = windows.pop("overflow_to_sample_mapping")

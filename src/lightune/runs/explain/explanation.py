@@ -20,6 +20,8 @@ from lightune.tasks import Task, tasks_that
 from lightune.tasks.batch import inputs
 from lightune.tasks.explanation_target import Target, target_output
 
+MOST_TOKENS = 4096  # of all windows that a label is of: their activations are held together
+
 
 class Word(NamedTuple):
     """A word of a text and its effect on the label."""
@@ -100,6 +102,10 @@ def explain(
     places = reader.locate_tokens(texts)
     with _as_in_prediction(task):
         batch = make_batch(preprocessor, features, device=task.device)
+        if (tokens := batch["input_ids"].numel()) > MOST_TOKENS and batch.get("num_windows", [1]) != [1]:
+            raise UserError(
+                f"This text fills {tokens:,} tokens of windows, and up to {MOST_TOKENS:,} are explained.\nShorten it."
+            )
         texts, spans = zip(*task.explained_texts(texts, batch), strict=True)
         words = [split_words(t).offsets if span is None else span for t, span in zip(texts, spans, strict=True)]
         with torch.no_grad():
@@ -110,8 +116,8 @@ def explain(
             read = slice(None) if number is None else slice(number, number + 1)
             windows = {name: tensor[read] for name, tensor in inputs(batch).items()}
             masks = zip(places[read], windows["attention_mask"], strict=True)
-            tokens = [place for places_read, mask in masks for place in _padded(places_read, mask)]
-            whole_words, owners = merge_words(texts, words, tokens)
+            of_tokens = [place for places_read, mask in masks for place in _padded(places_read, mask)]
+            whole_words, owners = merge_words(texts, words, of_tokens)
             attribution = _attribute(task, reader.tokenizer.pad_token_id, windows, owners, chosen)
             explanations.append(_explanation(texts, whole_words, owners, attribution, chosen))
     return explanations
