@@ -247,10 +247,10 @@ def test_a_run_that_reads_in_windows_is_used_like_any_other(
         rows.append(f"{' '.join(filler)} {' '.join(rng.choices(WORDS[label], k=6))},{label}")
     (tmp_path / "long.csv").write_text("\n".join(["text,label", *rows]))
     options = ["data=local", f"data.path={tmp_path / 'long.csv'}", "data.max_length=16", "data.batch_size=8"]
-    figures = train_here(*options, "data.doc_stride=4", "trainer.max_epochs=8", "optimizer.lr=3e-3")
+    figures = train_here(*options, "data.doc_stride=4", "trainer.max_epochs=4", "optimizer.lr=3e-3")
     assert figures["test/accuracy"] > 0.9
-    seconds = figures["train/samples_per_second"] * figures["train/seconds"]
-    assert seconds == pytest.approx(8 * 91, abs=8), "samples are rows, not windows"
+    samples = figures["train/samples_per_second"] * figures["train/seconds"]
+    assert samples == pytest.approx(4 * 92), "rows are counted, not windows"
     run, text = str(tmp_path / "run"), rows[0].split(",")[0]
     cli.main(["evaluate", run])
     assert json.loads((tmp_path / "run" / "predictions.jsonl").read_text().splitlines()[0])["length"] > 16

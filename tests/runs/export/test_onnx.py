@@ -163,6 +163,7 @@ def test_a_text_of_several_windows_is_used_as_its_card_says(
     train_here: Callable[..., dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     run, text = train(train_here, tmp_path, "windows"), "a bad story and a good plot " * 6
+    capsys.readouterr()
     cli.main(["predict", str(run), "--text", text])
     label = json.loads(capsys.readouterr().out)["label"]
     for kind, more in (("onnx", ["--quantize", "int8"]), ("hf", [])):

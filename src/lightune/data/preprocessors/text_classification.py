@@ -75,7 +75,7 @@ class TextClassificationPreprocessor(Preprocessor):
         ways = {
             "data.truncation=head_tail": is_single and self.truncation == "head",
             limit: self.max_length < most,
-            "data.doc_stride=64": is_single and self.tokenizer.is_fast and self.max_length > 2 * 64,
+            "data.doc_stride=64": is_single and self.tokenizer.is_fast and self.max_length >= 128,
             "model=modernbert (reads 8,192)": most < 8192,
         }
         return [way for way, helps in ways.items() if helps]
