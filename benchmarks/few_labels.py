@@ -93,13 +93,13 @@ def table(runs: list[dict[str, float | str]]) -> list[str]:
         "| rows of each class | tuning | test accuracy | samples | training | whole command |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for rows in sorted({run["rows"] for run in runs}):
+    for rows in sorted({one["rows"] for one in runs}):
         for arm in ARMS:
-            if not (same := [run for run in runs if (run["rows"], run["arm"]) == (rows, arm)]):
+            if not (same := [one for one in runs if (one["rows"], one["arm"]) == (rows, arm)]):
                 continue
-            accuracy = [float(run["accuracy"]) for run in same]
+            accuracy = [float(one["accuracy"]) for one in same]
             spread = f" ± {statistics.stdev(accuracy):.3f}" if len(same) > 1 else ""
-            times = [statistics.median(float(run[name]) for run in same) for name in ("train_seconds", "seconds")]
+            times = [statistics.median(float(one[name]) for one in same) for name in ("train_seconds", "seconds")]
             cells = f"{statistics.mean(accuracy):.3f}{spread} | {len(same)} | {times[0]:.0f} s | {times[1]:.0f} s"
             lines.append(f"| {rows} | {arm} | {cells} |")
     return lines

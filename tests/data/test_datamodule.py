@@ -12,7 +12,7 @@ from lightune.data import DataModule, TextClassificationPreprocessor
 
 @pytest.fixture
 def make_data(tiny_bert: Path):
-    def make(path: object, *, max_length: int = 32, **settings: object) -> DataModule:
+    def make(path: object, *, max_length: int = 32, doc_stride: int | None = None, **settings: object) -> DataModule:
         preprocessor = TextClassificationPreprocessor(
             tokenizer=AutoTokenizer.from_pretrained(tiny_bert),
             text_columns=["text"],
@@ -20,6 +20,7 @@ def make_data(tiny_bert: Path):
             label_names=None,
             max_length=max_length,
             truncation="head",
+            doc_stride=doc_stride,
         )
         defaults = {
             "path": path if isinstance(path, dict) else str(path),
@@ -253,6 +254,18 @@ def test_batches_have_few_widths_and_a_budget_counts_them(make_data, tmp_path: P
                 assert batch["input_ids"].shape == batch["attention_mask"].shape
                 assert "max_tokens_per_batch" not in settings or batch["input_ids"].numel() <= 200
     assert widths == set(range(44, 65, 4))  # of 20 lengths
+
+
+def test_a_budget_counts_the_padding_of_windows(make_data, tmp_path: Path):
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\n" + "".join(f"{'a ' * length},{length % 2}\n" for length in range(1, 61)))
+    data = make_data(path, max_length=12, doc_stride=2, max_tokens_per_batch=100)
+    windows = []
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            windows += batch["num_windows"]
+            assert batch["input_ids"].numel() == sum(batch["num_windows"]) * batch["input_ids"].shape[1] <= 100
+    assert len(windows) == 60 and set(windows) == {*range(1, 9)}
 
 
 def test_splits_in_other_formats_spell_their_labels_alike(make_data, tmp_path: Path):

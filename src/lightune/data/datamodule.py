@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from lightning import LightningDataModule
@@ -158,7 +159,8 @@ class DataModule(LightningDataModule):
             labels = self.datasets["train"].data.column("labels")
             self._balanced = {"balanced_weights": balanced_weights(labels, self.head)}
         max_length = getattr(self.preprocessor, "max_length", 0)
-        self.warnings += quality.find_not_read(self.datasets, max_length=max_length)
+        ways = getattr(self.preprocessor, "ways_to_read_more", ())
+        self.warnings += quality.find_not_read(self.datasets, max_length=max_length, ways_to_read_more=ways)
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices gets in an epoch."""
@@ -246,14 +248,21 @@ class DataModule(LightningDataModule):
         """Return the tokens of each row of a split, of all its windows together."""
         return np.asarray(self.datasets[split].data.column("length"))
 
-    def widths(self, split: str) -> np.ndarray:
-        """Return the tokens of each row's ``input_ids``; for rows of several windows, their number."""
-        return np.asarray(pc.list_value_length(self.datasets[split].data.column("input_ids")))
+    def windows_and_widths(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many windows each row has, 1 where it is not in windows, and the tokens of their ``input_ids`` together."""
+        ids = self.datasets[split].data.column("input_ids")
+        sizes = np.asarray(pc.list_value_length(ids))
+        in_windows = pa.types.is_nested(ids.type.value_type)
+        return (sizes, self.lengths(split)) if in_windows else (np.ones_like(sizes), sizes)
 
     def _batching_lengths(self, split: str, max_tokens: int | None) -> np.ndarray:
         """Return the lengths that batches are made by. A token budget counts padding, so it takes padded widths."""
         lengths = self.lengths(split)
-        return lengths if max_tokens is None else round_up(lengths)
+        if max_tokens is None:
+            return lengths
+        # of several windows all but the last are full
+        (windows, _), full = self.windows_and_widths(split), getattr(self.preprocessor, "max_length", 0)
+        return np.where(windows > 1, windows * full, round_up(lengths))
 
     def _loader(self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches) -> DataLoader[dict[str, Any]]:
         # few widths on a CPU, see padded_width
