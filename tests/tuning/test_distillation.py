@@ -209,7 +209,7 @@ def test_a_step_is_the_mean_over_all_rows_however_those_without_a_label_fall_int
 
 @pytest.mark.parametrize("task", ["regression", "several", "token_classification"])
 def test_rows_without_labels_teach_the_teachers_answers(train_here: Train, base: Path, tmp_path: Path, task: str):
-    """All the training rows that have a label are one; the teacher's answers to the others are those of its copy."""
+    """One training row has a label; a copy of the teacher answers all rows as it does."""
     name = task if task == "token_classification" else "text_classification"
     options = [
         f"task={name}", "data=local", "model.pooling=null", *rows_of(task, tmp_path),
