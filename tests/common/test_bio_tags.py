@@ -1,9 +1,11 @@
+import itertools
 import random
 
+import numpy as np
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from lightune.common.bio_tags import entity_types, label_names, read_spellings, spans, to_bio
+from lightune.common.bio_tags import entity_types, label_names, likeliest, may_follow, read_spellings, spans, to_bio
 
 WANTED = [("PER", 0, 2), ("PER", 2, 3), ("creative-work", 4, 7), ("LOC", 7, 8)]
 
@@ -89,3 +91,20 @@ def test_the_usual_spellings_of_tags_are_read(tags: str, wanted: str):
 )
 def test_a_tag_that_fits_no_scheme_is_left_out(tags: str, no_tag: str):
     assert no_tag not in read_spellings(tags.split())
+
+
+def test_the_likeliest_tags_are_those_of_all_that_bio_allows():
+    tags, draw = label_names(["PER", "LOC"]), np.random.default_rng(0)
+    allowed = may_follow(tags)
+    changed = 0
+    for words in (1, 2, 3, 4) * 8:
+        log_probabilities = np.log(draw.dirichlet([0.5] * len(tags), size=words))
+        found = likeliest(log_probabilities, allowed=allowed)
+        valid = [
+            sequence
+            for sequence in itertools.product(range(len(tags)), repeat=words)
+            if to_bio([tags[index] for index in sequence]) == [tags[index] for index in sequence]
+        ]
+        assert tuple(found) == max(valid, key=lambda of: sum(log_probabilities[range(words), of]))
+        changed += tuple(found) != tuple(log_probabilities.argmax(axis=-1))
+    assert changed, "some would begin with I-"

@@ -131,7 +131,7 @@ def test_predictions_are_places_in_the_text(tiny_bert: Path, monkeypatch: pytest
     batch = data.collate([features[0]])
     assert len(batch["input_ids"]) > 1
     tags = ["O"] * 20
-    tags[3:5], tags[19] = ["B-person", "I-person"], "I-place"
+    tags[3:5], tags[19] = ["B-person", "I-person"], "B-place"
     saying(monkeypatch, made, batch, [tags])
     (row,) = made.predict_step(batch, 0)
     assert set(row) == {"entities"}

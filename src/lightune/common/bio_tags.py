@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from lightune.common.errors import listed
 
 # an entity: its type, the index of its first word, and the index after its last
@@ -83,6 +85,38 @@ def entity_types(tags: Iterable[str]) -> list[str]:
 def label_names(types: Iterable[str]) -> list[str]:
     """Return the labels of a model: O, and B-TYPE and I-TYPE for every type."""
     return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in "BI")]
+
+
+def may_follow(tags: Sequence[str]) -> np.ndarray:
+    """Return which BIO tag may come after which, (tags + 1, tags) of bool: I-TYPE only within TYPE. The last row is the start."""
+    goes_on = [[before[:2] in ("B-", "I-") and before[2:] == tag[2:] for tag in tags] for before in tags]
+    is_free = np.array([not tag.startswith("I-") for tag in tags])
+    return np.vstack([is_free | np.array(goes_on, dtype=bool), is_free])
+
+
+def likeliest(log_probabilities: np.ndarray, *, allowed: np.ndarray) -> np.ndarray:
+    """Return the likeliest sequence of tags in which each may follow the one before, by Viterbi (1967).
+
+    Args:
+        log_probabilities: (words, tags).
+        allowed: see ``may_follow``.
+
+    Returns:
+        Indices of tags, (words,).
+    """
+    best: np.ndarray = log_probabilities.argmax(axis=-1)
+    if allowed[np.append(-1, best[:-1]), best].all():
+        return best
+    barred = np.where(allowed, 0.0, -np.inf)
+    scores, origins = log_probabilities[0] + barred[-1], []
+    for word in log_probabilities[1:]:
+        by_origin = scores[:, None] + barred[:-1]
+        origins.append(by_origin.argmax(axis=0))
+        scores = by_origin.max(axis=0) + word
+    best[-1] = scores.argmax()
+    for index in range(len(origins) - 1, -1, -1):
+        best[index] = origins[index][best[index + 1]]
+    return best
 
 
 def _parts(tag: str) -> tuple[str, str | None]:

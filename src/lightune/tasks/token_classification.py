@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForTokenClassification
 
-from lightune.common.bio_tags import entity_types, spans
+from lightune.common.bio_tags import entity_types, likeliest, may_follow, spans
 from lightune.common.errors import UserError, nearest
 from lightune.data.preprocessors.labels import NO_LABEL
 from lightune.tasks.analysis.entities import Entities
@@ -40,7 +40,7 @@ class TokenClassification(Classification):
     analysis = Entities
 
     def own_metrics(self, model: Any) -> tuple[MetricCollection, set[str]]:
-        self.label_names = entity_types(self.classes)
+        self.label_names, self._may_follow = entity_types(self.classes), may_follow(self.classes)
         # each is updated with its own
         metrics = MetricCollection({"entities": EntityScore(self.label_names)}, compute_groups=False)
         return metrics, {"entities", "precision", "recall", "f1"}
@@ -127,7 +127,7 @@ class TokenClassification(Classification):
         return self.at_targets(logits, batch).float(), batch["labels"][batch["labels"] != -100]
 
     def _by_word(self, logits: Tensor, batch: Batch) -> list[tuple[list[str], list[float]]]:
-        """Return for each row the tag of every word and its probability.
+        """Return for each row the tag of every word and its probability; the tags are the likeliest in which no entity begins with I-.
 
         A word that the tokenizer left nothing of (such as a control character) is O.
 
@@ -135,17 +135,16 @@ class TokenClassification(Classification):
             logits: (windows, length, num_labels), the windows of all rows.
             batch: with ``rows``, whose ``words`` (windows of the row, length) say which word a token speaks for.
         """
-        best = logits.softmax(dim=-1).max(dim=-1)
-        probabilities, labels = best.values.cpu().numpy(), best.indices.cpu().numpy()
+        log_probabilities = logits.log_softmax(dim=-1).cpu().numpy()
         found, window = [], 0
         for row in batch["rows"]:
             windows = slice(window, window + len(row["words"]))
             window = windows.stop
             speaks = row["words"] >= 0
             tags, scores = ["O"] * len(row["offsets"]), [1.0] * len(row["offsets"])
-            for word, label, probability in zip(
-                row["words"][speaks], labels[windows][speaks], probabilities[windows][speaks], strict=True
-            ):
-                tags[word], scores[word] = self.classes[label], float(probability)
+            words, found_of_words = row["words"][speaks], log_probabilities[windows][speaks]
+            best = likeliest(found_of_words, allowed=self._may_follow)
+            for word, label, of_labels in zip(words, best, found_of_words, strict=True):
+                tags[word], scores[word] = self.classes[label], float(np.exp(of_labels[label]))
             found.append((tags, scores))
         return found
