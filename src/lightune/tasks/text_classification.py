@@ -110,7 +110,7 @@ class TextClassification(Classification):
         ]
 
     def fit_calibration(self, rows: list[RowResult], *, has_temperature: bool) -> dict[str, Any] | None:
-        if not self.calibrate or not rows or self.problem_type == REGRESSION:
+        if not self.calibrate or not rows or "probabilities" not in rows[0]:
             return None
         probabilities, true = (np.array([row[name] for row in rows]) for name in ("probabilities", "true"))
         if self.problem_type == SINGLE:

@@ -29,16 +29,13 @@ def calibrate(trainer: Trainer, task: Task, run: Run) -> bool:
     if task.calibration is not None:
         return False
     name, layer = output_layer(task.model) or ("", None)
-    # others may do anything with what a layer gives
-    is_known = isinstance(getattr(task.model, "classifier", None), ClsPooling) or not isinstance(
-        task.model, ModelWithHead
-    )
-    has_temperature = is_known and layer is not None and layer.weight.requires_grad
-    calibration = task.fit_calibration(task.all_rows("val"), has_temperature=has_temperature)
-    if calibration is None:
+    # what comes after the layer in a head of one's own nobody knows
+    is_own = isinstance(task.model, ModelWithHead) and not isinstance(task.model.classifier, ClsPooling)
+    has_temperature = layer is not None and layer.weight.requires_grad and not is_own
+    if (calibration := task.fit_calibration(task.all_rows("val"), has_temperature=has_temperature)) is None:
         return False
     if not has_temperature:
-        rank_zero_only(log.info)("This head has no trained layer that is known to scale its logits: no temperature")
+        rank_zero_only(log.info)("No trained layer is known to scale the logits of this head: no temperature")
     if trainer.is_global_zero:
         checkpoint, times = run.best_checkpoint(), run.best.stat()
         for key in {f"model.{name}.weight", f"model.{name}.bias"} & checkpoint["state_dict"].keys():
@@ -54,10 +51,9 @@ def calibration_figures(task: Task, rows: list[Row]) -> dict[str, float]:
     """Return what a task was calibrated with, and of one label a row the calibration error of the test rows before."""
     if task.calibration is None:
         return {}
-    temperature, thresholds = task.calibration["temperature"], task.calibration.get("thresholds", [])
-    figures = {f"threshold/{name}": value for name, value in zip(task.label_names, thresholds, strict=False)}
-    if not thresholds:
-        before = rescale(np.array([row["probabilities"] for row in rows]), 1 / temperature)
-        correct = np.array([row["true"] == row["predicted"] for row in rows])
-        figures["error_before"] = reliability(before.max(axis=1), correct).error
-    return {f"calibration/{name}": value for name, value in {"temperature": temperature, **figures}.items()}
+    figures = {"calibration/temperature": task.calibration["temperature"]}
+    if (thresholds := task.calibration.get("thresholds")) is not None:
+        return figures | {f"calibration/threshold/{n}": t for n, t in zip(task.label_names, thresholds, strict=True)}
+    before = rescale(np.array([row["probabilities"] for row in rows]), 1 / figures["calibration/temperature"])
+    correct = np.array([row["true"] == row["predicted"] for row in rows])
+    return figures | {"calibration/error_before": reliability(before.max(axis=1), correct).error}
