@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logsumexp, softmax
 
-# none is 0
+# in place of 0, which has no logarithm
 SMALLEST = 1e-30
 # standard deviation of log T before any row is seen
 PRIOR_DEVIATION = 0.5

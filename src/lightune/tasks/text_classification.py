@@ -24,7 +24,7 @@ MONITORS = {SINGLE: ("val/accuracy", "max"), MULTI: ("val/f1", "max"), REGRESSIO
 PRINTS = {
     SINGLE: "print([config.id2label[best] for best in logits.argmax(-1).tolist()])",
     MULTI: """\
-least = {least}  # the logit of each label that is there is above
+least = {least}  # a label is there where its logit is above
 for row in logits.tolist():
     print([config.id2label[index] for index, logit in enumerate(row) if logit > least[index]])""",
     REGRESSION: "print(logits.squeeze(-1).tolist())",
