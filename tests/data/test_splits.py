@@ -1,6 +1,6 @@
 import numpy as np
 
-from lightune.data.splits import carve, sample
+from lightune.data.splits import carve, sample, sample_per_class
 
 
 def test_a_subset_keeps_the_classes_in_proportion_whatever_the_order_of_rows():
@@ -37,3 +37,11 @@ def test_carving_gives_every_row_to_one_side():
 def test_carving_holds_out_at_least_one_row():
     _, held_out = carve(3, 0.01, strata=None, seed=0)
     assert len(held_out) == 1
+
+
+def test_of_each_class_there_are_so_many_rows_or_all():
+    classes = [0, 1, 2, 1] * 10 + [3, 3]
+    chosen = sample_per_class(classes, 8, seed=0)
+    assert np.bincount(np.asarray(classes)[chosen]).tolist() == [8, 8, 8, 2]
+    assert {*chosen.tolist()} <= {*sample_per_class(classes, 9, seed=0).tolist()}
+    assert not np.array_equal(chosen, sample_per_class(classes, 8, seed=1))

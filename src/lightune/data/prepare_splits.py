@@ -1,12 +1,14 @@
 """The splits of a data set: picked by name, checked, and carved from train where the data has none."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from datasets import Dataset
 
 from lightune.common.errors import UserError, about, listed
 from lightune.data import splits
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.data.sources.read import read
 
 
 def prepare_splits(
@@ -35,6 +37,16 @@ def prepare_splits(
     return prepared
 
 
+def read_unlabelled(path: str, preprocessor: Any, *, delimiter: str | None) -> Dataset:
+    """Return the prepared rows of a file without labels, or of a data set's training split."""
+    with about(f"data.unlabeled_path={path}"):
+        rows = read(path, delimiter=delimiter).get("train", ())
+        if len(rows) == 0:
+            raise UserError("there are no training rows.\nExpected a file, or a folder whose split train has rows.")
+        prepared: Dataset = preprocessor.prepare_unlabelled(rows)
+        return prepared
+
+
 def source_of(path: object, split: str) -> object:
     """Return the path that a split was read from."""
     return path.get(split) if isinstance(path, Mapping) else path
@@ -51,3 +63,11 @@ def carve_split(
         )
     kept, held_out = splits.carve(len(train), fraction, strata=strata, seed=seed)
     return train.select(kept), train.select(held_out)
+
+
+def select_per_class(train: Dataset, size: int, *, strata: Sequence[int] | None, seed: int) -> Dataset:
+    """Return ``size`` rows of each class, or all of a class with fewer; UserError where a row has not exactly one."""
+    if strata is None:
+        fix = "rows do not have one label of several.\nTo train on fewer: data.max_train_samples=N"
+        raise UserError(f"data.max_train_samples_per_class={size}: {fix}")
+    return train.select(splits.sample_per_class(strata, size, seed=seed))
