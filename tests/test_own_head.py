@@ -111,6 +111,8 @@ def test_each_way_of_tuning_trains_the_head_and_finds_its_figures_again(
         "optimizer.lr=1e-2",
         "trainer.max_epochs=1",
     )
+    # nothing is known of what it does with the outputs of its layers
+    assert metrics["calibration/temperature"] == 1
     run = str(tmp_path / "run")
     model = rebuild(tmp_path / "run")[1].model
     assert type(model.classifier).__name__ == "TwoLayers"

@@ -1,6 +1,7 @@
 """The whole procedure: load a pretrained model, prepare the data, fine-tune, evaluate."""
 
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -52,6 +53,7 @@ def fine_tune(cfg: DictConfig) -> float:
     from lightune.runs.run_folder import Run
     from lightune.training import environment
     from lightune.training.build_run import build, check_batches, make_trainer, reach_min_steps
+    from lightune.training.calibrate import calibrate
     from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
     from lightune.training.measure_pretrained import measure_pretrained
     from lightune.training.results import keep_best_checkpoint, save_results
@@ -100,8 +102,11 @@ def fine_tune(cfg: DictConfig) -> float:
 
     # 4. Evaluate the best checkpoint on validation and test
     metrics = {**pretrained, **throughput.summary(trainer), **task.num_parameters()}
-    for evaluate in (trainer.validate, trainer.test):
-        metrics |= evaluate(task, data, ckpt_path=str(run.best), weights_only=True, verbose=False)[0]
+    evaluate: dict[str, Any] = {"ckpt_path": str(run.best), "weights_only": True, "verbose": False}
+    metrics |= trainer.validate(task, data, **evaluate)[0]
+    if calibrate(trainer, task, run):
+        metrics |= trainer.validate(task, data, **evaluate)[0]
+    metrics |= trainer.test(task, data, **evaluate)[0]
     metrics["monitored"] = metrics[cfg.monitor.metric]
     rows = {stage: task.all_rows(stage) for stage in ("val", "test")}
     if trainer.is_global_zero:

@@ -144,3 +144,28 @@ def test_other_columns_are_kept(finished_run: Path, tmp_path: Path, lightune, na
     ]  # fmt: skip
     assert [row["label"] for row in rows] == ["positive", "negative"]
     assert told.count("called label_input_input") == 1
+
+
+def test_rows_under_the_least_score_have_no_label(finished_run: Path, tmp_path: Path, lightune):
+    texts = ["superb", "dire", "the film and the plot"]
+    (tmp_path / "rows.txt").write_text("\n".join(texts))
+    _, plain, _ = lightune(finished_run, "--file", tmp_path / "rows.txt")
+    assert "abstained" not in plain[0]
+    least = sorted(row["score"] for row in plain)[1]
+    out = tmp_path / "rows.jsonl"
+    _, rows, told = lightune(finished_run, "--file", tmp_path / "rows.txt", "--min-score", least)
+    assert "1 of 3 rows abstained" in told
+    for row, before in zip(rows, plain, strict=True):
+        assert row["abstained"] == (before["score"] < least)
+        assert row["label"] == (None if row["abstained"] else before["label"])
+        assert row["probabilities"] == before["probabilities"]
+    assert lightune(finished_run, "--file", tmp_path / "rows.txt", "--min-score", least, "--out", out)[0] == 0
+    assert [json.loads(line) for line in out.read_text().splitlines()] == rows
+    # they are predictions, not columns that came with the rows
+    assert lightune(finished_run, "--file", out, "--min-score", least)[1] == rows
+
+
+@pytest.mark.parametrize("asked", ["80", "-0.1"])
+def test_a_least_score_is_a_probability(lightune, asked: str):
+    code, _, told = lightune("no run", "--text", "x", f"--min-score={asked}")
+    assert code == 1 and f"--min-score {asked}: expected a probability, 0 to 1." in told

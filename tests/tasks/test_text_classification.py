@@ -161,6 +161,13 @@ def test_figures_are_those_of_the_rows_whatever_the_logits_are(tiny_bert: Path, 
         ]
 
 
+def test_a_row_is_unsure_near_the_threshold_of_a_label():
+    given = [(0.21, 1, 0.9), (0.1, 0, 0.9), (0.6, 1, 0.9), (0.19, 0, 0.1)]
+    rows = [{"true": [0, 0], "predicted": [best, int(p > 0.5)], "probabilities": [q, p]} for q, best, p in given]
+    analysis = TextClassification.analyse(rows, NAMES[:2])
+    assert [analysis.margin(row) for row in rows] == pytest.approx([0.01, 0.1, 0.4, 0.01])
+
+
 def test_regression(tiny_bert: Path):
     made = task(tiny_bert, names=["value"], problem_type=REGRESSION)
     rows = batch([0.5, 2.0, 3.5], torch.float32)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lightune.runs.resumable_output import ResumableOutput
 
     Rows = Iterator[InputRow | RejectedRow]
-    Predict = Callable[[Rows], Iterator[list[InputRow | RejectedRow]]]
+    Chunks = Iterator[list[InputRow | RejectedRow]]
+    Predict = Callable[[Rows], Chunks]
 
 STDIN = Path("-")
 # batches in a chunk, whose rows are sorted by length
@@ -41,6 +42,8 @@ def add(commands: Commands) -> None:
     usage = "write .jsonl, .csv, .tsv or .parquet, not the screen; after a stop, the same command resumes a --file"
     parser.add_argument("--out", type=Path, help=usage)
     parser.add_argument("--batch-size", type=int, default=32, help="texts in a batch (default: 32)")
+    usage = "of one label a text: null, and abstained is true, where its score is lower"
+    parser.add_argument("--min-score", type=float, metavar="P", help=usage)
     parser.set_defaults(command=_run)
 
 
@@ -49,6 +52,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     if arguments.batch_size < 1:
         raise UserError(f"--batch-size {arguments.batch_size}: expected 1 or more.")
+    if arguments.min_score is not None and not 0 <= arguments.min_score <= 1:
+        raise UserError(f"--min-score {arguments.min_score:g}: expected a probability, 0 to 1.")
     if not (arguments.text or arguments.file) and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError("Which texts? Give --text TEXT or --file FILE, or - for standard input.")
     is_file = _is_file(arguments)
@@ -57,10 +62,19 @@ def _run(arguments: argparse.Namespace) -> None:
     check_out(arguments.out, endings=(".jsonl", ".json", *TABLES))
     cfg, task, preprocessor = load(arguments.run)
 
+    from lightune.data.preprocessors.labels import SINGLE
     from lightune.data.sources.stream_files import stream_rows, stream_standard_input
     from lightune.runs.inference import Predictor
     from lightune.runs.predict import SMALL_CHUNK, predict
+    from lightune.tasks import TextClassification
 
+    if arguments.min_score is not None:
+        if not isinstance(task, TextClassification) or task.problem_type != SINGLE:
+            kind = getattr(task, "problem_type", cfg.task_name)
+            raise UserError(
+                f"--min-score is for text classification, one label a text. This run is {kind}: leave it out."
+            )
+        task.min_score = arguments.min_score
     columns = preprocessor.input_columns
     chunk = SMALL_CHUNK if arguments.out is None or task.language_model else CHUNK
     if is_file:
@@ -104,12 +118,23 @@ def _count_blank(rows: "Rows", columns: list[str]) -> "Rows":
         print(f"warning: {total:,} of the rows have a blank text, the first in line {first}", file=sys.stderr)
 
 
+def _count_abstained(chunks: "Chunks", min_score: float | None) -> "Chunks":
+    """Pass the chunks on; after the last, say how many of their rows have no label."""
+    abstained = total = 0
+    for chunk in chunks:
+        found = [row.values for row in chunk if not hasattr(row, "reason")]
+        abstained, total = abstained + sum(values.get("abstained") is True for values in found), total + len(found)
+        yield chunk
+    if min_score is not None:
+        print(f"{abstained:,} of {total:,} rows abstained: their score is below {min_score:g}", file=sys.stderr)
+
+
 def _to_screen(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict") -> None:
     from lightune.data.sources.stream import InputRow
 
     labelled = rejected = 0
     try:
-        for row in chain.from_iterable(predict_rows(rows)):
+        for row in chain.from_iterable(_count_abstained(predict_rows(rows), arguments.min_score)):
             if isinstance(row, InputRow):
                 labelled += 1
                 print(_prediction_line(row, to_file=False), flush=True)
@@ -133,12 +158,12 @@ def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict
     source, fix = f"{_source(arguments)} of process {os.getpid()}", f"they are in {arguments.out}.part"
     if _is_file(arguments):
         source, fix = _identity(arguments.file), "the same command resumes"
-    made_from = {"input": source, "checkpoint": _identity(Run(arguments.run).best)}
+    made_from = {"input": source, "checkpoint": _identity(Run(arguments.run).best), "--min-score": arguments.min_score}
     out = ResumableOutput(arguments.out, made_from=made_from)
     try:
         if out.rows:
             print(f"{arguments.out}: resuming after {out.rows:,} rows", file=sys.stderr)
-        for chunk in predict_rows(islice(rows, out.rows, None)):
+        for chunk in _count_abstained(predict_rows(islice(rows, out.rows, None)), arguments.min_score):
             out.append(
                 [_prediction_line(row) for row in chunk if isinstance(row, InputRow)],
                 [_rejection_line(row) for row in chunk if not isinstance(row, InputRow)],

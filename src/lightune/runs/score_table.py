@@ -68,7 +68,10 @@ def print_results(folder: Path, metrics: Mapping[str, float], *, task: Task) -> 
         f"{metrics['parameters/trainable'] / 1e6:.1f}M of {metrics['parameters/total'] / 1e6:.1f}M parameters",
         highlight=False,
     )
-    report = folder / "report.html"
+    report, before = folder / "report.html", metrics.get("calibration/error_before")
     lines = [f"run: {folder}", *([f"report: {report}"] if report.is_file() else [])]
+    if before is not None:
+        temperature = metrics["calibration/temperature"]
+        lines.insert(0, f"temperature {temperature:.2f}: without it calibration_error on test is {before:.4f}")
     lines += [f'next: lightune predict "{folder}" {task.predict_arguments}', f'      lightune evaluate "{folder}"']
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -94,6 +94,13 @@ class Task(TrainingLoop):
         found = zip(torch.stack(losses).tolist(), torch.stack(counts).tolist(), strict=True)
         return [{"loss": loss, "targets": count} for loss, count in found]
 
+    def fit_calibration(self, rows: list[RowResult], *, has_temperature: bool) -> dict[str, Any] | None:
+        """Return ``temperature`` and, if any, ``thresholds`` for the best checkpoint, from the results of validation rows.
+
+        None: it stays as it is. Without ``has_temperature`` its logits cannot be divided: 1.
+        """
+        return None
+
     @classmethod
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
         """Return what a report says of the results of a test; rows are empty where there are none."""

@@ -24,6 +24,7 @@ class Classification(Task):
         criterion: another loss, or what makes it; see ``lightune.tasks.criterion``.
         class_weights: of the loss: ``balanced``, or by label.
         metrics: further ones, see ``lightune.tasks.metrics.by_name``.
+        calibrate: of texts: choose a temperature and thresholds on validation, see ``lightune.tasks.calibration``.
     """
 
     encodes_rows = True
@@ -46,6 +47,7 @@ class Classification(Task):
         criterion: Callable[..., Any] | None = None,
         class_weights: ClassWeights | None = None,
         metrics: Metrics | None = None,
+        calibrate: bool = True,
     ) -> None:
         model: Any = pretrained.load_classifier(self.auto_class, **head)
         self.classes = [model.config.id2label[index] for index in range(model.config.num_labels)]
@@ -54,6 +56,7 @@ class Classification(Task):
         own.add_metrics(named_metrics(metrics, measured={*measured, "loss"}, **labels))
         super().__init__(model=model, metrics=own, recipe=recipe)
         balanced = head.get("balanced_weights")
+        self.calibrate = calibrate
         self.criterion = Criterion(criterion, class_weights=class_weights, balanced=balanced, **labels)
 
     def own_metrics(self, model: Any) -> tuple[MetricCollection, set[str]]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import logit
 from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForSequenceClassification
@@ -13,6 +15,7 @@ from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, is_unl
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
 from lightune.tasks.batch import Batch, RowResult, inputs, pool_windows
+from lightune.tasks.calibration import fit_temperature, fit_thresholds, rescale
 from lightune.tasks.classification import Classification
 from lightune.tasks.explanation_target import Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
@@ -23,8 +26,9 @@ MONITORS = {SINGLE: ("val/accuracy", "max"), MULTI: ("val/f1", "max"), REGRESSIO
 PRINTS = {
     SINGLE: "print([config.id2label[best] for best in logits.argmax(-1).tolist()])",
     MULTI: """\
-for row in (logits > 0).tolist():
-    print([config.id2label[index] for index, has_it in enumerate(row) if has_it])""",
+least = {least}  # a label is there where its logit is above
+for row in logits.tolist():
+    print([config.id2label[index] for index, logit in enumerate(row) if logit > least[index]])""",
     REGRESSION: "print(logits.squeeze(-1).tolist())",
 }
 
@@ -46,12 +50,21 @@ class TextClassification(Classification):
     monitor = MONITORS[SINGLE]
     pipeline_tag = "text-classification"
     auto_class = AutoModelForSequenceClassification
+    min_score: float | None = None
+    """Of one label: the least probability of one that is predicted."""
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The probability above which a row has a label, of several at once."""
+        chosen: list[float] = (self.calibration or {}).get("thresholds") or [0.5] * len(self.label_names)
+        return chosen
 
     def own_metrics(self, model: Any) -> tuple[MetricCollection, set[str]]:
         self.problem_type = model.config.problem_type
         self.label_names, self.monitor = self.classes, MONITORS[self.problem_type]
         metrics = classification_metrics(self.problem_type, self.label_names)
-        return metrics, {*metrics}
+        # one that was asked for with options takes the place of the own
+        return metrics, {*metrics} - {"calibration_error"}
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits of each row, (rows, num_labels); of a row of several windows, their mean."""
@@ -77,8 +90,14 @@ class TextClassification(Classification):
     def update(self, metrics: MetricCollection, logits: Tensor, batch: Batch) -> None:
         if self.problem_type == REGRESSION:
             metrics.update(self._outputs(logits), batch["labels"])
-        else:  # of logits, torchmetrics takes those for probabilities that lie between 0 and 1
-            metrics.update(self._probabilities(logits), batch["labels"].long())
+            return
+        # of logits, torchmetrics takes those for probabilities that lie between 0 and 1
+        probabilities, labels = self._probabilities(logits), batch["labels"].long()
+        decided = self._decided(probabilities) if self.problem_type == MULTI else probabilities
+        for metric in metrics.values(copy_state=False):
+            # a wrapper has none, and wraps one that has
+            threshold = getattr(getattr(metric, "metric", metric), "threshold", None)
+            metric.update(decided if threshold == 0.5 else probabilities, labels)
 
     def row_results(self, logits: Tensor, batch: Batch) -> list[RowResult]:
         """Return ``true`` and ``predicted`` of each row, and ``probabilities`` in the order of the labels.
@@ -94,12 +113,30 @@ class TextClassification(Classification):
         if self.problem_type == SINGLE:
             predicted = probabilities.argmax(dim=-1)
         else:
-            true, predicted = true.long(), (probabilities > 0.5).long()  # as torchmetrics has it
+            true, predicted = true.long(), self._decided(probabilities)
         found = zip(rows, true.tolist(), predicted.tolist(), probabilities.tolist(), strict=True)
         return [
-            row | {"true": label, "predicted": best, "probabilities": [round(p, 6) for p in of_row]}
+            row | {"true": label, "predicted": best, "probabilities": [float(f"{p:.6g}") for p in of_row]}
             for row, label, best, of_row in found
         ]
+
+    def fit_calibration(self, rows: list[RowResult], *, has_temperature: bool) -> dict[str, Any] | None:
+        if not self.calibrate or not rows or "probabilities" not in rows[0]:
+            return None
+        probabilities, true = (np.array([row[name] for row in rows]) for name in ("probabilities", "true"))
+        if self.problem_type == SINGLE:
+            return {"temperature": fit_temperature(probabilities, true) if has_temperature else 1.0}
+        # two classes, of which float32 knows no smaller probability than this where the other is near 1
+        pairs = np.stack([1 - probabilities, probabilities], axis=-1).reshape(-1, 2).clip(1e-7)
+        temperature = fit_temperature(pairs, true.ravel()) if has_temperature else 1.0
+        thresholds = fit_thresholds(rescale(pairs, temperature)[:, 1].reshape(true.shape), true)
+        return {"temperature": temperature, "thresholds": thresholds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.problem_type == MULTI:
+            # exports hold it
+            self.model.config.thresholds = self.thresholds
 
     @classmethod
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
@@ -112,7 +149,8 @@ class TextClassification(Classification):
     def predict_step(self, batch: Batch, batch_idx: int) -> list[dict[str, Any]]:
         """Return a dictionary a row: ``label``, ``score`` and ``probabilities`` by label name.
 
-        With several labels at once ``labels`` lists those above one half; a regression gives ``value``.
+        Under ``min_score`` the label is None, and ``abstained`` is true. With several labels at once ``labels`` lists those
+        above their thresholds; a regression gives ``value``.
         """
         logits = self(batch) if "num_windows" not in batch else self._predict_windows(batch)
         logits = logits.float()
@@ -122,10 +160,14 @@ class TextClassification(Classification):
         for values in self._probabilities(logits).tolist():
             row = dict(zip(self.label_names, values, strict=True))
             if self.problem_type == MULTI:
-                predictions.append({"labels": [name for name, p in row.items() if p > 0.5]})
+                least = dict(zip(row, self.thresholds, strict=True))
+                predictions.append({"labels": [name for name, p in row.items() if p > least[name]]})
             else:
                 best = max(row, key=row.__getitem__)
                 predictions.append({"label": best, "score": row[best]})
+                if self.min_score is not None:
+                    abstained = row[best] < self.min_score
+                    predictions[-1] |= {"label": None if abstained else best, "abstained": abstained}
             predictions[-1]["probabilities"] = row
         return predictions
 
@@ -147,7 +189,8 @@ class TextClassification(Classification):
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
         texts = ", ".join(['["A text."]', '["The text beside it."]'][: len(preprocessor.input_columns)])
-        output, stride = PRINTS[self.problem_type], getattr(preprocessor, "doc_stride", None)
+        output = PRINTS[self.problem_type].format(least=logit(self.thresholds).round(6).tolist())
+        stride = getattr(preprocessor, "doc_stride", None)
         if stride is None:
             return Usage(tokenizer_call(preprocessor, texts, tensors=tensors), output)
         options = f"stride={stride}, return_overflowing_tokens=True, "
@@ -170,6 +213,10 @@ class TextClassification(Classification):
     def _outputs(self, logits: Tensor) -> Tensor:
         """Return the logits (batch, num_labels), or the numbers of a regression (batch,)."""
         return (logits.squeeze(-1) if self.problem_type == REGRESSION else logits).float()
+
+    def _decided(self, probabilities: Tensor) -> Tensor:
+        """Return 1 where a label is there, of several at once; (rows, labels)."""
+        return (probabilities > probabilities.new_tensor(self.thresholds)).long()
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return logits.float().sigmoid() if self.problem_type == MULTI else logits.float().softmax(dim=-1)

@@ -44,6 +44,9 @@ class TrainingLoop(LightningModule):
     encodes_rows: bool = False
     """Whether an encoder reads the same tokens of a row in each epoch, so that frozen layers' output can be kept."""
 
+    calibration: dict[str, Any] | None = None
+    """What the checkpoint that was loaded last was calibrated with, see ``fit_calibration``."""
+
     rows: dict[str, list[RowResult]]
     """By stage, ``val`` or ``test``: the results of its last evaluation outside of training, see ``row_results``."""
 
@@ -208,6 +211,7 @@ class TrainingLoop(LightningModule):
             self._trained_only.drop_frozen(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.calibration = checkpoint.get("calibration")
         if self._freeze_schedule is not None:
             self._freeze_schedule.load(checkpoint)
         if self._trained_only is not None:

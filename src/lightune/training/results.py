@@ -11,6 +11,7 @@ from lightune.runs.report.predictions import Row
 from lightune.runs.run_folder import Run
 from lightune.runs.score_table import print_results
 from lightune.tasks import Task
+from lightune.training.calibrate import calibration_figures
 
 
 def keep_best_checkpoint(trainer: Trainer, run: Run) -> None:
@@ -28,6 +29,7 @@ def save_results(
     run: Run, metrics: Mapping[str, float], rows: dict[str, list[Row]], *, data: DataModule, task: Task, report: bool
 ) -> None:
     """Write the metrics, the held-out rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
+    metrics = {**metrics, **calibration_figures(task, rows["test"])}
     run.write_metrics(metrics)
     if (matrix := task.confusion_matrix()) is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))

@@ -1,6 +1,7 @@
 """Metrics that a configuration names: found in torchmetrics, shown everywhere, exact on two devices."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,16 @@ def test_two_devices_measure_what_one_does(tiny_bert: Path, tmp_path: Path, rows
     wanted = roc_auc_score([row["true"] for row in rows], [row["probabilities"][1] for row in rows])
     assert metrics["test/auroc"] == pytest.approx(wanted, abs=1e-4)
     assert torch.isfinite(torch.tensor(metrics["val/auroc"]))
+    # both have loaded what the first has calibrated
+    assert metrics["calibration/temperature"] != 1
+    losses = [-math.log(row["probabilities"][row["true"]]) for row in rows]
+    assert metrics["test/loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+
+
+def test_calibration_error_is_measured_once_or_as_asked(train_here: Train, reviews: Path):
+    found = [
+        train_here("data=local", f"data.path={reviews}", "trainer.max_epochs=1", f"task.metrics={asked}")
+        for asked in ("null", "[calibration_error]", "{calibration_error: {norm: max}}")
+    ]
+    errors = [metrics["test/calibration_error"] for metrics in found]
+    assert errors[0] == errors[1] < errors[2]

@@ -49,11 +49,12 @@ def _save_with_head(model: ModelWithHead, folder: Path) -> None:
     """Write what ``trust_remote_code=True`` loads: weights, configuration, and a module with the head's own source."""
     (folder / EXPORTED_CODE).write_text(_code_of(model), encoding="utf-8")
     auto_class = "AutoModelForTokenClassification" if model.of_tokens else "AutoModelForSequenceClassification"
-    stem, kept = EXPORTED_CODE.removesuffix(".py"), ("id2label", "label2id", "problem_type", "pad_token_id")
+    kept = ("id2label", "label2id", "problem_type", "pad_token_id", "thresholds")
+    stem = EXPORTED_CODE.removesuffix(".py")
     encoder_with_head.EncoderWithHeadConfig(
         encoder=model.config.to_dict(),
         head=dict(getattr(model.make_head, "keywords", {})),
-        **{option: getattr(model.config, option) for option in kept},
+        **{option: getattr(model.config, option) for option in kept if hasattr(model.config, option)},
         architectures=["EncoderWithHead"],
         auto_map={"AutoConfig": f"{stem}.EncoderWithHeadConfig", auto_class: f"{stem}.EncoderWithHead"},
     ).save_pretrained(folder)

@@ -1,6 +1,7 @@
 """Test rows with one label, with several labels at once, or with a number."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,14 @@ class SeveralLabels(RowAnalysis):
         )
         return "is {}, predicted {}".format(*(names or "nothing" for names in named))
 
+    @cached_property
+    def thresholds(self) -> Any:
+        """Of each label, between the probabilities of the rows that it was predicted for and of the others."""
+        p, has_it = self.column("probabilities"), self.column("predicted") > 0
+        return (np.where(has_it, p, 1).min(axis=0) + np.where(has_it, 0, p).max(axis=0)) / 2
+
     def margin(self, row: RowResult) -> float:
-        return float(min(abs(p - 0.5) for p in row["probabilities"]))
+        return float(abs(np.array(row["probabilities"]) - self.thresholds).min())
 
     def details(self) -> list[Block]:
         # of floats a matrix product is fast

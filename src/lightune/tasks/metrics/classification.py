@@ -37,6 +37,7 @@ def classification_metrics(problem_type: str, label_names: list[str]) -> MetricC
             "accuracy": tm.MulticlassAccuracy(n, average="micro"),
             "f1": tm.MulticlassF1Score(n, average="macro"),
             "matthews_corrcoef": tm.MulticlassMatthewsCorrCoef(n),
+            "calibration_error": tm.MulticlassCalibrationError(n, n_bins=15, norm="l1"),
             "confusion_matrix": tm.MulticlassConfusionMatrix(n),
         }
         by_label = {"precision": tm.MulticlassPrecision, "recall": tm.MulticlassRecall}
