@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+GROUP = "data.group_column"
+"""The column of prepared rows that holds their groups while they are divided."""
+
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -37,3 +40,41 @@ def carve(n_rows: int, fraction: float, *, strata: Sequence[int] | None, seed: i
     """Return the numbers of the rows that are kept, and of a held-out ``fraction``, at least one row."""
     held_out = sample(n_rows, max(1, round(fraction * n_rows)), strata=strata, seed=seed)
     return np.setdiff1d(np.arange(n_rows), held_out), held_out
+
+
+def folds(n_rows: int, num_folds: int, *, strata: Sequence[int] | None, seed: int) -> np.ndarray:
+    """Return the fold of each row, (n_rows,) from 0; each stratum is divided evenly."""
+    order = np.random.default_rng(seed).permutation(n_rows)
+    if strata is not None:
+        order = order[np.argsort(np.asarray(strata)[order], kind="stable")]
+    fold_of_row = np.empty(n_rows, dtype=int)
+    fold_of_row[order] = np.arange(n_rows) % num_folds
+    return fold_of_row
+
+
+def divide_groups(
+    groups: Sequence[str], shares: Sequence[float], *, strata: Sequence[int] | None, seed: int
+) -> np.ndarray:
+    """Return the part of each row, (rows,) from 0, of parts of these shares; rows of one group stay together.
+
+    The largest groups come first, each to the part that lacks most of the group's classes. With a group for each, no
+    part stays empty.
+    """
+    group_of_row = np.unique(groups, return_inverse=True)[1]
+    class_of_row = np.zeros_like(group_of_row) if strata is None else np.unique(strata, return_inverse=True)[1]
+    counts = np.zeros((group_of_row.max() + 1, class_of_row.max() + 1))
+    np.add.at(counts, (group_of_row, class_of_row), 1)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-counts.sum(axis=1)[order], kind="stable")]
+    # of each class: the share in each group, and the share that each part lacks
+    counts /= counts.sum(axis=0)
+    lacks = np.repeat(np.asarray(shares)[:, None], counts.shape[1], axis=1)
+    part_of_group, is_filled = np.zeros(len(counts), dtype=int), np.zeros(len(shares), dtype=bool)
+    for done, group in enumerate(order):
+        wanted = lacks @ counts[group]
+        if len(order) - done <= (~is_filled).sum():
+            wanted[is_filled] = -np.inf
+        part = part_of_group[group] = wanted.argmax()
+        lacks[part] -= counts[group]
+        is_filled[part] = True
+    return part_of_group[group_of_row]
