@@ -326,7 +326,7 @@ def test_rows_of_a_group_stay_on_one_side_of_every_split(make_data, tmp_path: Pa
         ({"num_folds": 3, "fold": 3}, "data.fold=3 data.num_folds=3: expected a fold from 0 to 2"),
         ({"num_folds": 20}, r"data.num_folds=20: beside the test there are 16 row\(s\)"),
         ({"num_folds": 3, "group_column": "user"}, r"there are 2 value\(s\) of data.group_column"),
-        ({"group_column": "usr"}, "data.group_column=usr: the train split has no column 'usr'. Did you mean user"),
+        ({"group_column": "usr"}, "data.group_column=usr: the train split has no column 'usr'. Did you mean 'user'"),
         ({"group_column": "gap"}, r"no group in column 'gap' of 1 row\(s\): row 2"),
         ({"group_column": "one"}, r"Cannot carve a test split from 1 training value\(s\) of data.group_column"),
     ],
