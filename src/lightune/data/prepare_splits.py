@@ -1,7 +1,6 @@
 """The splits of a data set: picked by name, checked, carved from train where the data has none, or made of folds."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -50,22 +49,19 @@ def split_rows(
             refuse_missing([value is None for value in groups], "group", group_column, split=split)
             rows[split] = rows[split].add_column(splits.GROUP, [str(value) for value in groups])
     for split in ("test", "validation"):
-        if split == "validation" and num_folds is not None and split in rows:
+        folds = num_folds if split == "validation" else None
+        if folds is not None and split in rows:
             rows["train"] = concatenate_datasets([rows["train"], rows.pop(split).cast(rows["train"].features)])
-        if drop_duplicates and (split == "test" or num_folds is not None):
+        if drop_duplicates and (split == "test" or folds is not None):
             rows["train"] = quality.drop_duplicates(rows["train"], preprocessor, path=path)
         if split not in rows:
-            is_held_out = _choose(
-                rows["train"],
-                split,
-                fraction=fractions[split],
-                num_folds=num_folds if split == "validation" else None,
-                fold=fold,
-                strata=preprocessor.strata(rows["train"]),
-                seed=seed,
-            )
-            rows[split] = rows["train"].select(np.flatnonzero(is_held_out))
-            rows["train"] = rows["train"].select(np.flatnonzero(~is_held_out))
+            train, fraction = rows["train"], fractions[split]
+            groups = None if group_column is None else train[splits.GROUP]
+            _check_size(len(train), split, fraction=fraction, num_folds=folds, groups=groups)
+            shares, held_out = ([1 - fraction, fraction], 1) if folds is None else ([1 / folds] * folds, fold)
+            parts = splits.divide(len(train), shares, strata=preprocessor.strata(train), groups=groups, seed=seed)
+            chosen = parts == held_out
+            rows["train"], rows[split] = (train.select(np.flatnonzero(which)) for which in (~chosen, chosen))
     is_grouped = [split for split, dataset in rows.items() if splits.GROUP in dataset.column_names]
     return rows | {split: rows[split].remove_columns(splits.GROUP) for split in is_grouped}
 
@@ -96,12 +92,11 @@ def source_of(path: object, split: str) -> object:
     return path.get(split) if isinstance(path, Mapping) else path
 
 
-def _choose(
-    train: Dataset, split: str, *, fraction: float, num_folds: int | None, fold: int, strata: Any, seed: int
-) -> np.ndarray:
-    """Return which rows a split is made of, (rows,) bool; raise a UserError for too few, or no fraction."""
-    groups = train[splits.GROUP] if splits.GROUP in train.column_names else None
-    number, what = (len(train), "row(s)") if groups is None else (len(set(groups)), "value(s) of data.group_column")
+def _check_size(
+    n_rows: int, split: str, *, fraction: float, num_folds: int | None, groups: Sequence[str] | None
+) -> None:
+    """Raise a UserError for too few rows or groups, or no fraction."""
+    number, what = (n_rows, "row(s)") if groups is None else (len(set(groups)), "value(s) of data.group_column")
     if num_folds is not None and number < num_folds:
         raise UserError(
             f"data.num_folds={num_folds}: beside the test there are {number} {what}.\n"
@@ -112,12 +107,3 @@ def _choose(
             f"Cannot carve a {split} split from {number} training {what}: data.{split}_fraction={fraction}.\n"
             f"Expected a share between 0 and 1, or a file of its own: data.path.{split}=FILE"
         )
-    shares, part = ([1 - fraction, fraction], 1) if num_folds is None else ([1 / num_folds] * num_folds, fold)
-    if groups is not None:
-        parts = splits.divide_groups(groups, shares, strata=strata, seed=seed)
-    elif num_folds is not None:
-        parts = splits.folds(len(train), num_folds, strata=strata, seed=seed)
-    else:
-        parts = np.isin(np.arange(len(train)), splits.carve(len(train), fraction, strata=strata, seed=seed)[1])
-    is_chosen: np.ndarray = parts == part
-    return is_chosen

@@ -36,30 +36,29 @@ def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -
     return np.sort(np.concatenate(chosen))
 
 
-def carve(n_rows: int, fraction: float, *, strata: Sequence[int] | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the rows that are kept, and of a held-out ``fraction``, at least one row."""
-    held_out = sample(n_rows, max(1, round(fraction * n_rows)), strata=strata, seed=seed)
-    return np.setdiff1d(np.arange(n_rows), held_out), held_out
+def divide(
+    n_rows: int, shares: Sequence[float], *, strata: Sequence[int] | None, groups: Sequence[str] | None, seed: int
+) -> np.ndarray:
+    """Return the part of each row, (n_rows,) from 0, of parts of these shares, each of one row or more.
+
+    Each stratum is divided in proportion. Rows of one of the ``groups``, a value for each row, stay together.
+    """
+    if groups is not None:
+        return _divide_groups(groups, shares, strata=strata, seed=seed)
+    part_of_row, left = np.zeros(n_rows, dtype=int), 1.0
+    for part, share in enumerate(shares[1:], start=1):
+        rest = np.flatnonzero(part_of_row == 0)
+        size = max(1, round(share / left * len(rest)))
+        of_rest = None if strata is None else np.asarray(strata)[rest].tolist()
+        part_of_row[rest[sample(len(rest), size, strata=of_rest, seed=seed)]] = part
+        left -= share
+    return part_of_row
 
 
-def folds(n_rows: int, num_folds: int, *, strata: Sequence[int] | None, seed: int) -> np.ndarray:
-    """Return the fold of each row, (n_rows,) from 0; each stratum is divided evenly."""
-    order = np.random.default_rng(seed).permutation(n_rows)
-    if strata is not None:
-        order = order[np.argsort(np.asarray(strata)[order], kind="stable")]
-    fold_of_row = np.empty(n_rows, dtype=int)
-    fold_of_row[order] = np.arange(n_rows) % num_folds
-    return fold_of_row
-
-
-def divide_groups(
+def _divide_groups(
     groups: Sequence[str], shares: Sequence[float], *, strata: Sequence[int] | None, seed: int
 ) -> np.ndarray:
-    """Return the part of each row, (rows,) from 0, of parts of these shares; rows of one group stay together.
-
-    The largest groups come first, each to the part that lacks most of the group's classes. With a group for each, no
-    part stays empty.
-    """
+    """Give the largest groups away first, each to the part that lacks most of the group's classes, or is the last empty."""
     group_of_row = np.unique(groups, return_inverse=True)[1]
     class_of_row = np.zeros_like(group_of_row) if strata is None else np.unique(strata, return_inverse=True)[1]
     counts = np.zeros((group_of_row.max() + 1, class_of_row.max() + 1))

@@ -94,13 +94,9 @@ def _kinds(run: LoadedRun) -> dict[str, Any]:
 
 
 def common_splits(folders: Sequence[Path]) -> list[str]:
-    """Return the held-out splits, ``validation`` and ``test``, whose rows are the same in all runs: none was trained on them."""
-    if len(folders) == 1:
-        return ["validation", "test"]
-    runs = [Run(folder) for folder in folders]
-    files = {
-        "validation": [run.validation_predictions for run in runs],
-        "test": [run.predictions for run in runs],
-    }
-    rows = {split: [{row["id"] for row in read_rows(file)} for file in of_runs] for split, of_runs in files.items()}
-    return [split for split, ids in rows.items() if ids[0] and all(other == ids[0] for other in ids)]
+    """Return the held-out splits, ``validation`` and ``test``, whose rows are the same in all runs: none has learned them."""
+    rows: dict[str, list[set[str]]] = {"validation": [], "test": []}
+    for run in map(Run, folders):
+        for split, file in (("validation", run.validation_predictions), ("test", run.predictions)):
+            rows[split].append({row["id"] for row in read_rows(file)})
+    return [split for split, ids in rows.items() if len(ids) == 1 or (ids[0] and all(one == ids[0] for one in ids))]
