@@ -96,7 +96,7 @@ def test_runs_that_write_are_refused(train_here: Train, tmp_path: Path):
         *("task=masked_lm", "data=local", f"data.path={tmp_path / 'rows.jsonl'}", "data.text_columns=[en]"),
         *("trainer.max_steps=1", "model.pooling=null"),
     )
-    with pytest.raises(UserError, match="task=masked_lm has no answers that several runs could average"):
+    with pytest.raises(UserError, match="MaskedLM has no answers that several runs could average"):
         rebuild_together([tmp_path / "run", tmp_path / "run"])
 
 

@@ -11,9 +11,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from lightune.common.errors import UserError
+from lightune.config import load_run_config
 from lightune.config.arguments import named_by
 from lightune.data.preprocessors.labels import MULTI, SINGLE
-from lightune.runs.load_run import LoadedRun, rebuild
+from lightune.runs.load_run import LoadedRun, rebuild, task_class
 from lightune.runs.report.predictions import read_rows
 from lightune.runs.run_folder import Run
 from lightune.tasks import Task
@@ -59,24 +60,22 @@ def rebuild_together(folders: Sequence[Path]) -> LoadedRun:
     Raises:
         UserError: one is no finished run, they cannot answer together, or their task writes texts.
     """
-    runs: list[LoadedRun] = []
-    for folder in folders:
-        runs.append(LoadedRun(*rebuild(folder)))
-        kinds, first = _kinds(runs[-1]), _kinds(runs[0])
-        if different := [name for name in first if kinds.get(name) != first[name]]:
+    task = task_class(load_run_config(folders[0]))
+    if len(folders) > 1 and not task.onnx_outputs:
+        raise UserError(f"{folders[0]}: {task.__name__} has no answers that several runs could average. Name one run.")
+    first, *others = runs = [LoadedRun(*rebuild(folder)) for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        kinds, wanted = _kinds(other), _kinds(first)
+        if different := [name for name in wanted if kinds.get(name) != wanted[name]]:
             name = different[0]
-            values = f": {first[name]} and {kinds.get(name)}" if name.startswith(("task", "data.")) else ""
+            values = f": {wanted[name]} and {kinds.get(name)}" if name.startswith(("task", "data.")) else ""
             raise UserError(
                 f"{folders[0]} and {folder} cannot answer together, as they differ in {name}{values}.\n"
                 "Name runs of one task, with the same labels, tokenizer and data.max_length."
             )
-        if len(folders) > 1 and not runs[0].task.onnx_outputs:
-            raise UserError(
-                f"task={runs[0].cfg.task_name} has no answers that several runs could average. Name one run."
-            )
-    if len(runs) > 1:
-        runs[0].task.model = Ensemble([run.task for run in runs])
-    return runs[0]
+    if others:
+        first.task.model = Ensemble([run.task for run in runs])
+    return first
 
 
 def _kinds(run: LoadedRun) -> dict[str, Any]:
@@ -95,8 +94,10 @@ def _kinds(run: LoadedRun) -> dict[str, Any]:
 
 def common_splits(folders: Sequence[Path]) -> list[str]:
     """Return the held-out splits, ``validation`` and ``test``, whose rows are the same in all runs: none has learned them."""
+    if len(folders) == 1:
+        return ["validation", "test"]
     rows: dict[str, list[set[str]]] = {"validation": [], "test": []}
     for run in map(Run, folders):
         for split, file in (("validation", run.validation_predictions), ("test", run.predictions)):
             rows[split].append({row["id"] for row in read_rows(file)})
-    return [split for split, ids in rows.items() if len(ids) == 1 or (ids[0] and all(one == ids[0] for one in ids))]
+    return [split for split, ids in rows.items() if ids[0] and all(one == ids[0] for one in ids)]

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 
 from lightune.common.errors import UserError
 from lightune.common.files import refuse_archive
-from lightune.config.rerun import repeated
+from lightune.config.rerun import option_of, repeated
 from lightune.config.restart import is_sweep
 from lightune.sweeps.trial import Trial, read_trials
 
@@ -63,7 +63,8 @@ class TrialGroup:
 class Leaderboard:
     """The ranked trials of a sweep, the best group first, by validation; ``options`` are those swept, but for ``REPETITIONS``.
 
-    Groups that lack a split of others stand below. ``unranked`` trials have no result to compare: failed, killed, pruned, waiting.
+    Groups that lack a split of others stand below. ``unranked`` trials have no result to compare: failed, killed,
+    pruned, waiting.
     """
 
     sweep_dir: Path
@@ -94,7 +95,7 @@ class Leaderboard:
             return None
         overrides = _run_overrides(self.best)
         if self.groups[0].is_folded:
-            overrides = [one for one in overrides if not one.startswith(("data.num_folds=", "data.fold="))]
+            overrides = [one for one in overrides if option_of(one) not in ("data.num_folds", "data.fold")]
         return repeated(self.best.folder, overrides)
 
 
@@ -118,9 +119,7 @@ def read_leaderboard(sweep_dir: Path) -> Leaderboard:
     unranked = []
     for trial in trials:
         if trial.state == "finished" and trial.value is not None and math.isfinite(trial.value):
-            overrides = _run_overrides(trial)
-            repeated_by = tuple(f"{option}=" for option in REPETITIONS)
-            key = tuple(sorted(override for override in overrides if not override.startswith(repeated_by)))
+            key = tuple(sorted(one for one in _run_overrides(trial) if option_of(one) not in REPETITIONS))
             by_overrides.setdefault(key, []).append(trial)
         else:
             unranked.append(trial)

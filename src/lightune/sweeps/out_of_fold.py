@@ -16,12 +16,12 @@ def write_out_of_fold(board: Leaderboard) -> Path | None:
     whose folds are all finished. Where there is none, nor a prediction, there is no file: None.
     """
     path = board.sweep_dir / "out_of_fold.jsonl"
-    by_seed: dict[tuple[int, int], dict[int, Path]] = defaultdict(dict)
+    by_seed: dict[tuple[object, ...], dict[int, Path]] = defaultdict(dict)
     for trial in board.groups[0].trials if board.groups and board.groups[0].is_folded else ():
         settings, _ = settings_and_command(trial.folder)
         file = trial.folder / "validation_predictions.jsonl"
         if file.is_file():
-            found = by_seed[settings["seed"], settings["data.split_seed"]]
+            found = by_seed[settings["seed"], settings.get("data.split_seed")]
             found[settings["data.fold"]] = file
             if len(found) == settings["data.num_folds"]:
                 with atomic_file(path) as out:
