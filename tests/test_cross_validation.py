@@ -48,8 +48,9 @@ def test_the_sweep_ends_with_a_prediction_for_each_row_but_the_tests(sweep: Path
         len({(row["fold"], row["row"]) for row in found}) == len(found) == 90 - len(rows(sweep / "0/predictions.jsonl"))
     )
     for fold in range(FOLDS):
-        of_fold = [row for row in found if row.pop("fold", None) == fold]
-        assert of_fold == read_rows(sweep / str(fold) / "validation_predictions.jsonl")
+        of_fold = [row for row in found if row["fold"] == fold]
+        kept = read_rows(sweep / str(fold) / "validation_predictions.jsonl")
+        assert of_fold == [row | {"fold": fold} for row in kept]
         data = rebuild_data(sweep / str(fold))
         assert [row["id"] for row in of_fold] == identify(inputs_of(data.rows["validation"], data.preprocessor))
 
