@@ -45,7 +45,7 @@ def split_rows(
         for split in {"train", "validation"} & {*rows} if num_folds is not None else ["train"]:
             values = raw[str(names[split])]
             check_columns(values, {"group_column": group_column}, split=split)
-            groups = values[group_column]
+            groups = list(values[group_column])
             refuse_missing([value is None for value in groups], "group", group_column, split=split)
             rows[split] = rows[split].add_column(splits.GROUP, [str(value) for value in groups])
     for split in ("test", "validation"):
@@ -56,7 +56,7 @@ def split_rows(
             rows["train"] = quality.drop_duplicates(rows["train"], preprocessor, path=path)
         if split not in rows:
             train, fraction = rows["train"], fractions[split]
-            groups = None if group_column is None else train[splits.GROUP]
+            groups = None if group_column is None else list(train[splits.GROUP])
             _check_size(len(train), split, fraction=fraction, num_folds=folds, groups=groups)
             shares, held_out = ([1 - fraction, fraction], 1) if folds is None else ([1 / folds] * folds, fold)
             parts = splits.divide(len(train), shares, strata=preprocessor.strata(train), groups=groups, seed=seed)

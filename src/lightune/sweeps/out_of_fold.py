@@ -29,6 +29,7 @@ def write_out_of_fold(board: Leaderboard) -> Path | None:
                         for line in file.read_text(encoding="utf-8").splitlines():
                             out.write(json.dumps(json.loads(line) | {"fold": fold}, ensure_ascii=False) + "\n")
                 return path
-    # of a setting that was the best before
-    path.unlink(missing_ok=True)
+    if path.is_file():
+        # of a setting that was the best before
+        path.unlink()
     return None
