@@ -43,11 +43,11 @@ def split_rows(
     rows = _prepare(raw, preprocessor, names=names, path=path)
     if group_column is not None:
         for split in {"train", "validation"} & {*rows} if num_folds is not None else ["train"]:
-            values = raw[str(names[split])]
-            check_columns(values, {"group_column": group_column}, split=split)
-            groups = list(values[group_column])
-            refuse_missing([value is None for value in groups], "group", group_column, split=split)
-            rows[split] = rows[split].add_column(splits.GROUP, [str(value) for value in groups])
+            of_split = raw[str(names[split])]
+            check_columns(of_split, {"group_column": group_column}, split=split)
+            values = list(of_split[group_column])
+            refuse_missing([value is None for value in values], "group", group_column, split=split)
+            rows[split] = rows[split].add_column(splits.GROUP, [str(value) for value in values])
     for split in ("test", "validation"):
         folds = num_folds if split == "validation" else None
         if folds is not None and split in rows:
