@@ -12,7 +12,7 @@ from lightune.data import DataModule, TextClassificationPreprocessor
 
 @pytest.fixture
 def make_data(tiny_bert: Path):
-    def make(path: object, *, max_length: int = 32, **settings: object) -> DataModule:
+    def make(path: object, *, max_length: int = 32, doc_stride: int | None = None, **settings: object) -> DataModule:
         preprocessor = TextClassificationPreprocessor(
             tokenizer=AutoTokenizer.from_pretrained(tiny_bert),
             text_columns=["text"],
@@ -20,6 +20,7 @@ def make_data(tiny_bert: Path):
             label_names=None,
             max_length=max_length,
             truncation="head",
+            doc_stride=doc_stride,
         )
         defaults = {
             "path": path if isinstance(path, dict) else str(path),
@@ -101,6 +102,24 @@ def test_subsets_are_balanced_even_if_the_file_is_sorted(make_data, tmp_path: Pa
     assert sizes(data) == {"train": 40, "validation": 10, "test": 10}
     assert np.bincount(data.datasets["train"]["labels"]).tolist() == [20, 20]
     assert np.bincount(data.datasets["test"]["labels"]).tolist() == [5, 5]
+
+
+def test_a_number_of_rows_of_each_class_is_chosen_from_train_by_the_split_seed(make_data, tmp_path: Path):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    few, same, other = (
+        make_data(tmp_path / "saved", max_train_samples_per_class=8, **s) for s in ({}, {"seed": 1}, {"split_seed": 1})
+    )
+    assert sizes(few) == {"train": 16, "validation": 20, "test": 100}
+    assert np.bincount(few.datasets["train"]["labels"]).tolist() == [8, 8]
+    assert contents(few.datasets["train"]) == contents(same.datasets["train"]) != contents(other.datasets["train"])
+
+
+def test_rows_of_each_class_are_one_way_to_choose_and_need_one_label_a_row(make_data, tmp_path: Path):
+    (tmp_path / "scores.csv").write_text("text,label\n" + "".join(f"a {i},{i}.5\n" for i in range(20)))
+    with pytest.raises(UserError, match="rows do not have one label of several"):
+        make_data(tmp_path / "scores.csv", max_train_samples_per_class=8)
+    with pytest.raises(UserError, match=r"data.max_train_samples=9 and data.max_train_samples_per_class=8"):
+        make_data(tmp_path / "scores.csv", max_train_samples_per_class=8, max_train_samples=9)
 
 
 def test_a_test_may_have_more_rows_than_a_validation(make_data, tmp_path: Path):
@@ -238,6 +257,18 @@ def test_batches_have_few_widths_and_a_budget_counts_them(make_data, tmp_path: P
                 assert batch["input_ids"].shape == batch["attention_mask"].shape
                 assert "max_tokens_per_batch" not in settings or batch["input_ids"].numel() <= 200
     assert widths == set(range(44, 65, 4))  # of 20 lengths
+
+
+def test_a_budget_counts_the_padding_of_windows(make_data, tmp_path: Path):
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\n" + "".join(f"{'a ' * length},{length % 2}\n" for length in range(1, 61)))
+    data = make_data(path, max_length=12, doc_stride=2, max_tokens_per_batch=100)
+    windows = []
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            windows += batch["num_windows"]
+            assert batch["input_ids"].numel() == sum(batch["num_windows"]) * batch["input_ids"].shape[1] <= 100
+    assert len(windows) == 60 and set(windows) == {*range(1, 9)}
 
 
 def test_splits_in_other_formats_spell_their_labels_alike(make_data, tmp_path: Path):

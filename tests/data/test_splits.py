@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lightune.data.splits import divide, sample
+from lightune.data.splits import divide, sample, sample_per_class
 
 
 def test_a_subset_keeps_the_classes_in_proportion_whatever_the_order_of_rows():
@@ -59,3 +59,11 @@ def test_no_part_stays_empty_where_there_is_a_group_for_each():
     one_is_large = ["a"] * 20 + ["b", "c"]
     for shares in ([0.9, 0.05, 0.05], [1 / 3] * 3):
         assert set(divide(22, shares, strata=None, groups=one_is_large, seed=0)) == {0, 1, 2}
+
+
+def test_of_each_class_there_are_so_many_rows_or_all():
+    classes = [0, 1, 2, 1] * 10 + [3, 3]
+    chosen = sample_per_class(classes, 8, seed=0)
+    assert np.bincount(np.asarray(classes)[chosen]).tolist() == [8, 8, 8, 2]
+    assert {*chosen.tolist()} <= {*sample_per_class(classes, 9, seed=0).tolist()}
+    assert not np.array_equal(chosen, sample_per_class(classes, 8, seed=1))

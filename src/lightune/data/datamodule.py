@@ -5,6 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from lightning import LightningDataModule
@@ -19,7 +20,7 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import check_fold, source_of, split_rows
+from lightune.data.prepare_splits import check_fold, select_per_class, source_of, split_rows
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.sources.read import read
@@ -48,6 +49,7 @@ class DataModule(LightningDataModule):
         drop_duplicates: train on one of several rows with the same inputs; they are counted either way.
         drop_leaked: remove from train what validation or test also hold; it is counted either way.
         max_train_samples: train on a stratified subset of this size.
+        max_train_samples_per_class: train on so many rows of each class, or on all of a class with fewer.
         max_eval_samples: cut validation and test to a stratified subset of this size, each.
         max_test_samples: the test's size, where it is another; more than there are: all.
         batch_size: rows a step on each device.
@@ -78,6 +80,7 @@ class DataModule(LightningDataModule):
         drop_duplicates: bool = False,
         drop_leaked: bool = False,
         max_train_samples: Count | None = None,
+        max_train_samples_per_class: Count | None = None,
         max_eval_samples: Count | None = None,
         max_test_samples: Count | None = None,
         batch_size: Count = 32,
@@ -88,6 +91,11 @@ class DataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         check_fold(fold, num_folds)
+        if None not in (max_train_samples, max_train_samples_per_class):
+            raise UserError(
+                f"data.max_train_samples={max_train_samples} and data.max_train_samples_per_class="
+                f"{max_train_samples_per_class}: each chooses the training rows.\nLeave one of them out."
+            )
         self.preprocessor = preprocessor
         self.path = path
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
@@ -104,6 +112,7 @@ class DataModule(LightningDataModule):
         )
         self.max_rows = {"train": max_train_samples, "validation": max_eval_samples}
         self.max_rows["test"] = max_test_samples or max_eval_samples
+        self.max_rows_per_class = max_train_samples_per_class
         self.split_seed = split_seed
         self.drop_leaked = drop_leaked
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
@@ -144,6 +153,8 @@ class DataModule(LightningDataModule):
             if (size := self.max_rows[split]) is not None:
                 chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)
                 dataset = dataset.select(chosen)
+            elif split == "train" and (size := self.max_rows_per_class) is not None:
+                dataset = select_per_class(dataset, size, strata=strata_of[split], seed=self.split_seed)
             self.rows[split] = dataset
             self.datasets[split] = tokenize(dataset, self.preprocessor, split=split)
             if len(self.datasets[split]) == 0:
@@ -152,7 +163,8 @@ class DataModule(LightningDataModule):
             labels = self.datasets["train"].data.column("labels")
             self._balanced = {"balanced_weights": balanced_weights(labels, self.head)}
         max_length = getattr(self.preprocessor, "max_length", 0)
-        self.warnings += quality.find_not_read(self.datasets, max_length=max_length)
+        ways = getattr(self.preprocessor, "ways_to_read_more", ())
+        self.warnings += quality.find_not_read(self.datasets, max_length=max_length, ways_to_read_more=ways)
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices gets in an epoch."""
@@ -240,14 +252,21 @@ class DataModule(LightningDataModule):
         """Return the tokens of each row of a split, of all its windows together."""
         return np.asarray(self.datasets[split].data.column("length"))
 
-    def widths(self, split: str) -> np.ndarray:
-        """Return the tokens of each row's ``input_ids``; for rows of several windows, their number."""
-        return np.asarray(pc.list_value_length(self.datasets[split].data.column("input_ids")))
+    def windows_and_widths(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many windows each row has, 1 where it is not in windows, and the tokens of their ``input_ids`` together."""
+        ids = self.datasets[split].data.column("input_ids")
+        sizes = np.asarray(pc.list_value_length(ids))
+        in_windows = pa.types.is_nested(ids.type.value_type)
+        return (sizes, self.lengths(split)) if in_windows else (np.ones_like(sizes), sizes)
 
     def _batching_lengths(self, split: str, max_tokens: int | None) -> np.ndarray:
         """Return the lengths that batches are made by. A token budget counts padding, so it takes padded widths."""
         lengths = self.lengths(split)
-        return lengths if max_tokens is None else round_up(lengths)
+        if max_tokens is None:
+            return lengths
+        # of several windows all but the last are full
+        (windows, _), full = self.windows_and_widths(split), getattr(self.preprocessor, "max_length", 0)
+        return np.where(windows > 1, windows * full, round_up(lengths))
 
     def _loader(self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches) -> DataLoader[dict[str, Any]]:
         # few widths on a CPU, see padded_width

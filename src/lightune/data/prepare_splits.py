@@ -107,3 +107,13 @@ def _check_size(
             f"Cannot carve a {split} split from {number} training {what}: data.{split}_fraction={fraction}.\n"
             f"Expected a share between 0 and 1, or a file of its own: data.path.{split}=FILE"
         )
+
+
+def select_per_class(train: Dataset, size: int, *, strata: Sequence[int] | None, seed: int) -> Dataset:
+    """Return ``size`` rows of each class, or all of a class with fewer; UserError where a row has not exactly one."""
+    if strata is None:
+        raise UserError(
+            f"data.max_train_samples_per_class={size}: rows do not have one label of several.\n"
+            "To train on fewer: data.max_train_samples=N"
+        )
+    return train.select(splits.sample_per_class(strata, size, seed=seed))

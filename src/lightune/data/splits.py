@@ -36,6 +36,16 @@ def sample(n_rows: int, size: int, *, strata: Sequence[int] | None, seed: int) -
     return np.sort(np.concatenate(chosen))
 
 
+def sample_per_class(classes: Sequence[int], size: int, *, seed: int) -> np.ndarray:
+    """Choose ``size`` rows of each class, or all of a class with fewer; return their numbers, ascending.
+
+    With one seed a smaller choice is part of a larger one.
+    """
+    rng, class_of_row = np.random.default_rng(seed), np.asarray(classes)
+    chosen = [rng.permutation(np.flatnonzero(class_of_row == index))[:size] for index in np.unique(class_of_row)]
+    return np.sort(np.concatenate(chosen))
+
+
 def divide(
     n_rows: int, shares: Sequence[float], *, strata: Sequence[int] | None, groups: Sequence[str] | None, seed: int
 ) -> np.ndarray:

@@ -69,7 +69,7 @@ def load_teacher(
             f"Lower it: data.max_length={positions}"
         )
     return Teacher(
-        answer=partial(_answer, task.eval().requires_grad_(False), inputs={*inputs, "labels"}),
+        answer=partial(_answer, task.eval().requires_grad_(False), inputs={*inputs, "labels", "num_windows"}),
         label_names=[config.id2label[index] for index in range(config.num_labels)],
         problem_type=getattr(config, "problem_type", None),
         folder=folder,
