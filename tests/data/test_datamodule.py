@@ -7,7 +7,8 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import AutoTokenizer
 
 from lightune.common.errors import UserError
-from lightune.data import DataModule, TextClassificationPreprocessor
+from lightune.data import DataModule, MaskedLMPreprocessor, TextClassificationPreprocessor
+from lightune.data.preprocessors.labels import NO_LABEL
 
 
 @pytest.fixture
@@ -120,6 +121,29 @@ def test_rows_of_each_class_are_one_way_to_choose_and_need_one_label_a_row(make_
         make_data(tmp_path / "scores.csv", max_train_samples_per_class=8)
     with pytest.raises(UserError, match=r"data.max_train_samples=9 and data.max_train_samples_per_class=8"):
         make_data(tmp_path / "scores.csv", max_train_samples_per_class=8, max_train_samples=9)
+
+
+def test_rows_without_labels_are_trained_on_and_counted_nowhere_else(make_data, tmp_path: Path, caplog):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    (tmp_path / "more.csv").write_text("text\n" + "a b\n" * 50)
+    data = make_data(tmp_path / "saved", unlabeled_path=str(tmp_path / "more.csv"), max_train_samples=40)
+    assert sizes(data) == {"train": 90, "validation": 20, "test": 100}
+    assert len(data.rows["train"]) == 40
+    assert data.datasets["train"]["labels"][40:] == [NO_LABEL] * 50
+    assert data.head["balanced_weights"] == [1, 1]
+    assert not data.warnings
+    assert sum(len(batch["labels"]) for batch in data.train_dataloader()) == 90
+
+
+def test_rows_without_labels_that_cannot_be_read_are_refused(make_data, tiny_bert: Path, tmp_path: Path):
+    write_reviews(tmp_path / "train.csv", 20)
+    more = tmp_path / "more.csv"
+    more.write_text("review\na good film\n")
+    with pytest.raises(UserError, match=r"data.unlabeled_path=.*more.csv: .*text_columns"):
+        make_data(tmp_path / "train.csv", unlabeled_path=str(more))
+    masked = MaskedLMPreprocessor(tokenizer=AutoTokenizer.from_pretrained(tiny_bert), max_length=32)
+    with pytest.raises(UserError, match="only text and token classification learn from rows without labels"):
+        DataModule(preprocessor=masked, path=str(tmp_path / "train.csv"), unlabeled_path=str(more))
 
 
 def test_a_test_may_have_more_rows_than_a_validation(make_data, tmp_path: Path):

@@ -1,7 +1,9 @@
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from math import nan
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from transformers import (
 
 import lightune
 from lightune.commands import cli
-from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
+from lightune.data.preprocessors.labels import MULTI, NO_LABEL, REGRESSION, SINGLE, Labels
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.report.run_results import summarize
 from lightune.tasks import TextClassification
@@ -171,6 +173,27 @@ def test_regression(tiny_bert: Path):
     assert {"test/mae", "test/pearson", "test/spearman"} <= set(found)
     assert made.monitor == ("val/loss", "min")
     assert made.predict_step(rows, 0)[0] == {"value": pytest.approx(values[0].item())}
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "missing"),
+    [
+        (SINGLE, [2, 0], NO_LABEL),
+        (MULTI, [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]], [nan] * 3),
+        (REGRESSION, [-1.0, 0.5], nan),
+    ],
+)
+def test_the_loss_leaves_out_rows_that_only_a_teacher_answers(tiny_bert: Path, problem_type: str, labels, missing):
+    made = task(tiny_bert, NAMES if problem_type != REGRESSION else ["value"], problem_type)
+    logits = torch.randn(4, len(made.label_names), requires_grad=True)
+    dtype = torch.int64 if problem_type == SINGLE else torch.float32
+    wanted, count = made.loss(logits[::2], {"labels": torch.tensor(labels, dtype=dtype)})
+    made.recipe = replace(made.recipe, teacher=object())
+    mixed = torch.tensor([labels[0], missing, labels[1], missing], dtype=dtype)
+    assert made.loss(logits, {"labels": mixed}) == (wanted, count)
+    loss, count = made.loss(logits, {"labels": mixed[1::2].repeat_interleave(2, dim=0)})
+    loss.backward()
+    assert (loss.item(), count, logits.grad.abs().sum()) == (0, 0, 0)
 
 
 def test_predictions_are_what_a_person_reads(tiny_bert: Path):

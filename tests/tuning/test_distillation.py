@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def rows_of(task: str, folder: Path) -> list[str]:
             lines.write(json.dumps(row) + "\n")
     more = {
         "regression": ["data.label_column=number"],
+        "several": ["data.label_column=several"],
         "token_classification": ["data.tokens_column=tokens", "data.label_column=tags", "data.doc_stride=8"],
         "question_answering": ["data.doc_stride=8"],
     }
@@ -178,10 +180,82 @@ def test_labels_are_compared_by_name(finished_run: Path, taught_by):
         "labels": torch.zeros(2).long(),
     }
     logits = student(batch).detach()
-    assert teacher.distillation_loss(torch.tensor(1.0), logits.flip(-1), student=student, batch=batch) == pytest.approx(
-        0, abs=1e-6
-    )
-    assert teacher.distillation_loss(torch.tensor(1.0), logits, student=student, batch=batch) > 1e-3
+    loss, targets = teacher.distillation_loss(torch.tensor(1.0), logits.flip(-1), student=student, batch=batch)
+    assert (loss.item(), targets) == (pytest.approx(0, abs=1e-6), 2)
+    assert teacher.distillation_loss(torch.tensor(1.0), logits, student=student, batch=batch)[0] > 1e-3
+
+
+def test_a_step_is_the_mean_over_all_rows_however_those_without_a_label_fall_into_batches(
+    finished_run: Path, taught_by
+):
+    student, teacher = rebuild(finished_run)[1], taught_by(alpha=0.25)
+    student.recipe = replace(student.recipe, teacher=teacher)
+    generator = torch.Generator().manual_seed(0)
+    ids, logits = torch.randint(5, 40, (6, 5), generator=generator), torch.randn(6, 2, generator=generator)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([0, 1, -1, -1, -1, 1])}
+
+    def total(rows: slice) -> torch.Tensor:
+        part = {name: values[rows] for name, values in batch.items()}
+        loss, targets = teacher.distillation_loss(
+            student.loss(logits[rows], part)[0], logits[rows], student=student, batch=part
+        )
+        return loss * targets
+
+    soft = soft_loss(logits, teacher.answer(batch), problem_type="single_label_classification", temperature=2)
+    hard = torch.nn.functional.cross_entropy(logits, batch["labels"], ignore_index=-1, reduction="sum")
+    torch.testing.assert_close(total(slice(6)), 6 * 0.25 * soft + 0.75 * hard)
+    torch.testing.assert_close(total(slice(2)) + total(slice(2, 5)) + total(slice(5, 6)), total(slice(6)))
+
+
+@pytest.mark.parametrize("task", ["regression", "several", "token_classification"])
+def test_rows_without_labels_teach_the_teachers_answers(train_here: Train, base: Path, tmp_path: Path, task: str):
+    """One training row has a label; a copy of the teacher answers all rows as it does."""
+    name = task if task == "token_classification" else "text_classification"
+    options = [
+        f"task={name}", "data=local", "model.pooling=null", *rows_of(task, tmp_path),
+        f"model.pretrained_model_name_or_path={base}", "data.batch_size=4", "optimizer.lr=1e-2", "trainer.max_steps=2",
+        "trainer.log_every_n_steps=1", "+trainer.num_sanity_val_steps=0", "data.max_eval_samples=4",
+    ]  # fmt: skip
+    train_here(*options)
+    teacher = (tmp_path / "run").rename(tmp_path / "teacher")
+    unlabelled = tmp_path / "unlabelled.jsonl"
+    texts = [{"text": f"the story is {word}", "tokens": ["a", word]} for word in ("good", "fine", "superb") * 20]
+    unlabelled.write_text("\n".join(map(json.dumps, texts)))
+
+    def losses(*student: str) -> list[float]:
+        train_here(
+            *options, "optimizer.lr=0", f"distill.teacher={teacher}", f"data.unlabeled_path={unlabelled}",
+            "data.max_train_samples=1", *student,
+        )  # fmt: skip
+        with (tmp_path / "run" / "metrics.csv").open() as file:
+            return [float(row["train/loss"]) for row in csv.DictReader(file) if row.get("train/loss")]
+
+    alike, other = losses(f"model.from_run={teacher}", "distill.alpha=1"), losses("distill.alpha=1")
+    assert min(other) > max(alike) + 1e-6
+    # a cross-entropy is at least the teacher's entropy
+    assert task == "several" or alike == pytest.approx([0, 0], abs=1e-4)
+
+
+def test_few_labels_and_many_rows_without_one_make_a_good_student(
+    train_here: Train, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data, few = write_reviews(tmp_path / "test.csv", 80, seed=1), write_reviews(tmp_path / "few.csv", 4)
+    unlabelled = tmp_path / "unlabelled.csv"
+    rng = random.Random(0)
+    unlabelled.write_text("text\n" + "".join(review(("negative", "positive")[i % 2], rng) + "\n" for i in range(300)))
+    options = [
+        "data=local", f"data.path.train={few}", f"data.path.validation={data}", f"data.path.test={data}",
+        "data.batch_size=8", "optimizer.lr=3e-3", "model.num_hidden_layers=1", f"data.unlabeled_path={unlabelled}",
+    ]  # fmt: skip
+    taught = train_here(*options, f"distill.teacher={finished_run}")
+    assert taught["test/accuracy"] > 0.9
+    unlabelled.unlink()
+    capsys.readouterr()
+    cli.main(["evaluate", str(tmp_path / "run")])
+    assert f"{taught['test/accuracy']:.4f}" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        train_here(*options)
+    assert "rows without labels need a teacher's answers: distill.teacher=RUN" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **ch
     """
     from lightune.runs.load_run import check_labels, make_data
 
-    data = make_data(cfg, preprocessor, **changes)
+    data = make_data(cfg, preprocessor, unlabeled_path=None, **changes)
     data.setup()
     check_labels(data, trained_on=task.model.config.id2label)
     return data

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -20,7 +20,7 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import check_fold, select_per_class, source_of, split_rows
+from lightune.data.prepare_splits import check_fold, read_unlabelled, select_per_class, source_of, split_rows
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.sources.read import read
@@ -37,6 +37,7 @@ class DataModule(LightningDataModule):
     Args:
         preprocessor: of the task.
         path: see ``lightune.data.sources.read.read``; ``name``, ``revision``, ``delimiter``, ``class_folders`` too.
+        unlabeled_path: further training rows without labels, see ``read``; a teacher answers them.
         train_split: the data set's own name for its training split.
         validation_split: likewise; None, or a name that the data set lacks, carves it from train.
         test_split: likewise.
@@ -68,6 +69,7 @@ class DataModule(LightningDataModule):
         revision: str | None = None,
         delimiter: str | None = None,
         class_folders: list[str] | None = None,
+        unlabeled_path: str | None = None,
         train_split: str = "train",
         validation_split: str | None = "validation",
         test_split: str | None = "test",
@@ -92,12 +94,14 @@ class DataModule(LightningDataModule):
         super().__init__()
         check_fold(fold, num_folds)
         if None not in (max_train_samples, max_train_samples_per_class):
-            raise UserError(
-                f"data.max_train_samples={max_train_samples} and data.max_train_samples_per_class="
-                f"{max_train_samples_per_class}: each chooses the training rows.\nLeave one of them out."
-            )
+            both = f"data.max_train_samples={max_train_samples} and data.max_train_samples_per_class="
+            raise UserError(f"{both}{max_train_samples_per_class}: each chooses rows.\nLeave one of them out.")
+        if unlabeled_path is not None and not hasattr(preprocessor, "prepare_unlabelled"):
+            only = "only text and token classification learn from rows without labels.\nLeave it out."
+            raise UserError(f"data.unlabeled_path={unlabeled_path}: {only}")
         self.preprocessor = preprocessor
         self.path = path
+        self.unlabeled_path, self.delimiter = unlabeled_path, delimiter
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
         self._split = partial(
             split_rows,
@@ -162,6 +166,10 @@ class DataModule(LightningDataModule):
         if "id2label" in self.head and self.head.get("problem_type") != REGRESSION:
             labels = self.datasets["train"].data.column("labels")
             self._balanced = {"balanced_weights": balanced_weights(labels, self.head)}
+        if self.unlabeled_path is not None:
+            unlabelled = read_unlabelled(self.unlabeled_path, self.preprocessor, delimiter=self.delimiter)
+            tokenized = tokenize(unlabelled, self.preprocessor, split="train")
+            self.datasets["train"] = concatenate_datasets([self.datasets["train"], tokenized])
         max_length = getattr(self.preprocessor, "max_length", 0)
         ways = getattr(self.preprocessor, "ways_to_read_more", ())
         self.warnings += quality.find_not_read(self.datasets, max_length=max_length, ways_to_read_more=ways)

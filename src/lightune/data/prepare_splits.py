@@ -1,6 +1,7 @@
 """The splits of a data set: picked by name, checked, carved from train where the data has none, or made of folds."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -9,6 +10,7 @@ from lightune.common.errors import UserError, about, listed
 from lightune.data import quality, splits
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, refuse_missing
+from lightune.data.sources.read import read
 
 
 def check_fold(fold: int, num_folds: int | None) -> None:
@@ -87,6 +89,16 @@ def _prepare(
     return prepared
 
 
+def read_unlabelled(path: str, preprocessor: Any, *, delimiter: str | None) -> Dataset:
+    """Return the prepared rows of a file without labels, or of a data set's training split."""
+    with about(f"data.unlabeled_path={path}"):
+        rows = read(path, delimiter=delimiter).get("train", ())
+        if len(rows) == 0:
+            raise UserError("there are no training rows.\nExpected a file, or a folder whose split train has rows.")
+        prepared: Dataset = preprocessor.prepare_unlabelled(rows)
+        return prepared
+
+
 def source_of(path: object, split: str) -> object:
     """Return the path that a split was read from."""
     return path.get(split) if isinstance(path, Mapping) else path
@@ -112,8 +124,6 @@ def _check_size(
 def select_per_class(train: Dataset, size: int, *, strata: Sequence[int] | None, seed: int) -> Dataset:
     """Return ``size`` rows of each class, or all of a class with fewer; UserError where a row has not exactly one."""
     if strata is None:
-        raise UserError(
-            f"data.max_train_samples_per_class={size}: rows do not have one label of several.\n"
-            "To train on fewer: data.max_train_samples=N"
-        )
+        fix = "rows do not have one label of several.\nTo train on fewer: data.max_train_samples=N"
+        raise UserError(f"data.max_train_samples_per_class={size}: {fix}")
     return train.select(splits.sample_per_class(strata, size, seed=seed))

@@ -119,7 +119,8 @@ def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Ite
         order = np.argsort(-counts)
         sizes = [f"{names[i]} {counts[i]:,}" for i in order]
         largest = ", ".join(sizes[: min(2, len(names) - 1)])
-        yield f"train: classes are uneven: {largest} … {sizes[-1]}; look at f1, not at accuracy"
+        fix = "look at f1, not at accuracy: monitor.metric=val/f1 monitor.mode=max task.class_weights=balanced"
+        yield f"train: classes are uneven: {largest} … {sizes[-1]}; {fix}"
     for split in ("validation", "test"):
         unseen = classes[split][counts[classes[split]] == 0]
         if len(unseen):

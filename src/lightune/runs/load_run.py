@@ -214,11 +214,11 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
 
 
 def rebuild_data(folder: Path) -> DataModule:
-    """Read a run's data again as in training, without its weights; raise a UserError where the data is gone."""
+    """Read a run's labelled data again as in training, without its weights; raise a UserError where the data is gone."""
     cfg = load_run_config(folder)
     saved = make_saved(cfg, Run(folder))
     cfg = fit_to_model(cfg, saved)
-    data = make_data(cfg, make_preprocessor(cfg, saved.load_tokenizer()))
+    data = make_data(cfg, make_preprocessor(cfg, saved.load_tokenizer()), unlabeled_path=None)
     data.setup()
     return data
 

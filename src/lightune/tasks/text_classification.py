@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 from transformers import AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError, nearest
-from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE
+from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, is_unlabelled
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
 from lightune.tasks.batch import Batch, RowResult, inputs, pool_windows
@@ -58,13 +58,17 @@ class TextClassification(Classification):
         return pool_windows(super().forward(batch), batch)
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
-        """Return the mean loss over the rows of a batch, and the number of rows, or of their weights.
+        """Return the mean loss over the rows that have a label, and the number of rows, or of their weights.
 
         Args:
             logits: (batch, num_labels).
             batch: with ``labels`` (batch,) of class indices or numbers, or (batch, num_labels) of 0 and 1.
         """
-        loss: tuple[Tensor, Tensor | int] = self.criterion(self._outputs(logits), batch["labels"])
+        outputs, labels = self._outputs(logits), batch["labels"]
+        if self.recipe.teacher is not None:
+            labelled = ~is_unlabelled(labels)
+            outputs, labels = outputs[labelled], labels[labelled]
+        loss: tuple[Tensor, Tensor | int] = self.criterion(outputs, labels)
         return loss
 
     def at_targets(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -10,6 +10,7 @@ from transformers import AutoModelForTokenClassification
 
 from lightune.common.bio_tags import entity_types, spans
 from lightune.common.errors import UserError, nearest
+from lightune.data.preprocessors.labels import NO_LABEL
 from lightune.tasks.analysis.entities import Entities
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.classification import Classification
@@ -45,6 +46,7 @@ class TokenClassification(Classification):
         return metrics, {"entities", "precision", "recall", "f1"}
 
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
+        batch = batch | {"labels": batch["labels"].masked_fill(batch["labels"] == NO_LABEL, -100)}
         if self.criterion.is_default:
             return super().loss(logits, batch)
         loss: tuple[Tensor, Tensor | int] = self.criterion(*self._of_targets(logits, batch))

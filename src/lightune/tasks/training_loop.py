@@ -120,7 +120,7 @@ class TrainingLoop(LightningModule):
         if self._contrastive is not None:
             loss, targets = self._contrastive.loss(batch["labels"]), len(batch["labels"])
         if self.recipe.teacher is not None:
-            loss = self.recipe.teacher.distillation_loss(loss, logits, student=self, batch=batch)
+            loss, targets = self.recipe.teacher.distillation_loss(loss, logits, student=self, batch=batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
         return self._target_mean.sum(loss, targets)
 

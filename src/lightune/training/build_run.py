@@ -61,6 +61,11 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     teacher = instantiate(
         cfg.distill, task_name=cfg.task_name, max_length=cfg.data.get("max_length"), tokenizer=tokenizer
     )
+    if teacher is None and (path := cfg.data.get("unlabeled_path")) is not None:
+        raise UserError(
+            f"data.unlabeled_path={path}: rows without labels need a teacher's answers: distill.teacher=RUN\n"
+            f"Or label them, and train on what it writes: lightune predict RUN --file {path} --out labelled.jsonl"
+        )
     data = make_data(cfg, make_preprocessor(cfg, tokenizer))
     data.setup()
     if teacher is not None:

@@ -9,10 +9,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from lightune.common.errors import UserError, listed
+from lightune.data.preprocessors.labels import is_unlabelled
 
 
 class Student(Protocol):
     """A task that learns from a teacher."""
+
+    def targets(self, batch: dict[str, Any]) -> Tensor:
+        """Return the class of each target, ``NO_LABEL`` or NaN where only the teacher knows it."""
 
     def at_targets(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the logits of each target, (targets, classes)."""
@@ -55,10 +59,12 @@ class Teacher:
             )
         self._order = [own.index(name) for name in other]
 
-    def distillation_loss(self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]) -> Tensor:
-        """Return a batch's loss on the labels, as given, and on the teacher's answers, weighted by ``alpha``.
+    def distillation_loss(
+        self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]
+    ) -> tuple[Tensor, int]:
+        """Return a batch's loss on the labels and on the teacher's answers, weighted by ``alpha``, and its targets.
 
-        Both are means over all targets; ``logits`` are the student's.
+        ``loss`` is the mean over targets that have a label; one without counts as 0. ``logits`` are the student's.
         """
         with torch.no_grad():
             answers = self.answer(batch)
@@ -73,7 +79,8 @@ class Teacher:
             problem_type=self.problem_type,
             temperature=self.temperature,
         )
-        return self.alpha * soft + (1 - self.alpha) * loss
+        labelled = 1 - is_unlabelled(student.targets(batch)).sum() / max(1, len(own))
+        return self.alpha * soft + (1 - self.alpha) * labelled * loss, len(own)
 
 
 def soft_loss(student: Tensor, teacher: Tensor, *, problem_type: str | None, temperature: float) -> Tensor:

@@ -67,6 +67,18 @@ def test_the_hubs_layout(tmp_path: Path):
     assert {split: len(splits) for split, splits in read(str(tmp_path)).items()} == {"test": 2}
 
 
+def test_a_copy_of_one_configuration_is_read_whatever_its_name_on_the_hub(tmp_path: Path):
+    Dataset.from_dict({"text": ["a", "b"]}).to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n---\n"
+    )
+    assert read(str(tmp_path), name="simplified")["train"]["text"][:] == ["a", "b"]
+    named = (tmp_path / "README.md").read_text().replace("default", "raw")
+    (tmp_path / "README.md").write_text(named)
+    with pytest.raises(UserError, match="simplified"):
+        read(str(tmp_path), name="simplified")
+
+
 def test_folders_of_the_same_name_and_edited_files_are_distinguished(tmp_path: Path):
     for parent, texts in (("a", ["one"]), ("b", ["two", "three"]), ("a", ["four"])):
         folder = tmp_path / parent / "imdb"

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from lightune.common.errors import UserError, listed, nearest
 from lightune.data.preprocessors import label_values
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MAX_NUMBER = 1e18  # as the target of a regression: float32 holds its square
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+NO_LABEL = -1  # the class of a target that only a teacher knows; -100 is no target
 
 
 def head_of(names: list[str]) -> dict[str, Any]:
@@ -44,6 +46,11 @@ def balanced_weights(values: Any, head: Mapping[str, Any]) -> list[float | None]
         counts = np.bincount(numbers[numbers >= 0], minlength=classes)
         tops = np.full(classes, counts.sum() / classes)
     return [float(top / count) if count else None for top, count in zip(tops, counts, strict=True)]
+
+
+def is_unlabelled(labels: Tensor) -> Tensor:
+    """Return which class indices are ``NO_LABEL``, of the same shape; of floats which rows are NaN, (rows,)."""
+    return labels.isnan().view(len(labels), -1).any(dim=1) if labels.is_floating_point() else labels == NO_LABEL
 
 
 @dataclass(frozen=True)

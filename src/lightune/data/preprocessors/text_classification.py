@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from lightune.common.errors import UserError
 from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, check_filled, check_scalars
-from lightune.data.preprocessors.labels import SINGLE, Labels, encode_labels, infer_labels
+from lightune.data.preprocessors.labels import MULTI, NO_LABEL, REGRESSION, SINGLE, Labels, encode_labels, infer_labels
 from lightune.data.preprocessors.lengths import check_length, check_offsets, find_truncated, truncate_texts
 from lightune.data.preprocessors.windows import Place, check_stride, group_by_row, locate_tokens, ungroup
 
@@ -98,6 +99,12 @@ class TextClassificationPreprocessor(Preprocessor):
         assert self.labels is not None, "fit() has not been called"
         encoded = encode_labels(rows, self.label_column, self.labels, **self._labels_from, split=split)
         return prepared.add_column("labels", encoded)
+
+    def prepare_unlabelled(self, rows: Dataset) -> Dataset:
+        """Return the text columns, checked, with ``labels`` that are missing, see ``is_unlabelled``."""
+        assert self.labels is not None, "fit() has not been called"
+        missing = {SINGLE: NO_LABEL, MULTI: [nan] * len(self.labels.names), REGRESSION: nan}[self.labels.problem_type]
+        return self.prepare(rows, split="unlabelled", labelled=False).add_column("labels", [missing] * len(rows))
 
     def strata(self, prepared: Dataset) -> Sequence[int] | None:
         assert self.labels is not None, "fit() has not been called"

@@ -12,7 +12,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from lightune.common.bio_tags import entity_types, label_names, to_bio
 from lightune.data.batches.padding import pad, pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
-from lightune.data.preprocessors.labels import head_of
+from lightune.data.preprocessors.labels import NO_LABEL, head_of
 from lightune.data.preprocessors.lengths import check_length, check_offsets
 from lightune.data.preprocessors.span_columns import tag_spans
 from lightune.data.preprocessors.tag_columns import check_words, infer_tag_names, read_tags
@@ -88,6 +88,12 @@ class TokenClassificationPreprocessor(Preprocessor):
         self._log_long_texts(prepared["words"], split=split)
         return prepared.add_column("tags", [to_bio(row) for row in tags], feature=List(Value("string")))
 
+    def prepare_unlabelled(self, rows: Dataset) -> Dataset:
+        """Return the ``words``, checked, with ``tags`` that are None."""
+        prepared = self.prepare(rows, split="unlabelled", labelled=False)
+        tags = [[None] * len(_read(words).offsets) for words in prepared["words"]]
+        return prepared.add_column("tags", tags, feature=List(Value("string")))
+
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize a batch of rows.
 
@@ -104,7 +110,7 @@ class TokenClassificationPreprocessor(Preprocessor):
             text.label_tokens(offsets, special, overlap=self.doc_stride) for text, offsets, special in places
         ]
         if "tags" in examples:
-            indices = {name: index for index, name in enumerate(self.label_names)}
+            indices = {name: index for index, name in enumerate(self.label_names)} | {None: NO_LABEL}
             features["labels"] = [
                 [[indices[tags[word]] if word >= 0 else -100 for word in window] for window in windows]
                 for tags, windows in zip(examples["tags"], features["words"], strict=True)

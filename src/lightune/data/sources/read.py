@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import datasets.config
-from datasets import Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Features, Value, get_dataset_config_names, load_dataset, load_from_disk
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from datasets.fingerprint import Hasher
 from pyarrow.lib import ArrowException
@@ -176,8 +176,11 @@ def _read_folder(
             return read_parallel(parallel)
         if files := _split_files(folder):
             return {split: read_table(file, delimiter=delimiter) for split, file in files.items()}
+    path = str(_plainly_named(folder))
     try:
-        return dict(load_dataset(str(_plainly_named(folder)), name, cache_dir=_cache_of(folder)))
+        if get_dataset_config_names(path) == ["default"]:
+            name = None  # a copy of one configuration
+        return dict(load_dataset(path, name, cache_dir=_cache_of(folder)))
     except (DatasetGenerationError, FileNotFoundError, ValueError) as error:
         raise UserError(
             f"{folder}: cannot be read as a data set: {str(error.__cause__ or error).strip().splitlines()[0][:200]}\n"

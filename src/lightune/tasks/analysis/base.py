@@ -9,6 +9,7 @@ from lightune.common.html_blocks import Block, Table
 from lightune.tasks.batch import RowResult
 
 SHOWN = 8  # rows under a heading
+LABELS_SHOWN = 50  # with figures of their own
 
 
 class RowAnalysis:
@@ -104,11 +105,16 @@ def precision_recall_f1(hits: np.ndarray, predicted: np.ndarray, true: np.ndarra
 
 
 def table_by_name(names: Sequence[str], hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> Table:
-    """Return the figures of each label, by counts (labels,)."""
+    """Return the figures of each label, by counts (labels,); of too many those of ``LABELS_SHOWN`` with the lowest F1."""
     columns = np.column_stack([*precision_recall_f1(hits, predicted, true).values()])
+    order, caption = [*range(len(names))], "One by one"
+    if len(names) > LABELS_SHOWN:
+        # labels that the test lacks come last: of them nothing is known
+        order = np.lexsort((columns[:, 2], true == 0))[:LABELS_SHOWN].tolist()
+        caption = f"The {LABELS_SHOWN} of {len(names):,} labels with the lowest F1; metrics.json has all"
     rows = [
-        [name, *(f"{figure:.4f}" for figure in figures), f"{int(t):,}", f"{int(p):,}"]
-        for name, figures, t, p in zip(names, columns, true, predicted, strict=True)
+        [names[i], *(f"{figure:.4f}" for figure in columns[i]), f"{int(true[i]):,}", f"{int(predicted[i]):,}"]
+        for i in order
     ]
     header = ["", "precision", "recall", "F1", "in test", "predicted"]
-    return Table(header, rows, folded=len(rows) > 40, caption="One by one")
+    return Table(header, rows, folded=len(rows) > 40, caption=caption)

@@ -1,5 +1,6 @@
 """Test rows with one label, with several labels at once, or with a number."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,7 @@ class OneLabel(RowAnalysis):
         by_name = table_by_name(names, hits, predicted, true)
         if len(names) <= MOST_LABELS:
             return [Matrix(names, matrix.tolist()), by_name]
-        mistaken = matrix - np.diag(hits)
-        order = np.argsort(-mistaken, axis=None)[:MOST_LABELS]
-        pairs = [divmod(int(index), len(names)) for index in order if mistaken.flat[index]]
-        rows = [[names[i], names[j], f"{matrix[i, j]:,}", f"{matrix[i, j] / true[i]:.1%}"] for i, j in pairs]
-        header = ["is", "predicted", "rows", "of its rows"]
-        return [Table(header, rows, caption="What is mistaken most often"), by_name]
+        return [_mistaken(names, matrix - np.diag(hits), true), by_name]
 
 
 class SeveralLabels(RowAnalysis):
@@ -95,9 +91,16 @@ class SeveralLabels(RowAnalysis):
         return float(min(abs(p - 0.5) for p in row["probabilities"]))
 
     def details(self) -> list[Block]:
-        true, predicted = self.column("true"), self.column("predicted")
+        # of floats a matrix product is fast
+        names, true, predicted = self.label_names, *(self.column(name).astype(float) for name in ("true", "predicted"))
         sums = (true * predicted).sum(axis=0), predicted.sum(axis=0), true.sum(axis=0)
-        return [table_by_name(self.label_names, *sums)]
+        instead = (true * (1 - predicted)).T @ (predicted * (1 - true))
+        in_test, found = (np.triu(has.T @ has, 1) for has in (true, predicted))
+        pairs = [(i, j) for _, i, j in _largest(np.maximum(in_test, found))]
+        rows = [[f"{names[i]}, {names[j]}", f"{in_test[i, j]:,.0f}", f"{found[i, j]:,.0f}"] for i, j in pairs]
+        together = Table(["both in a row", "in test", "predicted"], rows, caption="What occurs together most often")
+        tables = _mistaken(names, instead, sums[2]), together
+        return [*(table for table in tables if table.rows), table_by_name(names, *sums)]
 
 
 class Number(RowAnalysis):
@@ -127,6 +130,18 @@ class Number(RowAnalysis):
 
     def details(self) -> list[Block]:
         return [Scatter("test rows", self.column("true"), self.column("predicted"), x="true", y="predicted")]
+
+
+def _largest(counts: np.ndarray) -> list[tuple[float, int, int]]:
+    """Return the largest counts above 0, at most ``MOST_LABELS``, each with its row and column."""
+    order = np.argsort(-counts, axis=None, kind="stable")[:MOST_LABELS]
+    return [(counts.flat[i], *divmod(int(i), counts.shape[1])) for i in order if counts.flat[i]]
+
+
+def _mistaken(names: Sequence[str], counts: np.ndarray, true: np.ndarray) -> Table:
+    """Tabulate how often a label, down, was missing while a wrong one, across, was predicted; ``true`` are its rows."""
+    rows = [[names[i], names[j], f"{n:,.0f}", f"{n / true[i]:.1%}"] for n, i, j in _largest(counts)]
+    return Table(["is", "predicted instead", "rows", "of its rows"], rows, caption="What is mistaken most often")
 
 
 def _by_class(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
