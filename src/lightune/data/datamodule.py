@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from datasets import Dataset, concatenate_datasets
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightune.common.bounds import Count, Seed, Whole
+from lightune.common.bounds import Between, Count, Seed, Whole
 from lightune.common.errors import UserError, about
 from lightune.common.trainer_state import go_to_batch
 from lightune.data import quality, splits
@@ -20,7 +20,7 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import carve_split, prepare_splits, read_unlabelled, select_per_class, source_of
+from lightune.data.prepare_splits import check_fold, read_unlabelled, select_per_class, source_of, split_rows
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.sources.read import read
@@ -31,8 +31,8 @@ class DataModule(LightningDataModule):
     """Train, validation and test rows as padded batches of tokens.
 
     A split that the data set lacks is carved from its training rows, stratified by label; validation
-    never holds a test row. The carving has a seed of its own, so runs with different ``seed`` are
-    measured on the same rows.
+    never holds a test row. With folds, validation is one of them, and train the others. The carving has a
+    seed of its own, so runs with different ``seed`` are measured on the same rows.
 
     Args:
         preprocessor: of the task.
@@ -43,7 +43,10 @@ class DataModule(LightningDataModule):
         test_split: likewise.
         validation_fraction: share of the training rows carved for validation.
         test_fraction: share of the training rows carved for test.
-        split_seed: chooses the carved rows and the subsets.
+        split_seed: chooses the carved rows, the folds and the subsets.
+        num_folds: divide all rows but the test's, an own validation split included, into so many folds; None: none.
+        fold: the one that is held out for validation, from 0.
+        group_column: rows of one value stay together in whatever is carved or divided into folds.
         drop_duplicates: train on one of several rows with the same inputs; they are counted either way.
         drop_leaked: remove from train what validation or test also hold; it is counted either way.
         max_train_samples: train on a stratified subset of this size.
@@ -73,6 +76,9 @@ class DataModule(LightningDataModule):
         validation_fraction: float = 0.1,
         test_fraction: float = 0.15,
         split_seed: Seed = 0,
+        num_folds: Annotated[int, Between(2)] | None = None,
+        fold: Whole = 0,
+        group_column: str | None = None,
         drop_duplicates: bool = False,
         drop_leaked: bool = False,
         max_train_samples: Count | None = None,
@@ -86,6 +92,7 @@ class DataModule(LightningDataModule):
         seed: Seed = 0,
     ) -> None:
         super().__init__()
+        check_fold(fold, num_folds)
         if None not in (max_train_samples, max_train_samples_per_class):
             both = f"data.max_train_samples={max_train_samples} and data.max_train_samples_per_class="
             raise UserError(f"{both}{max_train_samples_per_class}: each chooses rows.\nLeave one of them out.")
@@ -96,13 +103,21 @@ class DataModule(LightningDataModule):
         self.path = path
         self.unlabeled_path, self.delimiter = unlabeled_path, delimiter
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
-        self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
-        self.fractions = {"validation": validation_fraction, "test": test_fraction}
+        self._split = partial(
+            split_rows,
+            names={"train": train_split, "validation": validation_split, "test": test_split},
+            fractions={"validation": validation_fraction, "test": test_fraction},
+            seed=split_seed,
+            num_folds=num_folds,
+            fold=fold,
+            group_column=group_column,
+            drop_duplicates=drop_duplicates,
+            path=path,
+        )
         self.max_rows = {"train": max_train_samples, "validation": max_eval_samples}
         self.max_rows["test"] = max_test_samples or max_eval_samples
         self.max_rows_per_class = max_train_samples_per_class
         self.split_seed = split_seed
-        self.drop_duplicates = drop_duplicates
         self.drop_leaked = drop_leaked
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.max_tokens_per_batch = max_tokens_per_batch
@@ -129,18 +144,7 @@ class DataModule(LightningDataModule):
         """Read, split and tokenize, once for all stages; raise a UserError for data that is not as configured."""
         if self.datasets:
             return
-        rows = prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
-        if self.drop_duplicates:
-            rows["train"] = quality.drop_duplicates(rows["train"], self.preprocessor, path=self.path)
-        for split in ("test", "validation"):
-            if split not in rows:
-                rows["train"], rows[split] = carve_split(
-                    rows["train"],
-                    split,
-                    fraction=self.fractions[split],
-                    strata=self.preprocessor.strata(rows["train"]),
-                    seed=self.split_seed,
-                )
+        rows = self._split(self._read(), self.preprocessor)
         if self.drop_leaked:
             rows["train"] = quality.drop_leaked(rows, self.preprocessor, path=self.path)
         strata_of = {split: self.preprocessor.strata(dataset) for split, dataset in rows.items()}

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightune.common.errors import UserError, listed
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.data.splits import GROUP
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ UNEVEN_RATIO = 10  # of the largest class to the smallest: worth a warning
 def inputs_of(rows: Dataset, preprocessor: Preprocessor) -> Dataset:
     """Return prepared rows with only the columns that the model reads."""
     declared = getattr(preprocessor, "prepared_inputs", ())
-    return rows.select_columns(list(declared) or [name for name in rows.column_names if name != "labels"])
+    return rows.select_columns(list(declared) or [name for name in rows.column_names if name not in ("labels", GROUP)])
 
 
 def hash_inputs(inputs: Dataset) -> np.ndarray:
