@@ -112,11 +112,15 @@ class DataModule(LightningDataModule):
         """What the data asks of the model's head; known after ``setup``. Classes have ``balanced_weights`` too."""
         return self.preprocessor.head | self._balanced
 
+    def read_splits(self) -> dict[str, Dataset]:
+        """Return the prepared rows of the splits that the data brings, in the order of its files, before any is carved."""
+        return prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
+
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once for all stages; raise a UserError for data that is not as configured."""
         if self.datasets:
             return
-        rows = prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
+        rows = self.read_splits()
         if self.drop_duplicates:
             rows["train"] = quality.drop_duplicates(rows["train"], self.preprocessor, path=self.path)
         for split in ("test", "validation"):
