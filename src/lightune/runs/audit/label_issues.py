@@ -13,8 +13,8 @@ def find_label_issues(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataF
 
     Returns:
         for each row ``is_issue``, ``suggested``: the most probable other label, the probabilities ``p_label`` and
-        ``p_suggested``, and their difference ``margin``: the lower, the more wrong the label looks. Rows whose
-        probabilities are NaN are no issues, and have no margin.
+        ``p_suggested``, and ``score``: ``p_label`` by its mean over the rows that bear the label; the lower, the more
+        wrong the label looks. Rows whose probabilities are NaN are no issues, and their score is NaN.
     """
     rows = np.arange(len(labels))
     given = probabilities[rows, labels]
@@ -23,6 +23,5 @@ def find_label_issues(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataF
     is_issue = confident.any(axis=1) & (confident.argmax(axis=1) != labels)
     others = probabilities.copy()
     others[rows, labels] = -1
-    other = others.max(axis=1)
-    figures = {"p_label": given, "p_suggested": other, "margin": given - other}
+    figures = {"p_label": given, "p_suggested": others.max(axis=1), "score": given / thresholds[labels]}
     return pd.DataFrame({"is_issue": is_issue, "suggested": others.argmax(axis=1), **figures})

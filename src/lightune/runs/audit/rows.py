@@ -50,7 +50,7 @@ def judge_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = pd.concat(tables, ignore_index=True)
     labels, texts = table["labels"], table[data.preprocessor.input_columns].astype(str)
     issues = find_label_issues(labels.to_numpy(), probabilities)
-    issues["suggested"] = np.where(issues["margin"].isna(), "", names[issues["suggested"]])
+    issues["suggested"] = np.where(issues["score"].isna(), "", names[issues["suggested"]])
     group, similarity = find_near_duplicates(map("\n".join, texts.to_numpy()))
     disagree = (group > 0) & (labels.groupby(group).transform("nunique") > 1)
     verdicts = table[["split", "row"]].assign(label=names[labels]).join(issues)

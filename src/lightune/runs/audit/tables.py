@@ -20,20 +20,20 @@ SHOWN = 50  # lines of a table on the page
 
 
 def label_issues(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose label can be judged: confident learning's issues, those of groups that disagree, the rest."""
-    kept = rows[rows["margin"].notna() | rows["labels_disagree"]].drop(columns=["group", "similarity"])
-    return kept.sort_values(["is_issue", "labels_disagree", "margin"], ascending=[False, False, True], kind="stable")
+    """Return the rows whose label can be judged, worst first; at the top those that only their near-duplicates contradict."""
+    kept = rows[rows["score"].notna() | rows["labels_disagree"]].drop(columns=["group", "similarity"])
+    return kept.sort_values("score", kind="stable", na_position="first")
 
 
 def near_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of groups, those groups first whose labels disagree."""
-    kept = rows[rows["group"] > 0].drop(columns=["is_issue", "suggested", "p_label", "p_suggested", "margin"])
+    kept = rows[rows["group"] > 0].drop(columns=["is_issue", "suggested", "p_label", "p_suggested", "score"])
     return kept.sort_values(["labels_disagree", "group"], ascending=[False, True], kind="stable")
 
 
 def counts(rows: pd.DataFrame) -> pd.DataFrame:
     """Count by split the rows, those held out by a run, label issues, and rows with a near-duplicate in each split."""
-    by_split = rows.assign(held_out=rows["margin"].notna()).groupby("split", sort=False)
+    by_split = rows.assign(held_out=rows["score"].notna()).groupby("split", sort=False)
     table = by_split.agg(rows=("row", "size"), held_out=("held_out", "sum"), label_issues=("is_issue", "sum"))
     of_group = pd.crosstab(rows["group"], rows["split"]).drop(index=-1, errors="ignore")
     for split in table.index:
@@ -64,7 +64,7 @@ def to_label(path: Path, folders: Sequence[Path], labelled: pd.DataFrame) -> pd.
     )
     figures = {"predicted": mean.idxmax(axis=1), "p_predicted": first, "margin": first - second, "group": group}
     table = (
-        pd.DataFrame({"row": [row.line for row in rows], **figures}).join(texts).sort_values("margin", kind="stable")
+        pd.DataFrame({"line": [row.line for row in rows], **figures}).join(texts).sort_values("margin", kind="stable")
     )
     group = table.pop("group")
     return table[(group < 0) | ~(group.duplicated() | group.isin(of_labelled))]
