@@ -42,15 +42,12 @@ def _run(arguments: argparse.Namespace) -> None:
         lists["to_label"] = tables.to_label(arguments.unlabeled, folders, texts)
     tables.write_tables(out, lists, title=f"Audit of {arguments.folder}", text_columns=[*texts])
     counts = tables.counts(rows)
-    caption = "near train: has a near-duplicate there"
-    shown = Table("", *(name.replace("_", " ") for name in counts), caption=caption)
+    shown = Table("", *(name.replace("_", " ") for name in counts), caption="near train: has a near-duplicate there")
     for split, *figures in counts.itertuples():
         shown.add_row(split, *(f"{figure:,}" for figure in figures))
     Console(highlight=False).print(shown)
     if counts["held_out"]["train"] < counts["rows"]["train"]:
-        print(
-            "The labels of all training rows are judged after a sweep over folds: data.num_folds=5 data.fold=0,1,2,3,4"
-        )
+        print("To judge every training row, audit a sweep over folds: -m data.num_folds=5 data.fold=0,1,2,3,4")
     print("\n".join(str(out / name) for name in (*(f"{name}.csv" for name in lists), "audit.html")))
 
 

@@ -17,15 +17,14 @@ WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W\u2e80-\u9fff\uf900-\ufaff]
 
 
 def find_near_duplicates(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each text the number of its group, -1 where it has none, and its similarity to the nearest in it.
+    """Return for each text the number of its group, 0 where it has none, and its similarity to the nearest in it.
 
     Case and punctuation do not count. A group is what pairs of at least ``SIMILARITY`` connect, numbered from 1 by its
     first text. Both are (texts,). Source: Broder (1997), On the Resemblance and Containment of Documents.
     """
     rng = np.random.default_rng(0)
-    of_word, of_hash, of_band = (
-        rng.integers(2**63, size=n, dtype=np.uint64) | 1 for n in (WORDS, BANDS * HASHES, HASHES)
-    )
+    multipliers = rng.integers(2**63, size=WORDS + (BANDS + 1) * HASHES, dtype=np.uint64) | 1
+    of_word, of_band, of_hash = np.split(multipliers, [WORDS, WORDS + HASHES])
     vocabulary: dict[str, int] = {}
     sets, keys = [], []
     for text in texts:
@@ -35,27 +34,21 @@ def find_near_duplicates(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         # of a product modulo 2^64 the high bits are well mixed
         hashes = (sets[-1][:, None] * of_hash >> 32).min(axis=0)
         keys.append((hashes.reshape(BANDS, HASHES) * of_band).sum(axis=1))
-    pairs = set()
+    candidates = []
     for band in np.array(keys).T:
         order = np.argsort(band, kind="stable")
-        same = np.flatnonzero(band[order[1:]] == band[order[:-1]])
-        pairs |= {*zip(order[same].tolist(), order[same + 1].tolist(), strict=True)}
-    found = [
-        (*pair, similarity)
-        for pair in sorted(pairs)
-        if (similarity := _jaccard(*(sets[i] for i in pair))) >= SIMILARITY
-    ]
-    left, right, similarities = np.array(found).reshape(-1, 3).T
-    edges, nearest = (
-        coo_array((similarities, (left.astype(int), right.astype(int))), shape=(len(sets),) * 2),
-        np.zeros(len(sets)),
-    )
-    for ends in (edges.row, edges.col):
-        np.maximum.at(nearest, ends, similarities)
+        candidates.append(np.stack([order[:-1], order[1:]], axis=1)[band[order[1:]] == band[order[:-1]]])
+    pairs = np.unique(np.concatenate(candidates), axis=0)
+    similarity = np.array([_jaccard(sets[first], sets[second]) for first, second in pairs])
+    pairs, similarity = pairs[similarity >= SIMILARITY], similarity[similarity >= SIMILARITY]
+    nearest = np.zeros(len(sets))
+    np.maximum.at(nearest, pairs, similarity[:, None])
     # components are numbered in the order of their first texts
-    component = connected_components(edges, directed=False)[1]
+    component = connected_components(
+        coo_array((similarity, tuple(pairs.T)), shape=(len(sets), len(sets))), directed=False
+    )[1]
     has_several = np.bincount(component) > 1
-    return np.where(has_several, np.cumsum(has_several), -1)[component], nearest
+    return np.where(has_several, np.cumsum(has_several), 0)[component], nearest
 
 
 def _jaccard(first: np.ndarray, second: np.ndarray) -> float:

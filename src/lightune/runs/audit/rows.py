@@ -39,11 +39,8 @@ def judge_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     for run in map(Run, folders):
         check_labels(data, trained_on=run.head()["id2label"])
     names = np.array([*data.head["id2label"].values()])
-    ids = {split: identify(inputs_of(rows, data.preprocessor)) for split, rows in splits.items()}
-    unknown = [np.full(len(names), np.nan)]
-    probabilities = np.array(
-        [np.mean(predicted.get(one, unknown), axis=0) for of_split in ids.values() for one in of_split]
-    )
+    ids = [one for rows in splits.values() for one in identify(inputs_of(rows, data.preprocessor))]
+    probabilities = np.array([np.mean(predicted.get(one, [np.full(len(names), np.nan)]), axis=0) for one in ids])
     if np.isnan(probabilities).all():
         raise UserError(f"{data.path} has changed since the run: it holds none of the texts that were held out.")
     tables = [rows.to_pandas().assign(split=split, row=np.arange(1, len(rows) + 1)) for split, rows in splits.items()]

@@ -1,5 +1,6 @@
 """The tables of an audit: what to look at first stands first."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from lightune.data.sources.stream_files import stream_rows
 from lightune.runs.audit.near_duplicates import find_near_duplicates
 from lightune.runs.load_run import load
 from lightune.runs.report.run_results import readable
+
+log = logging.getLogger(__name__)
 
 SHOWN = 50  # lines of a table on the page
 
@@ -35,11 +38,10 @@ def counts(rows: pd.DataFrame) -> pd.DataFrame:
     """Count by split the rows, those held out by a run, label issues, and rows with a near-duplicate in each split."""
     by_split = rows.assign(held_out=rows["score"].notna()).groupby("split", sort=False)
     table = by_split.agg(rows=("row", "size"), held_out=("held_out", "sum"), label_issues=("is_issue", "sum"))
-    of_group = pd.crosstab(rows["group"], rows["split"]).drop(index=-1, errors="ignore")
+    of_group = pd.crosstab(rows["group"], rows["split"]).drop(index=0, errors="ignore")
     for split in table.index:
         # a row that is alone in its split has none there
-        near = [of_group[other][of_group[split] > (other == split)].sum() for other in table.index]
-        table[f"near_{split}"] = near
+        table[f"near_{split}"] = [of_group[other][of_group[split] > (other == split)].sum() for other in table.index]
     return table
 
 
@@ -52,22 +54,25 @@ def to_label(path: Path, folders: Sequence[Path], labelled: pd.DataFrame) -> pd.
     Raises:
         UserError: the file cannot be read, or no row has the runs' columns.
     """
-    rows = [row for row in stream_rows(path, [*labelled]) if isinstance(row, InputRow)]
+    found = [*stream_rows(path, [*labelled])]
+    rows = [row for row in found if isinstance(row, InputRow)]
     if not rows:
         raise UserError(f"{path}: no row has a text.")
+    if len(rows) < len(found):
+        log.warning(
+            f"{path}: {len(found) - len(rows):,} rows are left out, which hold no text; lightune predict names them"
+        )
     texts = pd.DataFrame([row.values for row in rows], dtype=str)
     predictions = [load(folder).predict(texts.to_dict("records")) for folder in folders]
     mean = sum(pd.DataFrame([row["probabilities"] for row in of_run]) for of_run in predictions) / len(folders)
     second, first = np.sort(mean, axis=1)[:, -2:].T
-    of_labelled, group = np.split(
-        find_near_duplicates(map("\n".join, pd.concat([labelled, texts]).to_numpy()))[0], [len(labelled)]
-    )
-    figures = {"predicted": mean.idxmax(axis=1), "p_predicted": first, "margin": first - second, "group": group}
-    table = (
-        pd.DataFrame({"line": [row.line for row in rows], **figures}).join(texts).sort_values("margin", kind="stable")
-    )
-    group = table.pop("group")
-    return table[(group < 0) | ~(group.duplicated() | group.isin(of_labelled))]
+    figures = {"predicted": mean.idxmax(axis=1), "p_predicted": first, "margin": first - second}
+    table = pd.DataFrame({"line": [row.line for row in rows], **figures}).join(texts)
+    table = table.sort_values("margin", kind="stable")
+    every = pd.concat([labelled, table[[*labelled]]]).to_numpy()
+    group = pd.Series(find_near_duplicates(map("\n".join, every))[0])
+    is_repeated = ((group > 0) & group.duplicated())[len(labelled) :].to_numpy()
+    return table[~is_repeated]
 
 
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame], *, title: str, text_columns: Sequence[str]) -> None:
