@@ -23,6 +23,8 @@ from lightune.config.allowed_targets import check_targets
 from lightune.config.check_composed import hydra_config
 from lightune.config.hydra_internals import error_of
 from lightune.config.rerun import quoted
+from lightune.sweeps.leaderboard import SPLIT_OPTIONS, read_leaderboard
+from lightune.sweeps.out_of_fold import write_out_of_fold
 from lightune.sweeps.trial import FAILED_STATES, Trial, lock_sweep, read_trial, read_trials
 
 
@@ -90,6 +92,12 @@ class TrialSweeper(Sweeper):
                 "sweep=optuna has nothing to vary. Name values: 'optimizer.lr=tag(log,interval(1e-5,1e-3))',\n"
                 "data.batch_size=16,32 or 'trainer.max_epochs=range(1,4)'"
             )
+        for option in SPLIT_OPTIONS:
+            if option in space:
+                raise UserError(
+                    f"{option}: a search would choose the rows that are easiest to predict. Give it one value, and compare\n"
+                    "the best settings on several in a plain sweep: -m data.num_folds=5 data.fold=0,1,2,3,4"
+                )
         fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         self.validate_batch_is_legal(_examples(space, fixed))
         study = Study(
@@ -202,6 +210,8 @@ def _mode(cfg: DictConfig) -> str:
 
 def _print_result(sweep_dir: Path) -> None:
     trials = read_trials(sweep_dir)
+    if any("data.fold" in trial.swept and (trial.folder / "metrics.json").is_file() for trial in trials):
+        write_out_of_fold(read_leaderboard(sweep_dir))
     failed = [
         f"{trial.number} ({trial.state}: {shorten(trial.message, 200, placeholder='…')})"
         for trial in trials

@@ -51,7 +51,7 @@ def fine_tune(cfg: DictConfig) -> float:
     from lightune.runs.load_run import check_labels
     from lightune.runs.run_folder import Run
     from lightune.training import environment
-    from lightune.training.build_run import build, check_batches, make_trainer
+    from lightune.training.build_run import build, check_batches, make_trainer, reach_min_steps
     from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
     from lightune.training.measure_pretrained import measure_pretrained
     from lightune.training.results import keep_best_checkpoint, save_results
@@ -89,6 +89,7 @@ def fine_tune(cfg: DictConfig) -> float:
     loggers = [*instantiate(cfg.logger, _convert_="all").values(), metrics_csv]
     trainer = make_trainer(cfg, callbacks=callbacks, logger=loggers)
     check_batches(trainer, data)
+    reach_min_steps(trainer, data)
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
         run.save_head(data.head)

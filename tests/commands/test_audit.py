@@ -76,7 +76,14 @@ def test_a_sweep_judges_every_row_by_the_mean_of_those_runs_that_held_it_out(
     sweep, data = tmp_path / "sweep", {"train": finished_run.parent / "reviews.csv"}
     for number in range(3):
         state = "finished" if number < 2 else "failed"
-        Trial(folder=sweep / str(number), number=number, overrides=[], swept=[], state=state).write()
+        Trial(
+            folder=sweep / str(number),
+            number=number,
+            overrides=[f"data.fold={number}"],
+            swept=["data.fold"],
+            state=state,
+            value=0.9,
+        ).write()
         copied = copy(finished_run, tmp_path / str(number), data)
         shutil.copytree(copied, sweep / str(number), dirs_exist_ok=True)
     (sweep / "sweep.id").touch()

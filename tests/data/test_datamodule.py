@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_reviews
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import AutoTokenizer
 
 from lightune.common.errors import UserError
@@ -12,7 +12,7 @@ from lightune.data import DataModule, TextClassificationPreprocessor
 
 @pytest.fixture
 def make_data(tiny_bert: Path):
-    def make(path: object, *, max_length: int = 32, **settings: object) -> DataModule:
+    def make(path: object, *, max_length: int = 32, doc_stride: int | None = None, **settings: object) -> DataModule:
         preprocessor = TextClassificationPreprocessor(
             tokenizer=AutoTokenizer.from_pretrained(tiny_bert),
             text_columns=["text"],
@@ -20,6 +20,7 @@ def make_data(tiny_bert: Path):
             label_names=None,
             max_length=max_length,
             truncation="head",
+            doc_stride=doc_stride,
         )
         defaults = {
             "path": path if isinstance(path, dict) else str(path),
@@ -33,6 +34,9 @@ def make_data(tiny_bert: Path):
             "validation_fraction": 0.1,
             "test_fraction": 0.2,
             "split_seed": 0,
+            "num_folds": None,
+            "fold": 0,
+            "group_column": None,
             "drop_duplicates": False,
             "drop_leaked": False,
             "max_train_samples": None,
@@ -98,6 +102,24 @@ def test_subsets_are_balanced_even_if_the_file_is_sorted(make_data, tmp_path: Pa
     assert sizes(data) == {"train": 40, "validation": 10, "test": 10}
     assert np.bincount(data.datasets["train"]["labels"]).tolist() == [20, 20]
     assert np.bincount(data.datasets["test"]["labels"]).tolist() == [5, 5]
+
+
+def test_a_number_of_rows_of_each_class_is_chosen_from_train_by_the_split_seed(make_data, tmp_path: Path):
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    few, same, other = (
+        make_data(tmp_path / "saved", max_train_samples_per_class=8, **s) for s in ({}, {"seed": 1}, {"split_seed": 1})
+    )
+    assert sizes(few) == {"train": 16, "validation": 20, "test": 100}
+    assert np.bincount(few.datasets["train"]["labels"]).tolist() == [8, 8]
+    assert contents(few.datasets["train"]) == contents(same.datasets["train"]) != contents(other.datasets["train"])
+
+
+def test_rows_of_each_class_are_one_way_to_choose_and_need_one_label_a_row(make_data, tmp_path: Path):
+    (tmp_path / "scores.csv").write_text("text,label\n" + "".join(f"a {i},{i}.5\n" for i in range(20)))
+    with pytest.raises(UserError, match="rows do not have one label of several"):
+        make_data(tmp_path / "scores.csv", max_train_samples_per_class=8)
+    with pytest.raises(UserError, match=r"data.max_train_samples=9 and data.max_train_samples_per_class=8"):
+        make_data(tmp_path / "scores.csv", max_train_samples_per_class=8, max_train_samples=9)
 
 
 def test_a_test_may_have_more_rows_than_a_validation(make_data, tmp_path: Path):
@@ -237,6 +259,18 @@ def test_batches_have_few_widths_and_a_budget_counts_them(make_data, tmp_path: P
     assert widths == set(range(44, 65, 4))  # of 20 lengths
 
 
+def test_a_budget_counts_the_padding_of_windows(make_data, tmp_path: Path):
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\n" + "".join(f"{'a ' * length},{length % 2}\n" for length in range(1, 61)))
+    data = make_data(path, max_length=12, doc_stride=2, max_tokens_per_batch=100)
+    windows = []
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for batch in loader:
+            windows += batch["num_windows"]
+            assert batch["input_ids"].numel() == sum(batch["num_windows"]) * batch["input_ids"].shape[1] <= 100
+    assert len(windows) == 60 and set(windows) == {*range(1, 9)}
+
+
 def test_splits_in_other_formats_spell_their_labels_alike(make_data, tmp_path: Path):
     """0 in CSV, 0.0 in JSON and in Parquet are one class."""
     (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"a {i},{i % 2}\n" for i in range(20)))
@@ -256,3 +290,82 @@ def test_held_out_batches_have_a_size_of_their_own(make_data, reviews: Path):
     data.setup()
     assert {len(batch) for batch in data.train_batches(rank=0, world_size=1)} <= {1, 2}
     assert len(data.held_out_batches("test", rank=0, world_size=1)[0]) == 5
+
+
+def folded(make_data, path: object, *, folds: int = 4, **settings: object) -> list[DataModule]:
+    return [make_data(path, num_folds=folds, fold=fold, **settings) for fold in range(folds)]
+
+
+def test_each_row_but_the_tests_is_validated_in_one_fold_whatever_the_seed(make_data, tmp_path: Path):
+    numbered(0, 203).to_parquet(tmp_path / "rows.parquet")
+    plain = make_data(tmp_path / "rows.parquet")
+    held_out = []
+    for fold, data in enumerate(folded(make_data, tmp_path / "rows.parquet")):
+        assert contents(data.datasets["test"]) == contents(plain.datasets["test"])
+        parts = [contents(data.datasets[split]) for split in ("train", "validation", "test")]
+        assert len(set.union(*parts)) == sum(map(len, parts)) == 203
+        assert np.bincount(data.datasets["validation"]["labels"]).tolist() in ([20, 20], [20, 21], [21, 20], [21, 21])
+        again = make_data(tmp_path / "rows.parquet", num_folds=4, fold=fold, seed=7, max_train_samples=20)
+        assert contents(again.datasets["validation"]) == parts[1]
+        assert contents(again.datasets["train"]) < parts[0]
+        held_out += [*parts[1]]
+    assert len(held_out) == len(set(held_out)) == 203 - len(plain.datasets["test"])
+    moved = make_data(tmp_path / "rows.parquet", num_folds=4, split_seed=1)
+    assert contents(moved.datasets["validation"]) != contents(
+        make_data(tmp_path / "rows.parquet", num_folds=4).datasets["validation"]
+    )
+
+
+def test_an_own_validation_split_is_divided_together_with_train_and_the_test_stays(make_data, tmp_path: Path):
+    repeated = Dataset.from_dict(numbered(0, 30)[:5])
+    rows = {"train": numbered(0, 30), "validation": concatenate_datasets([numbered(30, 60), repeated])}
+    DatasetDict(**rows, test=numbered(60, 80)).save_to_disk(tmp_path / "saved")
+    found = folded(make_data, tmp_path / "saved", folds=3, drop_duplicates=True)
+    assert all(contents(data.datasets["test"]) == contents(found[0].datasets["test"]) for data in found)
+    assert sum(len(data.datasets["validation"]) for data in found) == 60
+    assert len(set.union(*(contents(data.datasets["validation"]) for data in found))) == 60
+    assert not any(contents(data.datasets["train"]) & contents(data.datasets["validation"]) for data in found)
+
+
+def by_user(*users: str) -> Dataset:
+    """Rows whose users are no column that the model reads."""
+    return numbered(0, len(users)).add_column("user", [*users])
+
+
+@pytest.mark.parametrize("num_folds", [None, 5])
+def test_rows_of_a_group_stay_on_one_side_of_every_split(make_data, tmp_path: Path, num_folds: int | None):
+    rng = np.random.default_rng(0)
+    rows = by_user(*(f"u{number}" for number in rng.integers(0, 30, 240)))
+    rows.to_parquet(tmp_path / "rows.parquet")
+    user_of = dict(zip(rows["text"], rows["user"], strict=True))
+    for fold in range(num_folds or 1):
+        data = make_data(
+            tmp_path / "rows.parquet", group_column="user", num_folds=num_folds, fold=fold, drop_duplicates=True
+        )
+        users = {split: {user_of[text] for text in found["text"]} for split, found in data.rows.items()}
+        assert sum(map(len, users.values())) == 30
+        assert all(found.column_names == ["text", "labels"] for found in data.rows.values())
+        assert abs(sizes(data)["test"] - 48) < 16
+        assert abs(sizes(data)["validation"] - 192 * (1 / num_folds if num_folds else 0.1)) < 16
+        assert np.bincount(data.datasets["validation"]["labels"]).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fold": 1}, "data.fold=1 data.num_folds=null: expected a fold from 0 to 0"),
+        ({"num_folds": 3, "fold": 3}, "data.fold=3 data.num_folds=3: expected a fold from 0 to 2"),
+        ({"num_folds": 20}, r"data.num_folds=20: beside the test there are 16 row\(s\)"),
+        ({"num_folds": 3, "group_column": "user"}, r"there are 2 value\(s\) of data.group_column"),
+        ({"group_column": "usr"}, "data.group_column=usr: the train split has no column 'usr'. Did you mean 'user'"),
+        ({"group_column": "gap"}, r"no group in column 'gap' of 1 row\(s\): row 2"),
+        ({"group_column": "one"}, r"Cannot carve a test split from 1 training value\(s\) of data.group_column"),
+    ],
+)
+def test_folds_and_groups_that_cannot_be_made_are_refused(
+    make_data, tmp_path: Path, settings: dict[str, object], message: str
+):
+    rows = by_user(*"abc" * 6, "a", "b").add_column("one", ["x"] * 20).add_column("gap", ["x", None, *"abc" * 6])
+    rows.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=message):
+        make_data(tmp_path / "rows.parquet", **settings)

@@ -11,7 +11,7 @@ from lightune.data import (
     TextClassificationPreprocessor,
     TokenClassificationPreprocessor,
 )
-from lightune.data.quality import drop_leaked, find_problems, inputs_of
+from lightune.data.quality import drop_leaked, find_not_read, find_problems, inputs_of
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,20 @@ def test_rows_with_the_same_input_are_a_leak_whatever_their_targets_and_columns_
     ]
     with pytest.raises(UserError, match="No training row of x is left"):
         drop_leaked(rows, preprocessor, path="x")
+
+
+def test_what_would_read_more_is_told_where_many_training_rows_are_cut():
+    def lines(cut: int) -> list[str]:
+        splits = {"train": cut, "test": 20}
+        rows = {
+            name: Dataset.from_dict({"truncated": [i < count for i in range(20)]}) for name, count in splits.items()
+        }
+        return find_not_read(rows, max_length=16, ways_to_read_more=["data.doc_stride=64", "model=modernbert"])
+
+    told = "; to read more of them, the cheapest first: data.doc_stride=64, model=modernbert"
+    assert lines(3) == [
+        f"texts of more than data.max_length=16 tokens are cut: train 3 of 20 (15%), test 20 of 20 (100%){told}"
+    ]
+    assert lines(2) == [
+        "texts of more than data.max_length=16 tokens are cut: train 2 of 20 (10%), test 20 of 20 (100%)"
+    ]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lightune.commands.cli import main
-from lightune.sweeps.leaderboard import read_leaderboard
+from lightune.sweeps.leaderboard import read_leaderboard, runs_of
+from lightune.sweeps.out_of_fold import write_out_of_fold
 from lightune.sweeps.trial import Trial
 
 
@@ -105,3 +106,58 @@ def test_a_folder_that_is_not_a_sweep_is_refused(sweep: Path, tmp_path: Path, ca
     assert "ends with .csv, .md, .html" in refused(capsys, str(sweep), "--out", "board.xlsx")
     (sweep / "0" / "trial.json").write_text('{"number": 0}')
     assert f"{sweep / '0' / 'trial.json'} cannot be read" in refused(capsys, str(sweep))
+
+
+@pytest.fixture
+def folded(tmp_path: Path) -> Path:
+    """Two settings, two folds, two seeds; the second fold is easy, and the setting that lacks the first looks best."""
+    folder = tmp_path / "folded"
+    values = {("1e-3", 0): 0.6, ("1e-3", 1): 0.9, ("2e-3", 0): 0.5, ("2e-3", 1): 0.95, ("3e-3", 1): 0.99}
+    for number, ((lr, fold), value) in enumerate(values.items()):
+        for seed in (0, 1):
+            options = [f"optimizer.lr={lr}", "data.num_folds=2", f"data.fold={fold}", f"seed={seed}"]
+            made = trial(folder, 2 * number + seed, *options, value=value + seed / 100)
+            made.swept.append("data.fold")
+            made.write()
+            settings = {"seed": seed, "data": {"split_seed": 0, "num_folds": 2, "fold": fold}}
+            (made.folder / ".hydra").mkdir()
+            (made.folder / ".hydra" / "config.yaml").write_text(json.dumps(settings))
+            row = {"row": 0, "id": f"{lr} {fold}", "predicted": seed}
+            (made.folder / "validation_predictions.jsonl").write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def test_folds_are_repetitions_and_never_ranked_against_each_other(folded: Path):
+    board = read_leaderboard(folded)
+    assert board.options == ("optimizer.lr",)
+    assert [group.values["optimizer.lr"] for group in board.groups] == ["1e-3", "2e-3", "3e-3"]
+    assert (board.groups[0].val.n, board.groups[0].val.mean) == (4, pytest.approx(0.755))
+    assert board.best.number == 0
+    assert board.command == "python train.py data=imdb optimizer.lr=1e-3 seed=0"
+    assert [run.name for run in runs_of([folded, folded / "9"])] == ["0", "1", "2", "3", "9"]
+
+
+def test_a_row_of_a_fold_is_written_once(folded: Path, capsys: pytest.CaptureFixture[str]):
+    main(["leaderboard", str(folded)])
+    assert f"out of fold: {folded / 'out_of_fold.jsonl'}" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (folded / "out_of_fold.jsonl").read_text().splitlines()]
+    assert [(row["fold"], row["id"], row["predicted"]) for row in rows] == [(0, "1e-3 0", 0), (1, "1e-3 1", 0)]
+    # of the second seed alone all folds are there
+    (folded / "0" / "validation_predictions.jsonl").unlink()
+    assert {row["predicted"] for row in written(folded)} == {1}
+    (folded / "3" / "validation_predictions.jsonl").unlink()
+    assert not written(folded)
+
+
+def written(sweep: Path) -> list[dict[str, object]]:
+    file = write_out_of_fold(read_leaderboard(sweep))
+    return [] if file is None else [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_split_seeds_are_repetitions_too(tmp_path: Path):
+    for seed, value in enumerate((0.5, 0.9)):
+        trial(tmp_path, seed, f"data.split_seed={seed}", value=value)
+    board = read_leaderboard(tmp_path)
+    assert board.groups[0].val.n == 2
+    assert board.command == "python train.py data=imdb data.split_seed=0"
+    assert not written(tmp_path)

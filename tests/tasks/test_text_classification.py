@@ -1,8 +1,12 @@
+import json
+import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import WORDS
 from lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 from transformers import (
@@ -16,6 +20,8 @@ from transformers import (
     RobertaConfig,
 )
 
+import lightune
+from lightune.commands import cli
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.report.run_results import summarize
@@ -195,6 +201,68 @@ def test_mean_pooling_is_an_option_of_the_model(tiny_bert: Path):
     made = task(tiny_bert, pooling="mean")
     assert made(batch([0, 1])).shape == (2, 3)
     assert made.num_parameters()["parameters/total"] < task(tiny_bert).num_parameters()["parameters/total"]
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE, MULTI, REGRESSION])
+def test_a_row_of_several_windows_is_the_mean_of_their_logits(tiny_bert: Path, problem_type: str):
+    made = task(tiny_bert, names=NAMES[:1] if problem_type == REGRESSION else NAMES, problem_type=problem_type).eval()
+    labels = {SINGLE: [2, 0], MULTI: [[1, 0, 1], [0, 1, 0]], REGRESSION: [0.5, 2.0]}[problem_type]
+    windows = batch([0] * 4)
+    rows = {**windows, "labels": torch.tensor(labels) if problem_type == SINGLE else torch.tensor(labels).float()}
+    with torch.no_grad():
+        of_windows, logits = made(windows), made({**rows, "num_windows": [3, 1]})
+    assert torch.equal(logits[1], of_windows[3])
+    torch.testing.assert_close(logits[0], of_windows[:3].mean(dim=0))
+    rows |= {"num_windows": [3, 1], "row_numbers": [0, 1]}
+    assert len(made.predict_step(rows, 0)) == 2
+    found, results = evaluate(made, [rows]), made.all_rows("test")
+    assert [row["true"] for row in results] == labels
+    assert [row["targets"] for row in results] == [1, 1]
+    assert found["test/loss"] == pytest.approx(sum(row["loss"] for row in results) / 2, rel=1e-5)
+    assert found["test/loss"] == pytest.approx(made.loss(logits, rows)[0].item(), rel=1e-5)
+
+
+def test_a_book_is_predicted_some_windows_at_a_time(tiny_bert: Path):
+    made = task(tiny_bert).eval()
+    ids, sizes = torch.randint(5, 40, (150, 6)), []
+    book = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "num_windows": [149, 1]}
+    with torch.no_grad():
+        wanted = made(book).softmax(dim=-1).tolist()
+        made.model.register_forward_pre_hook(
+            lambda _, args, given: sizes.append(len(given["input_ids"])), with_kwargs=True
+        )
+        found = [list(row["probabilities"].values()) for row in made.predict_step(book, 0)]
+    assert sizes == [64, 64, 22]
+    assert found == [pytest.approx(row, abs=1e-6) for row in wanted]
+
+
+def test_a_run_that_reads_in_windows_is_used_like_any_other(
+    train_here: Callable[..., dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The word that decides stands where a cut text would not show it."""
+    rng, rows = random.Random(0), []
+    for number in range(120):
+        label = ("negative", "positive")[number % 2]
+        filler = rng.choices(WORDS["neither"], k=rng.randint(14, 40))
+        rows.append(f"{' '.join(filler)} {' '.join(rng.choices(WORDS[label], k=6))},{label}")
+    (tmp_path / "long.csv").write_text("\n".join(["text,label", *rows]))
+    options = ["data=local", f"data.path={tmp_path / 'long.csv'}", "data.max_length=16", "data.batch_size=8"]
+    figures = train_here(*options, "data.doc_stride=4", "trainer.max_epochs=4", "optimizer.lr=3e-3")
+    assert figures["test/accuracy"] > 0.9
+    samples = figures["train/samples_per_second"] * figures["train/seconds"]
+    assert samples == pytest.approx(4 * 92), "rows are counted, not windows"
+    run, text = str(tmp_path / "run"), rows[0].split(",")[0]
+    cli.main(["evaluate", run])
+    assert json.loads((tmp_path / "run" / "predictions.jsonl").read_text().splitlines()[0])["length"] > 16
+    capsys.readouterr()
+    cli.main(["predict", run, "--text", text, "--text", "good"])
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["label"] == "negative"
+    loaded = lightune.load(run).predict(["good", text])
+    assert [row["label"] for row in loaded] == [second["label"], "negative"]
+    cli.main(["explain", run, "--text", text])
+    assert "negative" in capsys.readouterr().out
+    cli.main(["report", run])
 
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}

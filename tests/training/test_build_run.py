@@ -1,8 +1,11 @@
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+from lightune.runs.checkpoint_io import read_checkpoint
 
 Train = Callable[..., dict[str, float]]
 
@@ -41,3 +44,16 @@ def test_an_encoder_decoder_that_keeps_what_is_a_decoders_is_told(
         caplog.clear()
         train_here(*overrides, "model=t5_small")
         assert told not in caplog.text
+
+
+@pytest.mark.parametrize(("least", "steps", "validations"), [(30, 30, 2), (3, 6, 2), (31, 36, 2)])
+def test_small_data_is_seen_until_there_are_enough_steps(
+    train_here: Train, reviews: Path, tmp_path: Path, least: int, steps: int, validations: int
+):
+    few = ["data=local", f"data.path={reviews}", "data.max_train_samples=24", "data.batch_size=8", "report=false"]
+    train_here(*few, "trainer.max_epochs=2", f"trainer.min_steps={least}")
+    checkpoint = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert checkpoint["global_step"] == steps
+    assert checkpoint["lr_schedulers"][0]["_last_lr"] == [0.0, 0.0], "the schedule spans them"
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        assert sum(bool(row["val/loss"]) for row in csv.DictReader(file)) == validations

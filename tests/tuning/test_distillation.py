@@ -53,8 +53,9 @@ def base(tmp_path: Path) -> Path:
 def rows_of(task: str, folder: Path) -> list[str]:
     """Write the data of a task; return the options that name it."""
     file = folder / "rows.jsonl"
-    if task in ("classes", "masked_lm"):
-        return [f"data.path={write_reviews(folder / 'rows.csv', 60)}"]
+    if task in ("classes", "masked_lm", "windows"):
+        windows = ["data.max_length=6", "data.doc_stride=1"] if task == "windows" else []
+        return [f"data.path={write_reviews(folder / 'rows.csv', 60)}", *windows]
     if task in ("translation", "summarization"):
         write_pairs(file, 60)
         more = [] if task == "translation" else ["data.source_column=en", "data.target_column=de"]
@@ -86,6 +87,7 @@ def rows_of(task: str, folder: Path) -> list[str]:
     [
         ("classes", []),
         ("classes", ["tuning=lora"]),
+        ("windows", []),
         ("classes", ["tuning=frozen", "tuning.num_layers=1"]),
         ("regression", []),
         ("token_classification", ["trainer.accumulate_grad_batches=2"]),
@@ -101,7 +103,7 @@ def test_a_student_with_the_teachers_answers_has_nothing_to_learn(
     train_here: Train, base: Path, tmp_path: Path, task: str, more: list[str]
 ):
     """Its loss would be above 0 if targets were misplaced, padding counted, or the teacher had other inputs."""
-    name = task if task not in ("classes", "regression") else "text_classification"
+    name = task if task not in ("classes", "regression", "windows") else "text_classification"
     options = [
         f"task={name}", "data=local", "model.pooling=null", *rows_of(task, tmp_path), f"model.pretrained_model_name_or_path={base}",
         "data.batch_size=4", "optimizer.lr=1e-2", "trainer.max_steps=2", "trainer.log_every_n_steps=1",

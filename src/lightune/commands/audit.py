@@ -6,7 +6,7 @@ from pathlib import Path
 from lightune.commands import Commands
 from lightune.common.errors import UserError
 from lightune.config import load_run_config
-from lightune.config.restart import is_sweep
+from lightune.sweeps.leaderboard import runs_of
 
 
 def add(commands: Commands) -> None:
@@ -19,7 +19,9 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    folders, out = _finished(arguments.folder), arguments.out or arguments.folder / "audit"
+    folders, out = runs_of([arguments.folder]), arguments.out or arguments.folder / "audit"
+    for folder in folders:
+        load_run_config(folder)  # its errors are reported before torch is imported
     if arguments.out is not None and out.exists():
         raise UserError(f"--out {out} exists already, and is left as it is. Name a new folder.")
     if arguments.unlabeled is not None and not arguments.unlabeled.is_file():
@@ -49,17 +51,3 @@ def _run(arguments: argparse.Namespace) -> None:
     if counts["held_out"]["train"] < counts["rows"]["train"]:
         print("To judge every training row, audit a sweep over folds: -m data.num_folds=5 data.fold=0,1,2,3,4")
     print("\n".join(str(out / name) for name in (*(f"{name}.csv" for name in lists), "audit.html")))
-
-
-def _finished(folder: Path) -> list[Path]:
-    """Return the folders of a sweep's finished runs, or of the run; what is wrong with them is said before torch is imported."""
-    from lightune.sweeps.trial import read_trials
-
-    folders = [folder]
-    if is_sweep(folder):
-        folders = [trial.folder for trial in read_trials(folder) if trial.state == "finished"]
-    if not folders:
-        raise UserError(f"{folder}: no trial has finished. Go on with them: lightune resume {folder}")
-    for run in folders:
-        load_run_config(run)
-    return folders

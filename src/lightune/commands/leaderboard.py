@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from lightune.sweeps import leaderboard_formats
     from lightune.sweeps.leaderboard import read_leaderboard
+    from lightune.sweeps.out_of_fold import write_out_of_fold
 
     written = {
         ".csv": leaderboard_formats.as_csv,
@@ -32,7 +33,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
         Console(highlight=False).print(leaderboard_formats.as_terminal(board))
         if board.best is not None:  # not wrapped: to be copied
-            print(leaderboard_formats.printable(f"best: {board.best.folder}"))
+            # the folds answer together
+            best = board.sweep_dir if board.groups[0].is_folded else board.best.folder
+            print(leaderboard_formats.printable(f"best: {best}"))
             print(leaderboard_formats.printable(f"again: {board.command}"))
+        if (rows := write_out_of_fold(board)) is not None:
+            print(f"out of fold: {rows}")
         return
     write_out(arguments.out, written[arguments.out.suffix.lower()](board).rstrip("\n"))

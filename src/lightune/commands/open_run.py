@@ -1,4 +1,4 @@
-"""A finished run, ready to be used."""
+"""A finished run, or several that answer together, ready to be used."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from lightune.tasks import Task
 
 
-def load(folder: Path) -> "tuple[DictConfig, Task, Preprocessor]":
-    """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor."""
-    load_run_config(folder)  # what is wrong with it is said before torch is imported
+def load(*folders: Path) -> "tuple[DictConfig, Task, Preprocessor]":
+    """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor; of several runs one for all."""
+    for folder in folders:
+        load_run_config(folder)  # what is wrong with it is said before torch is imported
 
-    from lightune.runs.load_run import load as load_run
+    from lightune.common.quiet import quiet
+    from lightune.models import cpu
+    from lightune.runs.ensemble import rebuild_together
 
-    run = load_run(folder)
+    quiet()
+    cpu.speed_up()
+    run = rebuild_together(folders)
     return run.cfg, run.task, run.preprocessor
 
 

@@ -15,6 +15,7 @@ from lightune.commands.open_run import load
 from lightune.commands.output import check_out, progress_bar
 from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
+from lightune.sweeps.leaderboard import runs_of
 
 if TYPE_CHECKING:
     from lightune.data.sources.stream import InputRow, RejectedRow
@@ -31,7 +32,8 @@ CHUNK = 64
 def add(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser("predict", help="label texts; one JSON object a line")
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    usage = "a run's folder; several, or a sweep's for its best group, answer together"
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=usage)
     source = parser.add_mutually_exclusive_group()
     usage = "standard input, which a pipe need not name: a text a line, or a JSON object a line with the run's columns"
     source.add_argument("-", action="store_const", const=STDIN, dest="file", help=usage)
@@ -55,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if is_file and not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")
     check_out(arguments.out, endings=(".jsonl", ".json", *TABLES))
-    cfg, task, preprocessor = load(arguments.run)
+    cfg, task, preprocessor = load(*runs_of(arguments.runs))
 
     from lightune.data.sources.stream_files import stream_rows, stream_standard_input
     from lightune.runs.inference import Predictor
@@ -133,7 +135,7 @@ def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict
     source, fix = f"{_source(arguments)} of process {os.getpid()}", f"they are in {arguments.out}.part"
     if _is_file(arguments):
         source, fix = _identity(arguments.file), "the same command resumes"
-    made_from = {"input": source, "checkpoint": _identity(Run(arguments.run).best)}
+    made_from = {"input": source, "checkpoint": ", ".join(_identity(Run(run).best) for run in runs_of(arguments.runs))}
     out = ResumableOutput(arguments.out, made_from=made_from)
     try:
         if out.rows:

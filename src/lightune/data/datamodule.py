@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from lightune.common.bounds import Count, Seed, Whole
+from lightune.common.bounds import Between, Count, Seed, Whole
 from lightune.common.errors import UserError, about
 from lightune.common.trainer_state import go_to_batch
 from lightune.data import quality, splits
@@ -19,7 +20,7 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import carve_split, prepare_splits, source_of
+from lightune.data.prepare_splits import check_fold, prepare_splits, select_per_class, source_of, split_rows
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.sources.read import read
@@ -30,8 +31,8 @@ class DataModule(LightningDataModule):
     """Train, validation and test rows as padded batches of tokens.
 
     A split that the data set lacks is carved from its training rows, stratified by label; validation
-    never holds a test row. The carving has a seed of its own, so runs with different ``seed`` are
-    measured on the same rows.
+    never holds a test row. With folds, validation is one of them, and train the others. The carving has a
+    seed of its own, so runs with different ``seed`` are measured on the same rows.
 
     Args:
         preprocessor: of the task.
@@ -41,10 +42,14 @@ class DataModule(LightningDataModule):
         test_split: likewise.
         validation_fraction: share of the training rows carved for validation.
         test_fraction: share of the training rows carved for test.
-        split_seed: chooses the carved rows and the subsets.
+        split_seed: chooses the carved rows, the folds and the subsets.
+        num_folds: divide all rows but the test's, an own validation split included, into so many folds; None: none.
+        fold: the one that is held out for validation, from 0.
+        group_column: rows of one value stay together in whatever is carved or divided into folds.
         drop_duplicates: train on one of several rows with the same inputs; they are counted either way.
         drop_leaked: remove from train what validation or test also hold; it is counted either way.
         max_train_samples: train on a stratified subset of this size.
+        max_train_samples_per_class: train on so many rows of each class, or on all of a class with fewer.
         max_eval_samples: cut validation and test to a stratified subset of this size, each.
         max_test_samples: the test's size, where it is another; more than there are: all.
         batch_size: rows a step on each device.
@@ -69,9 +74,13 @@ class DataModule(LightningDataModule):
         validation_fraction: float = 0.1,
         test_fraction: float = 0.15,
         split_seed: Seed = 0,
+        num_folds: Annotated[int, Between(2)] | None = None,
+        fold: Whole = 0,
+        group_column: str | None = None,
         drop_duplicates: bool = False,
         drop_leaked: bool = False,
         max_train_samples: Count | None = None,
+        max_train_samples_per_class: Count | None = None,
         max_eval_samples: Count | None = None,
         max_test_samples: Count | None = None,
         batch_size: Count = 32,
@@ -81,15 +90,31 @@ class DataModule(LightningDataModule):
         seed: Seed = 0,
     ) -> None:
         super().__init__()
+        check_fold(fold, num_folds)
+        if None not in (max_train_samples, max_train_samples_per_class):
+            raise UserError(
+                f"data.max_train_samples={max_train_samples} and data.max_train_samples_per_class="
+                f"{max_train_samples_per_class}: each chooses the training rows.\nLeave one of them out."
+            )
         self.preprocessor = preprocessor
         self.path = path
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
         self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
-        self.fractions = {"validation": validation_fraction, "test": test_fraction}
+        self._split = partial(
+            split_rows,
+            names=self.split_names,
+            fractions={"validation": validation_fraction, "test": test_fraction},
+            seed=split_seed,
+            num_folds=num_folds,
+            fold=fold,
+            group_column=group_column,
+            drop_duplicates=drop_duplicates,
+            path=path,
+        )
         self.max_rows = {"train": max_train_samples, "validation": max_eval_samples}
         self.max_rows["test"] = max_test_samples or max_eval_samples
+        self.max_rows_per_class = max_train_samples_per_class
         self.split_seed = split_seed
-        self.drop_duplicates = drop_duplicates
         self.drop_leaked = drop_leaked
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.max_tokens_per_batch = max_tokens_per_batch
@@ -120,18 +145,7 @@ class DataModule(LightningDataModule):
         """Read, split and tokenize, once for all stages; raise a UserError for data that is not as configured."""
         if self.datasets:
             return
-        rows = self.read_splits()
-        if self.drop_duplicates:
-            rows["train"] = quality.drop_duplicates(rows["train"], self.preprocessor, path=self.path)
-        for split in ("test", "validation"):
-            if split not in rows:
-                rows["train"], rows[split] = carve_split(
-                    rows["train"],
-                    split,
-                    fraction=self.fractions[split],
-                    strata=self.preprocessor.strata(rows["train"]),
-                    seed=self.split_seed,
-                )
+        rows = self._split(self._read(), self.preprocessor)
         if self.drop_leaked:
             rows["train"] = quality.drop_leaked(rows, self.preprocessor, path=self.path)
         strata_of = {split: self.preprocessor.strata(dataset) for split, dataset in rows.items()}
@@ -144,6 +158,8 @@ class DataModule(LightningDataModule):
             if (size := self.max_rows[split]) is not None:
                 chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)
                 dataset = dataset.select(chosen)
+            elif split == "train" and (size := self.max_rows_per_class) is not None:
+                dataset = select_per_class(dataset, size, strata=strata_of[split], seed=self.split_seed)
             self.rows[split] = dataset
             self.datasets[split] = tokenize(dataset, self.preprocessor, split=split)
             if len(self.datasets[split]) == 0:
@@ -152,7 +168,8 @@ class DataModule(LightningDataModule):
             labels = self.datasets["train"].data.column("labels")
             self._balanced = {"balanced_weights": balanced_weights(labels, self.head)}
         max_length = getattr(self.preprocessor, "max_length", 0)
-        self.warnings += quality.find_not_read(self.datasets, max_length=max_length)
+        ways = getattr(self.preprocessor, "ways_to_read_more", ())
+        self.warnings += quality.find_not_read(self.datasets, max_length=max_length, ways_to_read_more=ways)
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices gets in an epoch."""
@@ -240,14 +257,21 @@ class DataModule(LightningDataModule):
         """Return the tokens of each row of a split, of all its windows together."""
         return np.asarray(self.datasets[split].data.column("length"))
 
-    def widths(self, split: str) -> np.ndarray:
-        """Return the tokens of each row's ``input_ids``; for rows of several windows, their number."""
-        return np.asarray(pc.list_value_length(self.datasets[split].data.column("input_ids")))
+    def windows_and_widths(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many windows each row has, 1 where it is not in windows, and the tokens of their ``input_ids`` together."""
+        ids = self.datasets[split].data.column("input_ids")
+        sizes = np.asarray(pc.list_value_length(ids))
+        in_windows = pa.types.is_nested(ids.type.value_type)
+        return (sizes, self.lengths(split)) if in_windows else (np.ones_like(sizes), sizes)
 
     def _batching_lengths(self, split: str, max_tokens: int | None) -> np.ndarray:
         """Return the lengths that batches are made by. A token budget counts padding, so it takes padded widths."""
         lengths = self.lengths(split)
-        return lengths if max_tokens is None else round_up(lengths)
+        if max_tokens is None:
+            return lengths
+        # of several windows all but the last are full
+        (windows, _), full = self.windows_and_widths(split), getattr(self.preprocessor, "max_length", 0)
+        return np.where(windows > 1, windows * full, round_up(lengths))
 
     def _loader(self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches) -> DataLoader[dict[str, Any]]:
         # few widths on a CPU, see padded_width

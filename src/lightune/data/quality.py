@@ -10,17 +10,19 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightune.common.errors import UserError, listed
 from lightune.data.preprocessors.base import Preprocessor
+from lightune.data.splits import GROUP
 
 log = logging.getLogger(__name__)
 
 MIN_ROWS_FOR_LABELS = 20  # with fewer rows it says nothing that most have a label of their own
+MUCH_CUT = 0.1  # share of the training rows: worth saying what would read more of them
 UNEVEN_RATIO = 10  # of the largest class to the smallest: worth a warning
 
 
 def inputs_of(rows: Dataset, preprocessor: Preprocessor) -> Dataset:
     """Return prepared rows with only the columns that the model reads."""
     declared = getattr(preprocessor, "prepared_inputs", ())
-    return rows.select_columns(list(declared) or [name for name in rows.column_names if name != "labels"])
+    return rows.select_columns(list(declared) or [name for name in rows.column_names if name not in ("labels", GROUP)])
 
 
 def hash_inputs(inputs: Dataset) -> np.ndarray:
@@ -129,18 +131,23 @@ def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Ite
         yield f"train: {len(names):,} labels for {num_rows:,} rows: is data.label_column the right column?"
 
 
-def find_not_read(rows: dict[str, Dataset], *, max_length: int) -> list[str]:
-    """Log and return how much of each tokenized split is cut off or not learned; nothing where all is read."""
-    shares, left_out, lines = [], [], []
+def find_not_read(rows: dict[str, Dataset], *, max_length: int, ways_to_read_more: Sequence[str] = ()) -> list[str]:
+    """Log and return how much of each tokenized split is cut off or not learned; nothing where all is read.
+
+    Where many training rows are cut, ``ways_to_read_more`` are named.
+    """
+    shares, left_out, lines, advice = [], [], [], ""
     for split, dataset in rows.items():
         count = int(np.count_nonzero(dataset["truncated"])) if "truncated" in dataset.column_names else 0
         if count:
             shares.append(f"{split} {count:,} of {len(dataset):,} ({count / len(dataset):.0%})")
+        if split == "train" and ways_to_read_more and count > MUCH_CUT * len(dataset):
+            advice = f"; to read more of them, the cheapest first: {', '.join(ways_to_read_more)}"
         count = sum(dataset["left_out"]) if "left_out" in dataset.column_names else 0
         if count:
             left_out.append(f"{split} {count:,}")
     if shares:
-        lines.append(f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(shares)}")
+        lines.append(f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(shares)}{advice}")
     if left_out:
         reason = "the chat template writes them in another way once more turns follow"
         lines.append(f"replies that are not learned, as {reason}: {', '.join(left_out)}")

@@ -1,4 +1,4 @@
-"""A finished run as the teacher of another."""
+"""A finished run as the teacher of another, or several together."""
 
 from functools import partial
 from pathlib import Path
@@ -12,27 +12,28 @@ from lightune.common.bounds import Between, Share
 from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.models.model_parts import max_positions
-from lightune.runs.load_run import rebuild
+from lightune.runs.ensemble import Ensemble, rebuild_together
+from lightune.sweeps.leaderboard import runs_of
 from lightune.tasks import Task
 from lightune.tuning.distillation import Teacher
 
 
 def load_teacher(
     *,
-    teacher: str | None,
+    teacher: str | list[str] | None,
     temperature: Annotated[float, Between(1)],
     alpha: Share,
     task_name: str,
     max_length: int | None,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Teacher | None:
-    """Load a finished run by its folder, and refuse what cannot teach before any data is read.
+    """Load a finished run by its folder, or several that answer together, and refuse what cannot teach before any data is read.
 
     The student's loss becomes ``alpha * T² * KL(teacher / T || student / T) + (1 - alpha) * loss`` over logits at the
     targets. Source: Hinton, Vinyals and Dean (2015), Distilling the Knowledge in a Neural Network.
 
     Args:
-        teacher: the folder; None: no distillation.
+        teacher: the folder or folders, a sweep's for its best group; None: no distillation.
         temperature: T, by which both logits are divided. T² keeps the size of the gradient.
         alpha: the teacher's share of the loss.
         task_name: the student's.
@@ -45,10 +46,12 @@ def load_teacher(
     """
     if teacher is None:
         return None
-    folder = Path(teacher).expanduser()
+    folders = [teacher] if isinstance(teacher, str) else [*teacher]
+    folder = ", ".join(folders)
     # the student's random numbers stay those of a run without a teacher
     with torch.random.fork_rng(devices=[]):
-        cfg, task, preprocessor = rebuild(folder)
+        run = rebuild_together(runs_of(Path(name).expanduser() for name in folders))
+    cfg, task, preprocessor = run.cfg, run.task, run.preprocessor
     if cfg.task_name != task_name:
         raise UserError(
             f"distill.teacher={folder} was trained for task={cfg.task_name}, not task={task_name}.\n"
@@ -57,7 +60,8 @@ def load_teacher(
     base = cfg.model.pretrained_model_name_or_path
     inputs = _check_tokenizers(folder, preprocessor, tokenizer, base=base)
     config: Any = task.model.config
-    positions = max_positions(task.model)
+    models = task.model.members.values() if isinstance(task.model, Ensemble) else [task.model]
+    positions = min((found for model in models if (found := max_positions(model)) is not None), default=None)
     longest = min(max_length or 0, tokenizer.model_max_length)
     if positions is not None and longest > positions:
         raise UserError(
@@ -65,7 +69,7 @@ def load_teacher(
             f"Lower it: data.max_length={positions}"
         )
     return Teacher(
-        answer=partial(_answer, task.eval().requires_grad_(False), inputs={*inputs, "labels"}),
+        answer=partial(_answer, task.eval().requires_grad_(False), inputs={*inputs, "labels", "num_windows"}),
         label_names=[config.id2label[index] for index in range(config.num_labels)],
         problem_type=getattr(config, "problem_type", None),
         folder=folder,
@@ -75,7 +79,7 @@ def load_teacher(
 
 
 def _check_tokenizers(
-    folder: Path, preprocessor: Preprocessor, student: PreTrainedTokenizerBase, *, base: str
+    folder: str, preprocessor: Preprocessor, student: PreTrainedTokenizerBase, *, base: str
 ) -> set[str]:
     """Refuse a teacher that reads token ids otherwise than the student; return the names of the teacher's inputs."""
     teacher: PreTrainedTokenizerBase = preprocessor.tokenizer  # type: ignore[attr-defined]

@@ -1,25 +1,31 @@
-"""Rank the trials of a sweep over their seeds, from the trials' folders alone."""
+"""Rank the trials of a sweep over their seeds and splits, from the trials' folders alone."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
 from lightune.common.errors import UserError
 from lightune.common.files import refuse_archive
-from lightune.config.rerun import repeated
+from lightune.config.rerun import option_of, repeated
 from lightune.config.restart import is_sweep
 from lightune.sweeps.trial import Trial, read_trials
 
 # Beginnings of overrides that belong to the sweep, not to a run.
 SWEEP_OVERRIDES = ("sweep=", "+sweep=", "sweep.", "+sweep.", "resume=", "hydra.")
 
+SPLIT_OPTIONS = ("data.split_seed", "data.fold")
+"""Which rows are held out: trials that differ in it are not ranked against each other."""
+
+REPETITIONS = ("seed", *SPLIT_OPTIONS)
+"""The options that trials of one group may differ in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A metric over seeds: mean, sample standard deviation (None for a single run) and number of runs."""
+    """A metric over seeds and splits: mean, sample standard deviation (None for a single run) and number of runs."""
 
     mean: float
     std: float | None
@@ -31,7 +37,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialGroup:
-    """Finished trials that differ at most in their seed, in the order of their numbers.
+    """Finished trials that differ at most in their seed and their split, in the order of their numbers.
 
     ``values`` are those of the swept options. ``val`` is the monitored metric; ``test``, the same on the test split,
     does not affect the ranking, and is None where it was not measured.
@@ -42,12 +48,23 @@ class TrialGroup:
     val: Summary
     test: Summary | None
 
+    @property
+    def splits(self) -> set[tuple[str, ...]]:
+        """The values of ``SPLIT_OPTIONS`` that were measured."""
+        return {tuple(values_of(trial, SPLIT_OPTIONS).values()) for trial in self.trials}
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether its trials held out several folds."""
+        return len({fold for _, fold in self.splits}) > 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """The ranked trials of a sweep, the best group first, by validation; ``options`` are those swept, but for the seed.
+    """The ranked trials of a sweep, the best group first, by validation; ``options`` are those swept, but for ``REPETITIONS``.
 
-    ``unranked`` trials have no result to compare: failed, killed, pruned, waiting.
+    Groups that lack a split of others stand below. ``unranked`` trials have no result to compare: failed, killed,
+    pruned, waiting.
     """
 
     sweep_dir: Path
@@ -64,15 +81,22 @@ class Leaderboard:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial of the best group."""
+        """The best trial of the best group; the first where it has several splits, one of which may be easier."""
         if not self.groups:
             return None
+        if len(self.groups[0].splits) > 1:
+            return self.groups[0].trials[0]
         return min(self.groups[0].trials, key=lambda trial: _rank_key(trial.value or 0.0, self.mode))
 
     @property
     def command(self) -> str | None:
-        """The command that repeats the best trial."""
-        return None if self.best is None else repeated(self.best.folder, _run_overrides(self.best))
+        """The command that repeats the best trial; without folds where it is one of several, so that all rows are used."""
+        if self.best is None:
+            return None
+        overrides = _run_overrides(self.best)
+        if self.groups[0].is_folded:
+            overrides = [one for one in overrides if option_of(one) not in ("data.num_folds", "data.fold")]
+        return repeated(self.best.folder, overrides)
 
 
 def read_leaderboard(sweep_dir: Path) -> Leaderboard:
@@ -90,25 +114,36 @@ def read_leaderboard(sweep_dir: Path) -> Leaderboard:
         )
     known = [(trial.metric, trial.mode) for trial in trials if trial.metric and trial.mode]
     metric, mode = known[0] if known else ("val", "max")
-    options = tuple(dict.fromkeys(option for trial in trials for option in trial.swept if option != "seed"))
+    options = tuple(dict.fromkeys(option for trial in trials for option in trial.swept if option not in REPETITIONS))
     by_overrides: dict[tuple[str, ...], list[Trial]] = {}
     unranked = []
     for trial in trials:
         if trial.state == "finished" and trial.value is not None and math.isfinite(trial.value):
-            overrides = _run_overrides(trial)
-            key = tuple(sorted(override for override in overrides if not override.startswith("seed=")))
+            key = tuple(sorted(one for one in _run_overrides(trial) if option_of(one) not in REPETITIONS))
             by_overrides.setdefault(key, []).append(trial)
         else:
             unranked.append(trial)
     groups = [_group(trials, metric=metric, options=options) for trials in by_overrides.values()]
+    splits = {split for group in groups for split in group.splits}
     return Leaderboard(
         sweep_dir=sweep_dir,
         metric=metric,
         mode=mode,
         options=options,
-        groups=tuple(sorted(groups, key=lambda group: _rank_key(group.val.mean, mode))),
+        groups=tuple(sorted(groups, key=lambda group: (group.splits != splits, _rank_key(group.val.mean, mode)))),
         unranked=tuple(unranked),
     )
+
+
+def runs_of(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders of runs; a sweep's folder stands for the finished trials of its best group, or a UserError."""
+    runs: list[Path] = []
+    for folder in folders:
+        board = read_leaderboard(folder) if is_sweep(folder) else None
+        if board is not None and not board.groups:
+            raise UserError(f"No trial of the sweep {folder} has finished.\nGo on with it: lightune resume {folder}")
+        runs += [folder] if board is None else [trial.folder for trial in board.groups[0].trials]
+    return runs
 
 
 def values_of(trial: Trial, options: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lightune.common.html_pages import render
-from lightune.sweeps.leaderboard import Leaderboard, shortened, values_of
+from lightune.sweeps.leaderboard import REPETITIONS, Leaderboard, shortened, values_of
 
 Rows = list[list[str]]
 """The first row holds the names of the columns."""
@@ -32,7 +32,7 @@ def unranked_rows(board: Leaderboard) -> Rows:
     rows = [["trial", "state", "options", ""]]
     for trial in board.unranked:
         values = {name: shortened(value) for name, value in values_of(trial, board.options).items()}
-        values |= {name: seed for name, seed in values_of(trial, ["seed"]).items() if seed}
+        values |= {name: value for name, value in values_of(trial, REPETITIONS).items() if value}
         options = " ".join(f"{name}={value}" for name, value in values.items())
         value = "" if trial.value is None else f"{board.metric} {trial.value:.4f}"
         rows.append([str(trial.number), trial.display_state, options, trial.message or value])

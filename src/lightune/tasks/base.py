@@ -112,8 +112,8 @@ class Task(TrainingLoop):
         """
         raise NotImplementedError
 
-    def explained_scores(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the scores that targets are cells of, (windows, …, alternatives)."""
+    def explained_scores(self, inputs: Batch) -> Tensor:
+        """Return the scores that targets are cells of, (windows, …, alternatives), or (rows, …) where ``inputs`` has ``num_windows``."""
         scores: Tensor = self(inputs).float()
         return scores
 

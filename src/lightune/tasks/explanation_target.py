@@ -11,7 +11,7 @@ Span = tuple[int, int]
 
 
 class Target(NamedTuple):
-    """One output of a model, for one window of a text."""
+    """One output of a model, for one window of a text or for all."""
 
     label: str
     probability: float | None
@@ -20,7 +20,9 @@ class Target(NamedTuple):
     cells: Sequence[tuple[int, ...]]
     """Indices among the scores of a window; the last of each chooses among alternatives."""
 
-    window: int = 0
+    window: int | None = None
+    """None: all windows of the row, whose scores ``explained_scores`` pools."""
+
     span: tuple[int, int, int] | None = None
     """The labelled characters: number of the text, first, end; None where the label is the whole text's."""
 

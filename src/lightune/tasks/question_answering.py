@@ -142,7 +142,7 @@ class QuestionAnswering(Task):
         cells = [(0, first_token), (1, last_token)]
         return [Target(prediction["answer"], score, cells, window, (1, start, end))]
 
-    def explained_scores(self, inputs: dict[str, Tensor]) -> Tensor:
+    def explained_scores(self, inputs: Batch) -> Tensor:
         return super().explained_scores(inputs).transpose(1, 2)  # the alternatives are the tokens
 
     def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:

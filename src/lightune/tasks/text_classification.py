@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from transformers import AutoModelForSequenceClassification
@@ -11,12 +12,13 @@ from lightune.common.errors import UserError, nearest
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
-from lightune.tasks.batch import Batch, RowResult
+from lightune.tasks.batch import Batch, RowResult, inputs, pool_windows
 from lightune.tasks.classification import Classification
 from lightune.tasks.explanation_target import Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
 from lightune.tasks.metrics.classification import classification_metrics
 
+WINDOWS_AT_A_TIME = 64  # in a prediction: a book has hundreds, whose activations would fill the memory
 MONITORS = {SINGLE: ("val/accuracy", "max"), MULTI: ("val/f1", "max"), REGRESSION: ("val/loss", "min")}
 PRINTS = {
     SINGLE: "print([config.id2label[best] for best in logits.argmax(-1).tolist()])",
@@ -51,6 +53,10 @@ class TextClassification(Classification):
         metrics = classification_metrics(self.problem_type, self.label_names)
         return metrics, {*metrics}
 
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the logits of each row, (rows, num_labels); of a row of several windows, their mean."""
+        return pool_windows(super().forward(batch), batch)
+
     def loss(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor | int]:
         """Return the mean loss over the rows of a batch, and the number of rows, or of their weights.
 
@@ -75,7 +81,8 @@ class TextClassification(Classification):
 
         One of many labels is its index, several at once are lists of 0 and 1, a regression's are numbers.
         """
-        rows, true = self.row_losses(logits, batch), batch["labels"]
+        # other values of a batch may be of windows, which are several a row
+        rows, true = self.row_losses(logits, {"labels": batch["labels"]}), batch["labels"]
         if self.problem_type == REGRESSION:
             values = zip(rows, true.tolist(), self._outputs(logits).tolist(), strict=True)
             return [row | {"true": true, "predicted": value} for row, true, value in values]
@@ -103,7 +110,8 @@ class TextClassification(Classification):
 
         With several labels at once ``labels`` lists those above one half; a regression gives ``value``.
         """
-        logits = self(batch).float()
+        logits = self(batch) if "num_windows" not in batch else self._predict_windows(batch)
+        logits = logits.float()
         if self.problem_type == REGRESSION:
             return [{"value": value} for value in self._outputs(logits).tolist()]
         predictions: list[dict[str, Any]] = []
@@ -135,13 +143,25 @@ class TextClassification(Classification):
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage:
         texts = ", ".join(['["A text."]', '["The text beside it."]'][: len(preprocessor.input_columns)])
-        return Usage(tokenizer_call(preprocessor, texts, tensors=tensors), PRINTS[self.problem_type])
+        output, stride = PRINTS[self.problem_type], getattr(preprocessor, "doc_stride", None)
+        if stride is None:
+            return Usage(tokenizer_call(preprocessor, texts, tensors=tensors), output)
+        options = f"stride={stride}, return_overflowing_tokens=True, "
+        call = tokenizer_call(preprocessor, texts, tensors=tensors, options=options)
+        call += '\ninputs.pop("overflow_to_sample_mapping")  # all windows are of the one text'
+        return Usage(call, f"logits = logits.mean(0)[None]\n{output}")
 
     def confusion_matrix(self) -> list[list[int]] | None:
         if self.problem_type != SINGLE:
             return None
         counts: list[list[int]] = self.test.compute()["test/confusion_matrix"].tolist()
         return counts
+
+    def _predict_windows(self, batch: Batch) -> Tensor:
+        """Return what ``forward`` does, ``WINDOWS_AT_A_TIME``."""
+        starts = range(0, len(batch["input_ids"]), WINDOWS_AT_A_TIME)
+        pieces = [{n: t[start : start + WINDOWS_AT_A_TIME] for n, t in inputs(batch).items()} for start in starts]
+        return pool_windows(torch.cat([self(piece) for piece in pieces]), batch)
 
     def _outputs(self, logits: Tensor) -> Tensor:
         """Return the logits (batch, num_labels), or the numbers of a regression (batch,)."""

@@ -61,6 +61,9 @@ class TrainingLoop(LightningModule):
         self._target_mean = TargetMean()
         self._freeze_schedule = tuned.freeze_schedule
         self._compress = tuned.compress
+        self._contrastive = tuned.contrastive
+        if self._contrastive is not None and recipe.teacher is not None:
+            raise UserError("tuning=contrastive compares rows, and takes no teacher. Leave distill.teacher out.")
         # counted now: two of four bits share an element
         self._total_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.encodes_rows = self.encodes_rows and (
@@ -114,6 +117,8 @@ class TrainingLoop(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch)
         loss, targets = self.loss(logits, batch)
+        if self._contrastive is not None:
+            loss, targets = self._contrastive.loss(batch["labels"]), len(batch["labels"])
         if self.recipe.teacher is not None:
             loss = self.recipe.teacher.distillation_loss(loss, logits, student=self, batch=batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
@@ -182,6 +187,8 @@ class TrainingLoop(LightningModule):
         shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
+        if self._contrastive is not None:
+            self._contrastive.begin(world_size=self.trainer.world_size)
         recipe, num_steps = self.recipe, self.recipe.num_training_steps(self.trainer)
         optimizer = make_optimizer(recipe.optimizer, self.model, layerwise_lr_decay=recipe.layerwise_lr_decay)
         if self._freeze_schedule is not None:
@@ -247,6 +254,8 @@ class TrainingLoop(LightningModule):
 
     def _begin(self, held_out: HeldOut) -> None:
         hold_whole(self.model, whole=self.streams)
+        if self._contrastive is not None and is_fitting(self.trainer):
+            self._contrastive.fit_head(self)
         held_out.reset()
         self.rows[held_out.stage] = []
         self._keeps_rows = not is_fitting(self.trainer)

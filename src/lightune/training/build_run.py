@@ -1,6 +1,7 @@
 """Build the parts of a run from its configuration."""
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from lightune.runs.load_run import (
     task_class,
 )
 from lightune.tasks import Task
+from lightune.tuning.optimizer_and_schedule import num_training_steps
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +107,23 @@ def make_trainer(cfg: Any = None, **settings: Any) -> Trainer:
     settings["plugins"] = [CheckpointIO(), *settings.get("plugins", [])]
     trainer: Trainer = instantiate(cfg.trainer, **settings, _convert_="all")
     return trainer
+
+
+def reach_min_steps(trainer: Trainer, data: DataModule) -> None:
+    """Multiply the epochs of a fit of few batches until they reach ``trainer.min_steps``; it validates no more often.
+
+    Lightning's ``min_steps`` alone only keeps early stopping off.
+    """
+    least, epochs = trainer.min_steps or 0, trainer.max_epochs or -1
+    steps = num_training_steps(trainer, batches_per_epoch=data.batches_per_epoch)
+    if epochs < 0 or steps >= least or steps == trainer.max_steps:
+        return
+    factor = math.ceil(least / steps)
+    trainer.fit_loop.max_epochs = epochs * factor
+    if trainer.check_val_every_n_epoch is not None:
+        trainer.check_val_every_n_epoch *= factor
+    told = f"trainer.min_steps={least}: {epochs} epoch(s) would be {steps} steps"
+    rank_zero_only(log.info)(f"{told}, so there are {epochs * factor}")
 
 
 def check_batches(trainer: Trainer, data: DataModule) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from lightune.common.errors import UserError
 from lightune.models.model_parts import trainable_parameters
+from lightune.tuning.contrastive import Contrastive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Tuning:
     freeze_schedule: "FreezeSchedule | None" = None
     # makes the frozen weights smaller before the model computes in a precision; what is exported is not changed
     compress: Callable[[nn.Module, str | int], None] | None = None
+    # replaces the loss of a training step, and fits the head
+    contrastive: Contrastive | None = None
 
 
 Tune = Callable[[nn.Module], Tuning]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -27,7 +26,7 @@ class Teacher:
         answer: returns the logits of a batch's targets (targets, classes), on the batch's device.
         label_names: of the classes, in the order of the logits; None where the logits are over tokens.
         problem_type: of a classification head, see ``soft_loss``.
-        folder: of the run, for messages.
+        folder: of the run, or the folders of several, for messages.
         temperature: divides both models' logits.
         alpha: the teacher's share of the loss.
     """
@@ -35,7 +34,7 @@ class Teacher:
     answer: Callable[[dict[str, Any]], Tensor]
     label_names: list[str] | None
     problem_type: str | None
-    folder: Path
+    folder: str
     temperature: float
     alpha: float
     # the teacher's index of each of the student's labels

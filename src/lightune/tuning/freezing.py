@@ -6,8 +6,11 @@ from typing import Literal
 from torch import nn
 
 from lightune.common.errors import UserError
+from lightune.data.preprocessors.labels import MULTI, SINGLE
 from lightune.models import model_parts
+from lightune.models.label_rows import output_layer
 from lightune.tuning.base import Tuning, freeze
+from lightune.tuning.contrastive import Contrastive
 
 
 def full(model: nn.Module) -> Tuning:
@@ -57,6 +60,28 @@ def bitfit(model: nn.Module) -> Tuning:
     for parameter in model.parameters():
         parameter.requires_grad_(parameter in head | biases)
     return Tuning(trained_only=True)
+
+
+def contrastive(model: nn.Module) -> Tuning:
+    """Train the body on pairs of rows, and fit the head to its frozen states before each validation.
+
+    Source: Tunstall et al. (2022), Efficient Few-Shot Learning Without Prompts (SetFit). There each pair is read alone; here
+    all rows of a batch are paired, so that a row is read once for its pairs with all others, and memory does not grow.
+
+    Raises:
+        UserError: the model is not one for texts with labels, or its head ends in no linear layer.
+    """
+    if getattr(model.config, "problem_type", None) not in (SINGLE, MULTI):
+        raise UserError(
+            "tuning=contrastive compares texts by their labels.\nIt needs task=text_classification, and labels."
+        )
+    found = output_layer(model)
+    if found is None:
+        raise UserError(
+            "tuning=contrastive: this head ends in no linear layer.\nLeave task.head out: model.pooling=mean"
+        )
+    freeze(model, found[1].parameters())
+    return Tuning(contrastive=Contrastive(found[1]))
 
 
 def _named(model: nn.Module, pattern: str) -> list[nn.Parameter]:

@@ -8,6 +8,8 @@ from transformers import AutoTokenizer
 from lightune.common.errors import UserError
 from lightune.data import TextClassificationPreprocessor
 
+LETTERS = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+
 
 def make_preprocessor(tiny_bert: Path, **settings: object) -> TextClassificationPreprocessor:
     return TextClassificationPreprocessor(
@@ -43,7 +45,7 @@ def test_texts_are_padded_to_the_longest_of_the_batch_and_cut_at_max_length(tiny
 
 @pytest.mark.parametrize(("truncation", "head"), [("head", 8), ("tail", 0), ("head_tail", 2)])
 def test_the_kept_part_of_a_long_text(tiny_bert: Path, truncation: str, head: int):
-    words = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = LETTERS
     preprocessor = make_preprocessor(tiny_bert, max_length=10, truncation=truncation)
     features = preprocessor({"text": [" ".join(words), "a b"]}, training=True)
     wanted = ["[CLS]", *words[:head], *words[len(words) - (8 - head) :], "[SEP]"]
@@ -70,6 +72,55 @@ def test_truncated_texts_are_reported_whatever_the_truncation(tiny_bert: Path):
 def test_truncation_inside_pairs_is_refused(tiny_bert: Path):
     with pytest.raises(UserError, match="pairs"):
         make_preprocessor(tiny_bert, truncation="tail", text_columns=["a", "b"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_with_a_stride_nothing_is_cut_and_a_row_holds_its_windows(tiny_bert: Path, training: bool):
+    preprocessor = make_preprocessor(tiny_bert, max_length=12, doc_stride=2)
+    features = preprocessor({"text": [" ".join(LETTERS), "a b"], "labels": [1, 0]}, training=training)
+    long, short = ([preprocessor.tokenizer.convert_ids_to_tokens(ids) for ids in row] for row in features["input_ids"])
+    assert short == [["[CLS]", "a", "b", "[SEP]"]]
+    assert long == [["[CLS]", *LETTERS[i : i + 10], "[SEP]"] for i in (0, 8, 16)]
+    assert features["length"] == [36, 4]
+    assert "truncated" not in features
+    rows = [dict(zip(features, values, strict=True)) for values in zip(*features.values(), strict=True)]
+    batch = preprocessor.collate(rows)
+    assert batch["num_windows"] == [3, 1]
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == batch["token_type_ids"].shape == (4, 12)
+    assert batch["attention_mask"].sum(dim=1).tolist() == [12, 12, 12, 4]
+    assert batch["labels"].tolist() == [1, 0]
+    places = preprocessor.locate_tokens([" ".join(LETTERS)])
+    assert [len(window) for window in places] == [12, 12, 12]
+    assert {place.start for window in places for place in window if place} == {*range(0, 52, 2)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"text_columns": ["a", "b"]}, r"data.doc_stride=4 reads all of one text.*\n.*text_columns=\['a', 'b'\]: set"),
+        ({"truncation": "head_tail"}, r"needs data.truncation=head.*\ndata.truncation=head_tail"),
+        ({"max_length": 6}, "windows can share 0 to 3 tokens"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused(tiny_bert: Path, settings: dict[str, object], said: str):
+    with pytest.raises(UserError, match=said):
+        make_preprocessor(tiny_bert, doc_stride=4, **settings)
+
+
+def test_what_would_read_more_of_a_text_is_what_applies(tiny_bert: Path):
+    def ways(*, reads: int = 512, **settings: object) -> list[str]:
+        preprocessor = make_preprocessor(tiny_bert, **{"max_length": 256, **settings, "tokenizer": longer(reads)})
+        return preprocessor.ways_to_read_more
+
+    def longer(reads: int) -> object:
+        return AutoTokenizer.from_pretrained(tiny_bert, model_max_length=reads)
+
+    cheap, most, windows, other = ways()
+    assert (cheap, most) == ("data.truncation=head_tail", "data.max_length up to 512")
+    assert (windows, other) == ("data.doc_stride=64", "model=modernbert (reads 8,192)")
+    assert ways(max_length=512, truncation="head_tail") == [windows, other]
+    assert ways(text_columns=["a", "b"]) == [most, other]
+    assert ways(reads=8192) == [cheap, "data.max_length up to 8,192", windows]
 
 
 def test_pairs_are_one_row_with_two_segments(tiny_bert: Path):

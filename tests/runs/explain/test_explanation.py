@@ -19,6 +19,7 @@ from lightune.data import (
     TextClassificationPreprocessor,
     TokenClassificationPreprocessor,
 )
+from lightune.data.preprocessors.base import encode
 from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, Labels
 from lightune.models import cpu
 from lightune.models.pretrained import PretrainedModel
@@ -249,6 +250,28 @@ def test_words_that_were_cut_off_have_no_score(folder, truncation: str, read: li
     (found,) = explain(task, preprocessor, ["good bad film " * 20])
     assert_adds_up(found)
     assert [i for i, word in enumerate(found.words) if word.score is not None] == read
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2"])
+def test_a_text_of_several_windows_is_explained_whole(folder, family: str):
+    task, preprocessor = classification(folder(family), max_length=16, doc_stride=4)
+    text = "good bad film " * 12
+    (found,) = explain(task, preprocessor, [text])
+    assert_adds_up(found)
+    assert len(found.words) == 36 and all(word.score is not None for word in found.words)
+    batch = preprocessor.collate(encode(preprocessor, {"a": [text]}))
+    assert batch["num_windows"][0] > 2
+    with torch.no_grad():
+        logits = task.eval()(batch)[0]
+    label = task.label_names.index(found.label)
+    others = torch.cat([logits[:label], logits[label + 1 :]])
+    assert found.output == pytest.approx((logits[label] - others.logsumexp(0)).item(), abs=1e-4)
+
+
+def test_a_text_whose_windows_would_fill_the_memory_is_refused(folder):
+    task, preprocessor = classification(folder("bert"), max_length=16, doc_stride=4)
+    with pytest.raises(UserError, match="up to 4,096 are explained"):
+        explain(task, preprocessor, ["good film " * 4000])
 
 
 def test_an_entity_is_explained_by_all_words_of_its_window(folder):

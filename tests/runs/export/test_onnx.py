@@ -20,6 +20,7 @@ pytest.importorskip("onnxscript")
 
 ROWS = {
     "pooled": {"text": "a good plot", "label": "fine"},
+    "windows": {"text": "a good plot " * 12, "label": "fine"},
     "pairs": {"text": "a good plot", "beside": "the film", "label": 0.5},
     "several": {"text": "a good plot", "label": ["fine", "short"]},
     "tags": {"tokens": ["a", "good", "plot"], "tags": ["O", "B-X", "O"]},
@@ -28,9 +29,15 @@ ROWS = {
         "answers": {"text": ["good"], "answer_start": [15]},
     },
 }  # fmt: skip
-OTHERS = {"pooled": "dull", "pairs": 1.25, "several": ["fine"]}  # of every second row, on another text
+OTHERS = {
+    "pooled": "dull",
+    "windows": "dull",
+    "pairs": 1.25,
+    "several": ["fine"],
+}  # of every second row, on another text
 OPTIONS = {
     "pooled": ["model.pooling=mean"],
+    "windows": ["model.pooling=null", "data.max_length=16", "data.doc_stride=4"],
     "pairs": ["model.pooling=null", "data.text_columns=[text,beside]", "tuning=lora"],
     "several": ["model.pooling=null"],
     "tags": [
@@ -150,3 +157,22 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit):
         cli.main(["export", str(tmp_path), "--out", str(tmp_path / "out"), "--format", "onnx"])
     assert "pip install -e '.[onnx]'" in capsys.readouterr().err
+
+
+def test_a_text_of_several_windows_is_used_as_its_card_says(
+    train_here: Callable[..., dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, text = train(train_here, tmp_path, "windows"), "a bad story and a good plot " * 6
+    capsys.readouterr()
+    cli.main(["predict", str(run), "--text", text])
+    label = json.loads(capsys.readouterr().out)["label"]
+    for kind, more in (("onnx", ["--quantize", "int8"]), ("hf", [])):
+        out = tmp_path / kind
+        cli.main(["export", str(run), "--out", str(out), "--format", kind, *more])
+        code = script(out).replace("A text.", text).replace('"."', repr(str(out)))
+        capsys.readouterr()
+        found: dict[str, object] = {}
+        exec(compile(code, "README.md", "exec"), found)
+        assert capsys.readouterr().out.strip() == f"['{label}']"
+        assert found["inputs"]["input_ids"].shape[0] > 2 and found["logits"].shape == (1, 2)
+        assert "a pipeline reads the first alone" in (out / "README.md").read_text()

@@ -1,6 +1,7 @@
 """The API on a trained run: its answers are those of the commands, and its errors have a reason."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from lightune.commands import cli
 from lightune.runs.load_run import rebuild
@@ -76,6 +78,21 @@ def test_an_explanation_holds_the_words_that_decide(client: TestClient):
     refused = client.post("/explain", json={"text": "a", "target": "negativ"})
     assert refused.status_code == 400
     assert "Did you mean 'negative'" in refused.json()["detail"]
+
+
+def test_a_long_text_is_read_and_explained_to_its_end(finished_run: Path, tmp_path: Path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    OmegaConf.update(config, "data.doc_stride", 8)
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    text = "the film is a story " * 12 + "superb lovely great " * 12
+    with served(run) as client:
+        assert client.post("/predict", json={"text": text}).json()["predictions"][0]["label"] == "positive"
+        (found,) = client.post("/explain", json={"text": text, "target": "positive"}).json()["explanations"]
+        assert client.post("/explain", json={"text": text * 60}).status_code == 400
+    assert len(found["words"]) == 96
+    assert all(word["score"] is not None for word in found["words"])
+    assert sum(word["score"] for word in found["words"][60:]) > sum(word["score"] for word in found["words"][:60])
 
 
 @pytest.mark.parametrize(

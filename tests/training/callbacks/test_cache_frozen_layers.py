@@ -59,11 +59,13 @@ def test_each_row_runs_through_the_frozen_layers_once_and_the_next_run_reads_the
     assert len(cached_files(cache)) == 2
 
 
+@pytest.mark.parametrize("more", [[], ["data.max_length=6", "data.doc_stride=1"]], ids=["texts", "windows"])
 def test_the_cache_does_not_change_what_is_learned(
-    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path
+    train_here: Callable[..., dict[str, float]], reviews: Path, cache: Path, more: list[str]
 ):
-    arguments = ["data=local", f"data.path={reviews}", *FROZEN, "optimizer.lr=3e-3"]
+    arguments = ["data=local", f"data.path={reviews}", *FROZEN, "optimizer.lr=3e-3", *more]
     with_files = train_here(*arguments)
+    assert len(cached_files(cache)) == 2
     plain = train_here(*arguments, "~callbacks.frozen_once")
     # states are cached in bfloat16
     assert with_files["val/loss"] == pytest.approx(plain["val/loss"], rel=0.02)

@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from lightune.common.errors import UserError
 from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, check_filled, check_scalars
 from lightune.data.preprocessors.labels import SINGLE, Labels, encode_labels, infer_labels
-from lightune.data.preprocessors.lengths import check_length, find_truncated, truncate_texts
-from lightune.data.preprocessors.windows import Place, locate_tokens
+from lightune.data.preprocessors.lengths import check_length, check_offsets, find_truncated, truncate_texts
+from lightune.data.preprocessors.windows import Place, check_stride, group_by_row, locate_tokens, ungroup
 
 
 @dataclass(kw_only=True, eq=False)
@@ -32,6 +32,8 @@ class TextClassificationPreprocessor(Preprocessor):
         max_length: tokens a text (or pair) is cut to, special tokens counted.
         truncation: what is kept of a longer text: its ``head``, its ``tail``, or ``head_tail``: a quarter from its
             beginning and the rest from its end, the best of the three on reviews (Sun et al., 2019).
+        doc_stride: nothing is cut: a longer text is read in windows of ``max_length`` tokens, of which neighbours share
+            so many. None: it is cut.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -41,6 +43,7 @@ class TextClassificationPreprocessor(Preprocessor):
     label_separator: str | None = None
     max_length: int = 256
     truncation: Literal["head", "tail", "head_tail"] = "head"
+    doc_stride: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.text_columns) <= 2:
@@ -50,6 +53,10 @@ class TextClassificationPreprocessor(Preprocessor):
         check_length(self.tokenizer, self.max_length)
         if self.truncation != "head" and len(self.text_columns) == 2:
             raise UserError(f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head")
+        self._window_options: dict[str, Any] = {}
+        if self.doc_stride is not None:
+            self._check_windows(self.doc_stride)
+            self._window_options = {"stride": self.doc_stride, "return_overflowing_tokens": True}
         self.input_columns = self.prepared_inputs = self.text_columns
         self._labels_from: Any = {"label_names": self.label_names, "separator": self.label_separator}
         self.labels: Labels | None = None
@@ -59,6 +66,19 @@ class TextClassificationPreprocessor(Preprocessor):
         """The configuration of a head that fits the labels; known after ``fit``."""
         assert self.labels is not None, "fit() has not been called"
         return self.labels.head
+
+    @property
+    def ways_to_read_more(self) -> list[str]:
+        """The options that make the model read more of a text that is cut, the cheapest first."""
+        most, is_single = self.tokenizer.model_max_length, len(self.text_columns) == 1
+        limit = f"data.max_length up to {most:,}" if most < VERY_LARGE_INTEGER else "a larger data.max_length"
+        ways = {
+            "data.truncation=head_tail": is_single and self.truncation == "head",
+            limit: self.max_length < most,
+            "data.doc_stride=64": is_single and self.tokenizer.is_fast and self.max_length >= 128,
+            "model=modernbert (reads 8,192)": most < 8192,
+        }
+        return [way for way, helps in ways.items() if helps]
 
     def fit(self, train: Dataset) -> None:
         """Learn the labels from the training rows."""
@@ -84,26 +104,37 @@ class TextClassificationPreprocessor(Preprocessor):
         return list(prepared["labels"]) if self.labels.problem_type == SINGLE else None
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
+        """Tokenize a batch of rows; with ``doc_stride`` each holds a list of its windows, in training too."""
         texts = [[str(text) for text in examples[column]] for column in self.input_columns]
-        if self.truncation == "head":
+        features: dict[str, Any]
+        if in_windows := self.doc_stride is not None:
+            windows = self._truncate_end(texts)
+            owners = windows.pop("overflow_to_sample_mapping")
+            features = group_by_row(windows, owners, num_rows=len(texts[0]))
+        elif self.truncation == "head":
             encoded = self._truncate_end(texts)
             features = {**encoded, "truncated": find_truncated(encoded, max_length=self.max_length)}
         else:
             features = self._truncate_inside(texts[0])
-        features["length"] = [len(ids) for ids in features["input_ids"]]
-        return features | ({"labels": examples["labels"]} if "labels" in examples else {})
+        lengths = [sum(map(len, ids)) if in_windows else len(ids) for ids in features["input_ids"]]
+        return {**features, "length": lengths, **({"labels": examples["labels"]} if "labels" in examples else {})}
 
-    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Tensor]:
+    def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad rows to one width.
 
         Returns:
             ``input_ids`` and ``attention_mask`` (batch, length), and ``labels``: (batch,) of int64 or, for
-            regression, float32; (batch, num_labels) of float32 for several labels at once.
+            regression, float32; (batch, num_labels) of float32 for several labels at once. With ``doc_stride`` the
+            inputs are those of all windows, (windows, length), and ``num_windows`` lists how many each row has.
         """
+        in_windows, names = self.doc_stride is not None, features[0].keys() - {"length", "labels"}
+        windows = ungroup(features, [*names]) if in_windows else features
         # XLNet's tokenizer writes <cls> last, and its head reads the last place
-        is_cls_last = features[0]["input_ids"][-1] == self.tokenizer.cls_token_id
+        is_cls_last = windows[0]["input_ids"][-1] == self.tokenizer.cls_token_id
         side = "left" if is_cls_last else "right"
-        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths, side=side)
+        batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths, side=side)
+        if in_windows:
+            batch["num_windows"] = [len(row["input_ids"]) for row in features]
         if "labels" in features[0]:
             single = self.labels is not None and self.labels.problem_type == SINGLE
             dtype = torch.int64 if single else torch.float32
@@ -111,7 +142,7 @@ class TextClassificationPreprocessor(Preprocessor):
         return batch
 
     def locate_tokens(self, texts: Sequence[str]) -> list[list[Place | None]]:
-        """Return where the tokens of one row lie in its texts, in a list of one window; the tokenizer is a fast one."""
+        """Return where the tokens of each window of one row lie in its texts; the tokenizer is a fast one."""
         columns = [[text] for text in texts]
         if self.truncation == "head":
             return locate_tokens(self._truncate_end(columns, return_offsets_mapping=True))
@@ -119,10 +150,10 @@ class TextClassificationPreprocessor(Preprocessor):
         return [[Place(0, start, end) if start < end else None for start, end in spans]]
 
     def _truncate_end(self, texts: list[list[str]], **options: bool) -> BatchEncoding:
-        """Tokenize one or two columns, and cut what is too long at the end of each text."""
+        """Tokenize one or two columns, and cut what is too long at the end of each text, or into windows."""
         if len(texts) == 2 and self.tokenizer.is_fast:
             texts = [self._shorten(column) for column in texts]
-        return self.tokenizer(*texts, truncation=True, max_length=self.max_length, **options)
+        return self.tokenizer(*texts, truncation=True, max_length=self.max_length, **options, **self._window_options)
 
     def _shorten(self, texts: list[str]) -> list[str]:
         """Cut what no pair has room for: of two long texts a tokenizer combines each rest with each, which takes hours.
@@ -148,6 +179,16 @@ class TextClassificationPreprocessor(Preprocessor):
             for values in features.values():
                 del values[row][start : start + excess]
         return features | {"truncated": [len(is_special) > self.max_length for is_special in special]}
+
+    def _check_windows(self, doc_stride: int) -> None:
+        check_offsets(self.tokenizer)
+        if len(self.text_columns) == 2 or self.truncation != "head":
+            raise UserError(
+                f"data.doc_stride={doc_stride} reads all of one text, and needs data.truncation=head and one text column.\n"
+                f"data.truncation={self.truncation}, data.text_columns={self.text_columns}: set data.doc_stride=null"
+            )
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add()
+        check_stride(doc_stride, max_length=self.max_length, room=room, suggested=room // 4)
 
     def _check_columns(self, rows: Dataset, *, split: str, labelled: bool) -> None:
         columns: dict[str, str | list[str]] = {"text_columns": self.input_columns}

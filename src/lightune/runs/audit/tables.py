@@ -14,7 +14,7 @@ from lightune.common.html_pages import render
 from lightune.data.sources.stream import InputRow
 from lightune.data.sources.stream_files import stream_rows
 from lightune.runs.audit.near_duplicates import find_near_duplicates
-from lightune.runs.load_run import load
+from lightune.runs.ensemble import rebuild_together
 from lightune.runs.report.run_results import readable
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def counts(rows: pd.DataFrame) -> pd.DataFrame:
 def to_label(path: Path, folders: Sequence[Path], labelled: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a file, those first that the runs are least sure of, but none nearly the same as one above or a labelled one.
 
-    ``margin`` is the difference of the two highest probabilities, of the mean over the runs; ``labelled`` are texts. Source:
+    ``margin`` is the difference of the two highest probabilities, of the runs' mean; ``labelled`` are texts. Source:
     Scheffer, Decomain and Wrobel (2001), Active Hidden Markov Models for Information Extraction.
 
     Raises:
@@ -63,10 +63,10 @@ def to_label(path: Path, folders: Sequence[Path], labelled: pd.DataFrame) -> pd.
             f"{path}: {len(found) - len(rows):,} rows are left out, which hold no text; lightune predict names them"
         )
     texts = pd.DataFrame([row.values for row in rows], dtype=str)
-    predictions = [load(folder).predict(texts.to_dict("records")) for folder in folders]
-    mean = sum(pd.DataFrame([row["probabilities"] for row in of_run]) for of_run in predictions) / len(folders)
-    second, first = np.sort(mean, axis=1)[:, -2:].T
-    figures = {"predicted": mean.idxmax(axis=1), "p_predicted": first, "margin": first - second}
+    predicted = rebuild_together(folders).predict(texts.to_dict("records"))
+    probabilities = pd.DataFrame([row["probabilities"] for row in predicted])
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    figures = {"predicted": probabilities.idxmax(axis=1), "p_predicted": first, "margin": first - second}
     table = pd.DataFrame({"line": [row.line for row in rows], **figures}).join(texts)
     table = table.sort_values("margin", kind="stable")
     every = pd.concat([labelled, table[[*labelled]]]).to_numpy()

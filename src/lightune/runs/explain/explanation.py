@@ -20,6 +20,8 @@ from lightune.tasks import Task, tasks_that
 from lightune.tasks.batch import inputs
 from lightune.tasks.explanation_target import Target, target_output
 
+MOST_TOKENS = 4096  # of all windows that a label is of: their activations are held together
+
 
 class Word(NamedTuple):
     """A word of a text and its effect on the label."""
@@ -100,16 +102,23 @@ def explain(
     places = reader.locate_tokens(texts)
     with _as_in_prediction(task):
         batch = make_batch(preprocessor, features, device=task.device)
+        if (tokens := batch["input_ids"].numel()) > MOST_TOKENS and batch.get("num_windows", [1]) != [1]:
+            raise UserError(
+                f"This text fills {tokens:,} tokens of windows, and up to {MOST_TOKENS:,} are explained.\nShorten it."
+            )
         texts, spans = zip(*task.explained_texts(texts, batch), strict=True)
         words = [split_words(t).offsets if span is None else span for t, span in zip(texts, spans, strict=True)]
         with torch.no_grad():
             targets = task.explained(task(batch).float().cpu(), batch, label=target)
         explanations = []
         for chosen in targets:
-            window = {name: tensor[chosen.window, None] for name, tensor in inputs(batch).items()}
-            tokens = _padded(places[chosen.window], window["attention_mask"][0])
-            whole_words, owners = merge_words(texts, words, tokens)
-            attribution = _attribute(task, reader.tokenizer.pad_token_id, window, owners, chosen)
+            number = chosen.window
+            read = slice(None) if number is None else slice(number, number + 1)
+            windows = {name: tensor[read] for name, tensor in inputs(batch).items()}
+            masks = zip(places[read], windows["attention_mask"], strict=True)
+            of_tokens = [place for places_read, mask in masks for place in _padded(places_read, mask)]
+            whole_words, owners = merge_words(texts, words, of_tokens)
+            attribution = _attribute(task, reader.tokenizer.pad_token_id, windows, owners, chosen)
             explanations.append(_explanation(texts, whole_words, owners, attribution, chosen))
     return explanations
 
@@ -120,16 +129,17 @@ def _padded(places: list[Place | None], attention_mask: Tensor) -> list[Place | 
 
 
 def _attribute(
-    task: Task, pad_token_id: int, window: dict[str, Tensor], owners: list[int], target: Target
+    task: Task, pad_token_id: int, windows: dict[str, Tensor], owners: list[int], target: Target
 ) -> Attribution:
-    baseline = window["input_ids"].clone()
-    baseline[0, [token for token, word in enumerate(owners) if word >= 0]] = pad_token_id
-    return integrated_gradients(
-        task.model,
-        output=lambda rows: target_output(task.explained_scores(rows), target),
-        inputs=window,
-        baseline_ids=baseline,
-    )
+    baseline = windows["input_ids"].clone()
+    number = len(baseline)
+
+    def output(rows: dict[str, Tensor]) -> Tensor:
+        sizes = {} if number == 1 else {"num_windows": [number] * (len(rows["input_ids"]) // number)}
+        return target_output(task.explained_scores({**rows, **sizes}), target)
+
+    baseline.view(-1)[[token for token, word in enumerate(owners) if word >= 0]] = pad_token_id
+    return integrated_gradients(task.model, output=output, inputs=windows, baseline_ids=baseline)
 
 
 def _explanation(

@@ -18,7 +18,7 @@ class Attribution:
     """What each token added to an output, on the way from a baseline."""
 
     scores: Tensor = field(compare=False, repr=False)
-    """(length,) on the CPU."""
+    """(tokens,) on the CPU, of one window after the other."""
 
     output: float
     """For the text itself: the log-odds of a label, or a regression's value."""
@@ -54,15 +54,16 @@ def integrated_gradients(
 
     Args:
         model: with ``base_model``; in float32 and eval mode, its weights without gradients, which would take memory.
-        output: of the model's inputs, (rows, length) each, makes the numbers to explain, (rows,).
-        inputs: of one text, (1, length) each, ``input_ids`` among them.
-        baseline_ids: (1, length); a token that stays itself is given nothing.
+        output: of the model's inputs, (rows * windows, length) each, makes the numbers to explain, (rows,).
+        inputs: of one text, (windows, length) each, ``input_ids`` among them.
+        baseline_ids: (windows, length); a token that stays itself is given nothing.
     """
     base: Any = model.base_model
     layer: nn.Module = base.get_input_embeddings()
 
     def of_embeddings(embedded: Tensor) -> Tensor:
-        rows = {name: tensor.expand(len(embedded), -1) for name, tensor in inputs.items()}
+        rows = {name: tensor.repeat(len(embedded), 1) for name, tensor in inputs.items()}
+        embedded = embedded.reshape(*rows["input_ids"].shape, -1)
 
         def replace(module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
             # GPT-2's embeds segments too
@@ -71,9 +72,9 @@ def integrated_gradients(
         with layer.register_forward_hook(replace):
             return output(rows)
 
-    length = baseline_ids.shape[1]
+    tokens = baseline_ids.numel()
     with torch.enable_grad():
-        ends = layer(torch.cat([inputs["input_ids"], baseline_ids])).detach()
+        ends = layer(torch.cat([inputs["input_ids"], baseline_ids])).detach().reshape(2, tokens, -1)
         text, baseline = ends[:1], ends[1:]
         method = IntegratedGradients(of_embeddings)
         steps = FEWEST_STEPS
@@ -82,7 +83,7 @@ def integrated_gradients(
                 text,
                 baselines=baseline,
                 n_steps=steps,
-                internal_batch_size=max(1, TOKENS_AT_A_TIME // length),
+                internal_batch_size=max(1, TOKENS_AT_A_TIME // tokens),
                 return_convergence_delta=True,
             )
             with torch.no_grad():

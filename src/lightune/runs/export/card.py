@@ -24,8 +24,9 @@ from lightune.tasks import Task
 
 OPTIONS = (
     "model.pooling", "model.attention_dropout", "data.batch_size", "data.max_tokens_per_batch", "data.max_length",
-    "data.truncation", "data.max_train_samples", "trainer.max_epochs", "trainer.max_steps", "trainer.precision",
-    "trainer.accumulate_grad_batches", "trainer.gradient_clip_val", "layerwise_lr_decay", "seed",
+    "data.truncation", "data.doc_stride", "data.max_train_samples", "data.max_train_samples_per_class",
+    "trainer.max_epochs", "trainer.max_steps", "trainer.precision", "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_val", "layerwise_lr_decay", "seed",
 )  # fmt: skip
 GROUPS = ("task.head.", "task.criterion.", "task.class_weights", "tuning.", "optimizer.", "scheduler.")
 HUB_METRICS = {
@@ -184,11 +185,12 @@ def _limits(data: Mapping[str, Any], task: Task) -> list[str]:
         "The scores are of one run; another seed gives others.",
     ]
     if (length := data.get("max_length")) is not None:
-        cut = data.get("truncation")
-        part = f" (in training data.truncation={cut} chose what stays; the lines above keep the head)"
-        limits.append(
-            f"It was trained and measured on at most {length} tokens at a time{'' if cut in (None, 'head') else part}."
-        )
+        cut, part = data.get("truncation"), ""
+        if cut not in (None, "head"):
+            part = f" (in training data.truncation={cut} chose what stays; the lines above keep the head)"
+        elif cut and data.get("doc_stride") is not None:
+            part = " (the lines above read a longer text in windows, as in training; a pipeline reads the first alone)"
+        limits.append(f"It was trained and measured on at most {length} tokens at a time{part}.")
     if task.label_names:
         names = ", ".join(f"`{name}`" for name in task.label_names)
         limits.append(f"It knows these labels and no others: {names}.")

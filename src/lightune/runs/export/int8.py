@@ -11,7 +11,7 @@ import torch
 from lightune.runs.export.onnx import open_session, run, without_warnings
 from lightune.runs.score_table import overall
 from lightune.tasks import Task
-from lightune.tasks.batch import Batch
+from lightune.tasks.batch import Batch, pool_windows
 
 ORDER = ("float32", "int8", "int8", "float32")
 """In which a batch is computed: the quicker of two times counts, as the first at a width is slower."""
@@ -93,7 +93,8 @@ def compare(task: Task, batches: Iterable[Batch], *, float32: Path, int8: Path) 
             began = time.perf_counter()
             outputs = run(sessions[name], batch)
             times[name].append(time.perf_counter() - began)
-            logits[name] = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
+            output = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
+            logits[name] = pool_windows(output, batch)
         for name, split in held_out.items():
             seconds[name] += min(times[name])
             loss, targets = task.loss(logits[name], batch)

@@ -1,7 +1,10 @@
 """Sections that the task's analysis of its test rows fills."""
 
+from contextlib import suppress
+
 from markupsafe import Markup
 
+from lightune.common.errors import UserError
 from lightune.common.html_blocks import Block, Html, Plots, Rows, Scatter, Section, Text
 from lightune.runs.explain import LEGEND, explain, fragment
 from lightune.runs.report import plots
@@ -57,7 +60,9 @@ def why(results: RunResults) -> Section | None:
     for row in results.analysis.wrong()[:EXPLAINED]:
         if (prepared := results.prepared(row)) is not None:
             texts = list(prepared.values())[: len(data.preprocessor.input_columns)]
-            explanations += explain(task, data.preprocessor, texts)[:EXPLAINED]
+            # a text may be too long to be explained
+            with suppress(UserError):
+                explanations += explain(task, data.preprocessor, texts)[:EXPLAINED]
     if not explanations:
         return None
     fragments = [Html(Markup(fragment(explanation))) for explanation in explanations]

@@ -61,7 +61,7 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         mask = batch["attention_mask"]
-        self.samples += len(mask)
+        self.samples += len(batch.get("num_windows", mask))
         self._tokens = self._tokens + mask.sum()
         is_packed = padding_free.skips_padding(getattr(pl_module, "model", None))
         self._computed_tokens = self._computed_tokens + (mask.sum() if is_packed else mask.numel())

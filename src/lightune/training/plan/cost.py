@@ -17,7 +17,7 @@ from lightune.data import DataModule
 from lightune.data.batches.frozen_states import FrozenStates
 from lightune.models.frozen_layers import FrozenLayers
 from lightune.models.padding_free import skips_padding
-from lightune.training.build_run import Parts, check_batches, make_trainer
+from lightune.training.build_run import Parts, check_batches, make_trainer, reach_min_steps
 from lightune.training.callbacks import CacheFrozenLayers, Throughput
 from lightune.training.callbacks.cache_frozen_layers import SPLITS, states_file
 from lightune.training.callbacks.throughput import peak_memory_bytes
@@ -48,6 +48,7 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
     data, task = parts.data, parts.task
     trainer = make_trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     check_batches(trainer, data)
+    reach_min_steps(trainer, data)
     devices = trainer.world_size
     steps = num_training_steps(trainer, batches_per_epoch=data.batches_per_epoch)
     hidden_size = int(getattr(task.model.config, "hidden_size", 0) or 768)

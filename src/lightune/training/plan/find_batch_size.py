@@ -45,7 +45,7 @@ def find(config: dict[str, Any], limit_bytes: int | None = None) -> dict[str, An
     on_gpu = dry_run.trainer(cfg).strategy.root_device.type == "cuda"
     limit = limit_bytes or free_bytes(on_gpu=on_gpu)
     order = np.argsort(data.lengths("train"), kind="stable")[::-1]
-    longest = int(workload.widths(data, [order[:1].tolist()], few_widths=not on_gpu)[0])
+    longest = int(workload.computed_tokens(data, [order[:1].tolist()], few_widths=not on_gpu)[0])
     held_out = np.argsort(data.lengths("validation"), kind="stable")[::-1]
     all_rows, max_rows = dict(data.datasets), min(MAX_ROWS, len(order))
 

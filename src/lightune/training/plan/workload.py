@@ -49,15 +49,19 @@ def of_run(data: DataModule, trainer: Any, *, hidden_size: int) -> Workload:
         epochs=epochs,
         held_out=held_out,
         work=work,
-        tokens=int(data.widths("train")[np.concatenate(train)].sum()),
-        computed_tokens=int((np.array([*map(len, train)]) * widths(data, train, few_widths=few_widths)).sum()),
+        tokens=int(data.windows_and_widths("train")[1][np.concatenate(train)].sum()),
+        computed_tokens=int(computed_tokens(data, train, few_widths=few_widths).sum()),
     )
 
 
-def widths(data: DataModule, batches: Batches, *, few_widths: bool) -> np.ndarray:
-    """Return the width of ``input_ids`` in each training batch, with padding."""
-    padded = max_lengths(data.widths("train"), batches, few_widths=few_widths)
-    return np.minimum(padded, getattr(data.preprocessor, "max_length", np.inf)) if few_widths else padded
+def computed_tokens(data: DataModule, batches: Batches, *, few_widths: bool) -> np.ndarray:
+    """Return the tokens of ``input_ids`` in each training batch, with padding."""
+    windows, lengths = data.windows_and_widths("train")
+    widths = max_lengths(lengths, batches, few_widths=few_widths)
+    if few_widths or windows.max() > 1:
+        widths = np.minimum(widths, getattr(data.preprocessor, "max_length", np.inf))
+    computed: np.ndarray = widths * np.array([windows[rows].sum() for rows in batches])
+    return computed
 
 
 def max_lengths(lengths: np.ndarray, batches: Batches, *, few_widths: bool) -> np.ndarray:
