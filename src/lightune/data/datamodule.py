@@ -20,7 +20,14 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import round_up
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import check_fold, read_unlabelled, select_per_class, source_of, split_rows
+from lightune.data.prepare_splits import (
+    check_fold,
+    prepare_splits,
+    read_unlabelled,
+    select_per_class,
+    source_of,
+    split_rows,
+)
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.sources.read import read
@@ -103,9 +110,10 @@ class DataModule(LightningDataModule):
         self.path = path
         self.unlabeled_path, self.delimiter = unlabeled_path, delimiter
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
+        self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
         self._split = partial(
             split_rows,
-            names={"train": train_split, "validation": validation_split, "test": test_split},
+            names=self.split_names,
             fractions={"validation": validation_fraction, "test": test_fraction},
             seed=split_seed,
             num_folds=num_folds,
@@ -139,6 +147,10 @@ class DataModule(LightningDataModule):
     def head(self) -> dict[str, Any]:
         """What the data asks of the model's head; known after ``setup``. Classes have ``balanced_weights`` too."""
         return self.preprocessor.head | self._balanced
+
+    def read_splits(self) -> dict[str, Dataset]:
+        """Return the prepared rows of the splits that the data brings, in the order of its files, before any is carved."""
+        return prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once for all stages; raise a UserError for data that is not as configured."""

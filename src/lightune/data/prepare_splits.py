@@ -42,7 +42,7 @@ def split_rows(
         UserError: the train split is missing, a split is empty, a row is not what the task needs, or there are too few
             rows or groups.
     """
-    rows = _prepare(raw, preprocessor, names=names, path=path)
+    rows = prepare_splits(raw, preprocessor, names=names, path=path)
     if group_column is not None:
         for split in {"train", "validation"} & {*rows} if num_folds is not None else ["train"]:
             of_split = raw[str(names[split])]
@@ -68,9 +68,14 @@ def split_rows(
     return rows | {split: rows[split].remove_columns(splits.GROUP) for split in is_grouped}
 
 
-def _prepare(
+def prepare_splits(
     raw: dict[str, Dataset], preprocessor: Preprocessor, *, names: Mapping[str, str | None], path: object
 ) -> dict[str, Dataset]:
+    """Pick the splits that the data has by their names in it, fit the preprocessor to train, and prepare all rows.
+
+    Raises:
+        UserError: the train split is missing, a split is empty, or a row is not what the task needs.
+    """
     if names["train"] not in raw:
         raise UserError(
             f"data.train_split={names['train']}: the data has the splits {listed(raw)}.\n"

@@ -213,12 +213,17 @@ def rebuild(folder: Path) -> tuple[DictConfig, Task, Preprocessor]:
     return cfg, task, preprocessor
 
 
-def rebuild_data(folder: Path) -> DataModule:
-    """Read a run's labelled data again as in training, without its weights; raise a UserError where the data is gone."""
+def make_run_data(folder: Path) -> DataModule:
+    """Make a run's DataModule of its labelled rows, which has read nothing yet."""
     cfg = load_run_config(folder)
     saved = make_saved(cfg, Run(folder))
     cfg = fit_to_model(cfg, saved)
-    data = make_data(cfg, make_preprocessor(cfg, saved.load_tokenizer()), unlabeled_path=None)
+    return make_data(cfg, make_preprocessor(cfg, saved.load_tokenizer()), unlabeled_path=None)
+
+
+def rebuild_data(folder: Path) -> DataModule:
+    """Read a run's data again as in training, without its weights; raise a UserError where the data is gone."""
+    data = make_run_data(folder)
     data.setup()
     return data
 

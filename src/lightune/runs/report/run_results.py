@@ -75,7 +75,7 @@ class RunResults:
     def texts(self, row: Row) -> list[tuple[str, str]]:
         """Return a row's texts with their column names, long ones cut; none where the data is missing."""
         return [
-            (name, _readable(value))
+            (name, readable(value))
             for name, value in (self.prepared(row) or {}).items()
             if name not in ("labels", "tags", "answer_starts", "truncated")
         ]
@@ -128,7 +128,8 @@ def _read_history(path: Path) -> list[dict[str, float]]:
         return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
-def _readable(value: Any) -> str:
+def readable(value: Any) -> str:
+    """Return a text, list of words or dialogue as one text, a long one cut."""
     if not isinstance(value, list):
         text = str(value)
     elif value and isinstance(value[0], dict):

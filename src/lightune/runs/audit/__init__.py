@@ -1,0 +1,1 @@
+"""What is wrong with the rows of a data set, and which rows are worth a label."""

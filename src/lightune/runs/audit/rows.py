@@ -1,0 +1,54 @@
+"""The rows of a run's data, judged by what models that did not train on them predict."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lightune.common.errors import UserError
+from lightune.data.quality import inputs_of
+from lightune.runs.audit.label_issues import find_label_issues
+from lightune.runs.audit.near_duplicates import find_near_duplicates
+from lightune.runs.load_run import check_labels, make_run_data
+from lightune.runs.report.predictions import identify, read_rows
+from lightune.runs.run_folder import Run
+
+
+def judge_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Judge all rows of the first run's data by the mean prediction of those runs that validated or tested on a row.
+
+    Returns:
+        the rows' verdicts: ``split``, ``row`` (its number in the split as the file has it, from 1), ``label``, the columns
+        of ``find_label_issues``, ``group`` and ``similarity`` as ``find_near_duplicates`` returns them, and whether
+        ``labels_disagree`` in the group; and the rows' texts.
+
+    Raises:
+        UserError: the runs do not give each text one label of several, or their data is not there as it was.
+    """
+    predicted: dict[str, list[list[float]]] = defaultdict(list)
+    for run in map(Run, folders):
+        rows = read_rows(run.validation_predictions) + read_rows(run.predictions)
+        if not rows or "probabilities" not in rows[0] or not isinstance(rows[0]["true"], int):
+            raise UserError(f"{run.folder}: an audit needs a finished run that gives each text one label of several.")
+        for row in rows:
+            predicted[row["id"]].append(row["probabilities"])
+    data = make_run_data(folders[0])
+    splits = data.read_splits()
+    for run in map(Run, folders):
+        check_labels(data, trained_on=run.head()["id2label"])
+    names = np.array([*data.head["id2label"].values()])
+    ids = [one for rows in splits.values() for one in identify(inputs_of(rows, data.preprocessor))]
+    probabilities = np.array([np.mean(predicted.get(one, [np.full(len(names), np.nan)]), axis=0) for one in ids])
+    if np.isnan(probabilities).all():
+        raise UserError(f"{data.path} has changed since the run: it holds none of the texts that were held out.")
+    tables = [rows.to_pandas().assign(split=split, row=np.arange(1, len(rows) + 1)) for split, rows in splits.items()]
+    table = pd.concat(tables, ignore_index=True)
+    labels, texts = table["labels"], table[data.preprocessor.input_columns].astype(str)
+    issues = find_label_issues(labels.to_numpy(), probabilities)
+    issues["suggested"] = np.where(issues["score"].isna(), "", names[issues["suggested"]])
+    group, similarity = find_near_duplicates(map("\n".join, texts.to_numpy()))
+    disagree = (group > 0) & (labels.groupby(group).transform("nunique") > 1)
+    verdicts = table[["split", "row"]].assign(label=names[labels]).join(issues)
+    return verdicts.assign(group=group, similarity=similarity, labels_disagree=disagree), texts
