@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning import Trainer
 
+from lightune.common.files import write_json
 from lightune.data import DataModule
 from lightune.runs.report import report_finished
 from lightune.runs.report.predictions import Row
@@ -34,6 +35,6 @@ def save_results(
     if (matrix := task.confusion_matrix()) is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))
     if signatures := task.signatures():
-        run.write_signatures(signatures)
+        write_json(run.signatures, signatures)
     report_finished(run, rows, data=data, task=task, page=report)
     print_results(run.folder, metrics, task=task)
