@@ -52,6 +52,9 @@ class Task(TrainingLoop):
     predict_arguments: str = '--text "…"'
     """The arguments that ``lightune predict RUN`` needs."""
 
+    calibrate: bool = False
+    """Whether ``lightune.training.calibrate`` may change the best checkpoint, where rows have ``probabilities``."""
+
     label_names: tuple[str, ...] | list[str] = ()
     """The labels that have a precision and a recall of their own."""
 
@@ -93,13 +96,6 @@ class Task(TrainingLoop):
         # read at once: a GPU would have to finish each row before the next
         found = zip(torch.stack(losses).tolist(), torch.stack(counts).tolist(), strict=True)
         return [{"loss": loss, "targets": count} for loss, count in found]
-
-    def fit_calibration(self, rows: list[RowResult], *, has_temperature: bool) -> dict[str, Any] | None:
-        """Return ``temperature`` and, if any, ``thresholds`` for the best checkpoint, from the results of validation rows.
-
-        None: it stays as it is. Without ``has_temperature`` its logits cannot be divided: 1.
-        """
-        return None
 
     @classmethod
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:

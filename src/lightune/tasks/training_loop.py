@@ -45,7 +45,7 @@ class TrainingLoop(LightningModule):
     """Whether an encoder reads the same tokens of a row in each epoch, so that frozen layers' output can be kept."""
 
     calibration: dict[str, Any] | None = None
-    """What the checkpoint that was loaded last was calibrated with, see ``fit_calibration``."""
+    """What the checkpoint that was loaded last was calibrated with, see ``lightune.training.calibrate``."""
 
     rows: dict[str, list[RowResult]]
     """By stage, ``val`` or ``test``: the results of its last evaluation outside of training, see ``row_results``."""
