@@ -21,6 +21,7 @@ from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.generated_sample import GeneratedSample
+from lightune.tasks.held_out_metrics import HeldOut
 from lightune.tasks.metrics.generation import ROUGE, Degeneration, Distinct, SacreBLEU
 from lightune.tasks.metrics.sacrebleu_counts import TOKENIZERS, language_code
 from lightune.tuning.recipe import Recipe
@@ -175,13 +176,9 @@ class Generation(Task):
             results.append(loss | {"predicted": prediction, "counts": counts})
         return results
 
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self._start()
-
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        self._start()
+    def _begin(self, held_out: HeldOut) -> None:
+        super()._begin(held_out)
+        self.examples, self.written, self.sample.counts = [], {}, torch.zeros(4)
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -191,9 +188,6 @@ class Generation(Task):
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         self.log("test/generation/tokens_per_second", self.sample.tell(self.trainer))
-
-    def _start(self) -> None:
-        self.examples, self.written, self.sample.counts = [], {}, torch.zeros(4)
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, streamer: BaseStreamer | None = None) -> list[str]:
