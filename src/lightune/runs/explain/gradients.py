@@ -38,11 +38,7 @@ class Attribution:
 
 
 def integrated_gradients(
-    model: nn.Module,
-    *,
-    output: Callable[[dict[str, Tensor]], Tensor],
-    inputs: dict[str, Tensor],
-    baseline_ids: Tensor,
+    model: nn.Module, *, output: Callable[[dict[str, Tensor]], Tensor], inputs: dict[str, Tensor], baseline_ids: Tensor
 ) -> Attribution:
     """Attribute an output to the tokens of a text: Sundararajan et al. (2017), Axiomatic Attribution for Deep Networks.
 
