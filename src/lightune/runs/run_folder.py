@@ -145,10 +145,6 @@ class Run:
         """Return the metric that chose the best checkpoint of a finished run."""
         return float(json.loads(self.metrics.read_text(encoding="utf-8"))["monitored"])
 
-    def write_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Write ``metrics.json``."""
-        write_json(self.metrics, dict(sorted(metrics.items())))
-
     def write_confusion_matrix(self, matrix: list[list[int]], label_names: list[Any]) -> None:
         """Write ``confusion_matrix.csv``: a row for each true label, a column for each predicted one."""
         with (self.folder / "confusion_matrix.csv").open("w", encoding="utf-8", newline="") as file:

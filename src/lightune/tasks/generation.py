@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -37,14 +37,6 @@ METRICS: dict[str, Callable[[bool, str | None], Metric]] = {
 }
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 EXAMPLES = 3  # kept of each evaluation, one a batch
-
-
-class Example(NamedTuple):
-    """A generated text beside its source and its reference."""
-
-    source: str
-    prediction: str
-    reference: str
 
 
 class Generation(Task):
@@ -90,7 +82,8 @@ class Generation(Task):
         self.monitor = (monitor[0], monitor[1])
         self.pipeline_tag = pipeline_tag or self.pipeline_tag
         self._language_is_known = language_code(target_lang) in TOKENIZERS
-        self.examples: list[Example] = []  # of the last evaluation, to look at
+        # of the last evaluation: source, prediction and reference
+        self.examples: list[tuple[str, str, str]] = []
         self._special = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
         self.written: dict[int, str] = {}  # of the last evaluation on this device, by row number
         self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
@@ -143,7 +136,7 @@ class Generation(Task):
         batch = {name: values[: self.sample.num_rows] for name, values in batch.items()}
         predictions, rows = self.generate(batch), batch["rows"]
         if len(self.examples) < EXAMPLES:
-            self.examples.append(Example(rows[0]["source"], predictions[0], rows[0]["references"][0]))
+            self.examples.append((rows[0]["source"], predictions[0], rows[0]["references"][0]))
         references = [row["references"] for row in rows]
         if not self._language_is_known and is_spaceless("".join(references[0])):
             self._language_is_known = True  # it is told once

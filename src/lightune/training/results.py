@@ -31,7 +31,7 @@ def save_results(
 ) -> None:
     """Write the metrics, the held-out rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
     metrics = {**metrics, **calibration_figures(task, rows["test"])}
-    run.write_metrics(metrics)
+    write_json(run.metrics, dict(sorted(metrics.items())))
     if (matrix := task.confusion_matrix()) is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))
     if signatures := task.signatures():
