@@ -119,12 +119,8 @@ def make_task(
 ) -> Task:
     """Make the task and its recipe.
 
-    Args:
-        cfg: of the experiment.
-        pretrained: where the weights come from.
-        head: what the head must be, as the data or a finished run says.
-        num_training_steps: counts the optimizer steps of a run; None: those of its fit.
-        teacher: of a distillation.
+    ``head`` is what the data or a finished run says of it; ``num_training_steps`` counts the optimizer steps of a run,
+    None: those of its fit.
     """
     parts = {name: instantiate(cfg[name], _convert_="all") for name in ("tuning", "optimizer", "scheduler")}
     # the folder of an older run may lack some
