@@ -26,8 +26,8 @@ REFERENCE = re.compile(r"\$\{[^${},]*(?:,\s*(?:null|''|\"\")\s*)?\}")
 def hide(arguments: list[str]) -> list[str]:
     """Move secrets from overrides into environment variables, and name those in the overrides.
 
-    Hydra writes overrides to the run's folder, a sweep prints them, and loggers keep the command line. ``OPTION=SECRET``
-    becomes ``OPTION=${oc.env:LIGHTUNE_SECRET_OPTION,null}``.
+    Hydra writes overrides to the run's folder, a sweep prints them, and loggers keep the command line.
+    ``OPTION=SECRET`` becomes ``OPTION=${oc.env:LIGHTUNE_SECRET_OPTION,null}``.
     """
     hidden = []
     for argument in arguments:
@@ -42,7 +42,7 @@ def hide(arguments: list[str]) -> list[str]:
 
 
 def check_credentials(cfg: dict[str, Any]) -> None:
-    """Refuse a configuration, interpolations unresolved, that holds a secret in plain text, before it is written anywhere.
+    """Refuse a configuration, not yet resolved, that holds a secret in plain text, before it is written anywhere.
 
     Raises:
         UserError: names the option, not the secret, and says how to give it.

@@ -16,7 +16,7 @@ REFERENCES = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 def check_unread(raw: dict[str, Any], *, added: Sequence[str]) -> None:
     """Raise a UserError for options that nothing reads, with those that are like them.
 
-    ``raw`` is the configuration, interpolations unresolved; ``added`` are the options that the command line adds with ``+``:
+    ``raw`` is the configuration, not yet resolved; ``added`` are the options that the command line adds with ``+``:
     Hydra itself refuses unknown ones without it.
     """
     references = {name.rstrip(".") for _, value in leaves(raw) for name in REFERENCES.findall(str(value))}

@@ -225,11 +225,7 @@ def rebuild_data(folder: Path) -> DataModule:
 
 
 def load_weights(task: Task, checkpoint: dict[str, Any], *, path: Path) -> None:
-    """Fill a task with a checkpoint's weights.
-
-    Raises:
-        UserError: they do not fit.
-    """
+    """Fill a task with a checkpoint's weights, or raise a UserError where they do not fit."""
     try:
         task.on_load_checkpoint(checkpoint)
         task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading)

@@ -77,8 +77,8 @@ class Task(TrainingLoop):
     ) -> list[RowResult]:
         """Return ``loss`` and ``targets`` of each row: the task's own loss of the row alone, and what it is the mean of.
 
-        ``logits`` are of the batch of held-out rows, or of each; ``sizes`` are the number of samples of each row, such as the
-        windows of a long text, None: one each.
+        ``logits`` are of the batch of held-out rows, or of each; ``sizes`` are the samples of each row, such as
+        the windows of a long text, None: one each.
         """
         sizes = sizes or [1] * len(logits)
         columns = [
@@ -116,7 +116,7 @@ class Task(TrainingLoop):
         return scores
 
     def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:
-        """Return a row's texts as the model reads them, each with its words' first characters and ends, None: to be split."""
+        """Return a row's texts as the model reads them, each with the places of its words; None: split it."""
         return [(text, None) for text in texts]
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage | None:

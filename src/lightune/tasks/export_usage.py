@@ -17,8 +17,8 @@ class Usage(NamedTuple):
 def tokenizer_call(preprocessor: Any, texts: str, *, tensors: str, truncation: str = "True", options: str = "") -> str:
     """Return a call of the tokenizer that reads texts as the preprocessor does.
 
-    ``texts`` and ``truncation`` are as they are typed, and so are further ``options``, each with a comma and a space after
-    it; ``tensors`` is ``pt`` or ``np``, and the preprocessor has ``max_length``.
+    ``texts``, ``truncation`` and further ``options``, each with a comma and a space after it, are as they are typed;
+    ``tensors`` is ``pt`` or ``np``. The preprocessor has ``max_length``.
     """
     return (
         f"tokenizer({texts}, truncation={truncation}, max_length={preprocessor.max_length}, {options}padding=True, "

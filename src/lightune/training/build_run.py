@@ -37,8 +37,8 @@ class Parts(NamedTuple):
 def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = None) -> Parts:
     """Load the pretrained model, prepare the data, and make the task from both.
 
-    The tokenizer is loaded first; the weights θ only once the data has determined the model's head. ``count_steps`` returns
-    the optimizer steps that the schedule spans; None: those of the whole run.
+    The tokenizer is loaded first; the weights θ only once the data has determined the model's head.
+    ``count_steps`` returns the optimizer steps that the schedule spans; None: those of the whole run.
 
     Raises:
         UserError: model, data and task do not match, or one of them cannot be read.

@@ -97,8 +97,8 @@ def rescale(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 def fit_thresholds(probabilities: np.ndarray, true: np.ndarray) -> list[float]:
     """Return for each label the threshold with the highest F1, of equal ones the nearest to 0.5.
 
-    Both are (rows, labels). The rarer a label, the more its F1 is that of all labels at one threshold: the best threshold
-    on few rows is chance.
+    Both are (rows, labels). The rarer a label, the more its F1 is that of all labels at one threshold: the best
+    threshold on few rows is chance.
     """
     columns = zip(probabilities.T, true.T > 0, strict=True)
     above = [[(p[:, None] > CANDIDATES).sum(axis=0) for p in (of[has_it], of)] for of, has_it in columns]
