@@ -69,7 +69,7 @@ class TrainingLoop(LightningModule):
         # counted now: two of four bits share an element
         self._total_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.encodes_rows = self.encodes_rows and (schedule is None or schedule.probe_lr is not None)
-        self._trained_only = TrainedOnly(self) if tuned.trained_only else None
+        self._trained_only: Any = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
     def targets(self, batch: Batch) -> Tensor:
