@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lightune.common import processes
+from lightune.common.files import write_json
 from lightune.config import (
     check_added,
     check_calls,
@@ -95,7 +96,7 @@ def fine_tune(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         run.save_model_files(tokenizer, task.model)
         run.save_head(data.head)
-        run.save_environment(environment.describe(CONF.parent))
+        write_json(run.environment, environment.describe(CONF.parent))
     pretrained = measure_pretrained(trainer, task, data, run) if cfg.measure_pretrained else {}
     trainer.fit(task, data, ckpt_path=checkpoint)
     keep_best_checkpoint(trainer, run)

@@ -41,7 +41,7 @@ DANGEROUS = [
     "lightune.runs.run_folder.torch.load",
     "lightune.data.sources.read.load_dataset",
     "lightune.data.DataModule.setup",
-    "lightune.runs.run_folder.Run.write_metrics",
+    "lightune.runs.run_folder.Run.save_head",
     "lightune.commands.cli.main",
     "lightune.config.load_run_config",
     "lightune.common.package_index._unpack_minilm",

@@ -156,13 +156,13 @@ def test_frozen_weights_do_not_change_and_have_no_optimizer_state(
     way: str,
 ):
     whole: list[dict[str, torch.Tensor]] = []
-    cut = TrainedOnly.drop_frozen
+    cut = TrainedOnly.save
 
     def remember(self: TrainedOnly, checkpoint: dict[str, Any]) -> None:
         whole.append({name: tensor.clone() for name, tensor in checkpoint["state_dict"].items()})
         cut(self, checkpoint)
 
-    monkeypatch.setattr(TrainedOnly, "drop_frozen", remember)
+    monkeypatch.setattr(TrainedOnly, "save", remember)
     metrics = train_here(
         "data=local", f"data.path={reviews}", "model.pooling=null", "optimizer.lr=1e-2", "trainer.max_epochs=1",
         *WAYS[way],

@@ -95,14 +95,9 @@ def may_follow(tags: Sequence[str]) -> np.ndarray:
 
 
 def likeliest(log_probabilities: np.ndarray, *, allowed: np.ndarray) -> np.ndarray:
-    """Return the likeliest sequence of tags in which each may follow the one before, by Viterbi (1967).
+    """Return the likeliest tags, indices (words,), of which each may follow the one before, by Viterbi (1967).
 
-    Args:
-        log_probabilities: (words, tags).
-        allowed: see ``may_follow``.
-
-    Returns:
-        Indices of tags, (words,).
+    ``log_probabilities`` are (words, tags); for ``allowed`` see ``may_follow``.
     """
     best: np.ndarray = log_probabilities.argmax(axis=-1)
     if allowed[np.append(-1, best[:-1]), best].all():

@@ -5,13 +5,7 @@ from lightune.config.checks import check_added, check_calls, check_checkpoints, 
 from lightune.config.env_file import read_env_file
 from lightune.config.messages import friendly_errors
 from lightune.config.output_folder import hydra_folder, run_folder
-from lightune.config.rerun import (
-    command,
-    overrides_of,
-    rerun_arguments,
-    resume_arguments,
-    settings_and_command,
-)
+from lightune.config.rerun import command, overrides_of, rerun_arguments, resume_arguments, settings_and_command
 from lightune.config.run_config import load_run_config
 
 __all__ = [

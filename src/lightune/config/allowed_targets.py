@@ -83,10 +83,7 @@ def check_targets(cfg: dict[str, Any]) -> None:
 
 
 def check_hydra_targets(hydra: dict[str, Any]) -> None:
-    """Refuse what Hydra itself would call for its ``hydra`` node, before it calls ``train``.
-
-    Args:
-        hydra: the node, its interpolations unresolved.
+    """Refuse what Hydra itself would call for its ``hydra`` node, interpolations unresolved, before it calls ``train``.
 
     Raises:
         UserError: its callbacks, launcher, sweeper or logging name what nobody allowed. Nothing has been called.

@@ -119,10 +119,7 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def check_composed(cfg: DictConfig) -> None:
-    """Refuse a configuration that Hydra must not act on.
-
-    Args:
-        cfg: with Hydra's own node.
+    """Refuse a configuration, with Hydra's own node, that Hydra must not act on.
 
     Raises:
         UserError: Hydra would call what nobody allowed, write a secret, or write outside the folders named.

@@ -66,11 +66,7 @@ def check_calls(cfg: DictConfig, *, nodes: Sequence[str] | None = None) -> None:
     """Refuse a configuration that calls what nobody allowed, writes outside its folders, or holds a wrong value.
 
     See ``lightune.config.allowed_targets.check_targets``, ``lightune.config.safe_paths.check_names``,
-    ``lightune.config.options.check_options`` and ``REFUSED``.
-
-    Args:
-        cfg: of a run.
-        nodes: names of the nodes to check; None: all.
+    ``lightune.config.options.check_options`` and ``REFUSED``. Without ``nodes`` all are checked.
     """
     raw: Any = OmegaConf.to_container(cfg)
     names = [name for name in nodes or raw if name in raw and not OmegaConf.is_missing(cfg, name)]
@@ -181,13 +177,7 @@ def check_checkpoints(cfg: DictConfig) -> None:
 def check_resumed(cfg: DictConfig, folder: Path, *, overrides: Sequence[str]) -> None:
     """Refuse to resume a run under other settings than it was started with, but for ``MAY_CHANGE``.
 
-    Args:
-        cfg: composed now.
-        folder: of the run.
-        overrides: of the command line, now.
-
-    Raises:
-        UserError: names the settings.
+    ``cfg`` and ``overrides`` are those of now, ``folder`` is the run's. The UserError names the settings.
     """
     saved: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
     before = dict(flat(upgraded(saved)))

@@ -27,9 +27,7 @@ def hide(arguments: list[str]) -> list[str]:
     """Move secrets from overrides into environment variables, and name those in the overrides.
 
     Hydra writes overrides to the run's folder, a sweep prints them, and loggers keep the command line.
-
-    Returns:
-        The arguments, each ``OPTION=SECRET`` as ``OPTION=${oc.env:LIGHTUNE_SECRET_OPTION,null}``.
+    ``OPTION=SECRET`` becomes ``OPTION=${oc.env:LIGHTUNE_SECRET_OPTION,null}``.
     """
     hidden = []
     for argument in arguments:
@@ -44,10 +42,7 @@ def hide(arguments: list[str]) -> list[str]:
 
 
 def check_credentials(cfg: dict[str, Any]) -> None:
-    """Refuse a configuration that holds a secret in plain text, before it is written anywhere.
-
-    Args:
-        cfg: its interpolations unresolved.
+    """Refuse a configuration, not yet resolved, that holds a secret in plain text, before it is written anywhere.
 
     Raises:
         UserError: names the option, not the secret, and says how to give it.

@@ -29,8 +29,7 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 def friendly_errors(conf: Path | None = None) -> Iterator[None]:
     """Print a user's mistake in a few lines and exit with 1; bugs keep their traceback.
 
-    Args:
-        conf: folder of the configuration groups, for the nearest valid names.
+    ``conf`` is the folder of the configuration groups, for the nearest valid names.
     """
     for stream in (sys.stdout, sys.stderr):
         # what a terminal or a pipe that is not UTF-8 cannot show must not end a run

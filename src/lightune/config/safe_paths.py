@@ -18,13 +18,9 @@ def check_choices(choices: dict[str, Any]) -> None:
 
 
 def check_names(groups: dict[str, Any]) -> None:
-    """Refuse loggers and callbacks that would write outside the folder that they name.
+    """Raise a UserError for loggers and callbacks that would write outside the folder that they name.
 
-    Args:
-        groups: ``{group: {node: arguments}}``, all resolved.
-
-    Raises:
-        UserError: names the option.
+    ``groups`` are ``{group: {node: arguments}}``, all resolved.
     """
     for group, nodes in groups.items():
         for node, arguments in (nodes or {}).items():

@@ -14,14 +14,10 @@ REFERENCES = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)")
 
 
 def check_unread(raw: dict[str, Any], *, added: Sequence[str]) -> None:
-    """Refuse options that nothing reads.
+    """Raise a UserError for options that nothing reads, with those that are like them.
 
-    Args:
-        raw: the configuration, interpolations unresolved.
-        added: options that the command line adds with ``+``; Hydra itself refuses unknown ones without it.
-
-    Raises:
-        UserError: names the option and those that are like it.
+    ``raw`` is the configuration, not yet resolved; ``added`` are the options that the command line adds with ``+``:
+    Hydra itself refuses unknown ones without it.
     """
     references = {name.rstrip(".") for _, value in leaves(raw) for name in REFERENCES.findall(str(value))}
     read = {name for target in readers_of_data(raw) for name in signature_of(target)[0] or ()} - NOT_FROM_DATA

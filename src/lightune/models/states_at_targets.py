@@ -15,12 +15,8 @@ CHANGED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 def states_at_targets(model: Any, inputs: dict[str, Tensor], where: Tensor) -> Tensor:
     """Call a model; return the states (targets, size) of the tokens whose next token is a target, for ``logits_of``.
 
-    A model that changes its output layer's logits returns logits.
-
-    Args:
-        model: a causal language model.
-        inputs: of the model, (batch, length).
-        where: (batch, length - 1), True before a target.
+    A model that changes its output layer's logits returns logits. ``inputs`` are (batch, length); ``where``,
+    (batch, length - 1), is True before a target.
     """
     states: list[Tensor] = []
     changes = _changes_logits(model)

@@ -119,12 +119,8 @@ def make_task(
 ) -> Task:
     """Make the task and its recipe.
 
-    Args:
-        cfg: of the experiment.
-        pretrained: where the weights come from.
-        head: what the head must be, as the data or a finished run says.
-        num_training_steps: counts the optimizer steps of a run; None: those of its fit.
-        teacher: of a distillation.
+    ``head`` is what the data or a finished run says of it; ``num_training_steps`` counts the optimizer steps of a run,
+    None: those of its fit.
     """
     parts = {name: instantiate(cfg[name], _convert_="all") for name in ("tuning", "optimizer", "scheduler")}
     # the folder of an older run may lack some
@@ -229,11 +225,7 @@ def rebuild_data(folder: Path) -> DataModule:
 
 
 def load_weights(task: Task, checkpoint: dict[str, Any], *, path: Path) -> None:
-    """Fill a task with a checkpoint's weights.
-
-    Raises:
-        UserError: they do not fit.
-    """
+    """Fill a task with a checkpoint's weights, or raise a UserError where they do not fit."""
     try:
         task.on_load_checkpoint(checkpoint)
         task.load_state_dict(checkpoint["state_dict"], strict=task.strict_loading)

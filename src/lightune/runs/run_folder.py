@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from lightune.runs.checkpoint_io import newest_loadable, read_checkpoint
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Run:
     """The layout of a run folder.
 
@@ -31,44 +29,23 @@ class Run:
     ``predictions.jsonl`` of the test rows, ``validation_predictions.jsonl``; ``pretrained.json`` of a language model before training; ``report.html``.
     """
 
-    folder: Path
-
-    @property
-    def model(self) -> Path:
-        return self.folder / "model"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "checkpoints" / "best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "checkpoints" / "last.ckpt"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = folder / "model"
+        self.best = folder / "checkpoints" / "best.ckpt"
+        self.last = folder / "checkpoints" / "last.ckpt"
+        self.metrics = folder / "metrics.json"
+        self.signatures = folder / "signatures.json"
+        self.environment = folder / "environment.json"
+        self.predictions = folder / "predictions.jsonl"
+        self.validation_predictions = folder / "validation_predictions.jsonl"
+        self.pretrained = folder / "pretrained.json"
+        self.report = folder / "report.html"
 
     @property
     def checkpoints(self) -> list[Path]:
         """All that are there."""
         return sorted((self.folder / "checkpoints").glob("*.ckpt"))
-
-    @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics.json"
-
-    @property
-    def predictions(self) -> Path:
-        return self.folder / "predictions.jsonl"
-
-    @property
-    def validation_predictions(self) -> Path:
-        return self.folder / "validation_predictions.jsonl"
-
-    @property
-    def pretrained(self) -> Path:
-        return self.folder / "pretrained.json"
-
-    @property
-    def report(self) -> Path:
-        return self.folder / "report.html"
 
     def is_resumed(self, *, asked: bool) -> bool:
         """Return whether training resumes here: a person asks, or SLURM has requeued the job.
@@ -123,10 +100,6 @@ class Run:
         if getattr(model, "generation_config", None) is not None:
             model.generation_config.save_pretrained(self.model)
 
-    def save_environment(self, environment: Mapping[str, str]) -> None:
-        """Write ``environment.json``: machine and package versions."""
-        write_json(self.folder / "environment.json", environment)
-
     def save_head(self, head: Mapping[str, Any]) -> None:
         """Save the head's settings, which the data determined, for ``head``."""
         write_json(self.model / "head.json", head)
@@ -171,14 +144,6 @@ class Run:
     def monitored(self) -> float:
         """Return the metric that chose the best checkpoint of a finished run."""
         return float(json.loads(self.metrics.read_text(encoding="utf-8"))["monitored"])
-
-    def write_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Write ``metrics.json``."""
-        write_json(self.metrics, dict(sorted(metrics.items())))
-
-    def write_signatures(self, signatures: Mapping[str, str]) -> None:
-        """Write ``signatures.json``: the variant of each metric that has several."""
-        write_json(self.folder / "signatures.json", signatures)
 
     def write_confusion_matrix(self, matrix: list[list[int]], label_names: list[Any]) -> None:
         """Write ``confusion_matrix.csv``: a row for each true label, a column for each predicted one."""

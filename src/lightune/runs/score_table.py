@@ -45,9 +45,7 @@ def label_table(
     metrics: Mapping[str, float], stage: str, label_names: Sequence[str], matrix: list[list[int]] | None
 ) -> Table | None:
     """Tabulate precision and recall of each label, its F1 where there is one, and its row of the confusion matrix."""
-    if not label_names or len(label_names) > MOST_LABELS:
-        return None
-    if f"{stage}/precision/{label_names[0]}" not in metrics:
+    if not label_names or len(label_names) > MOST_LABELS or f"{stage}/precision/{label_names[0]}" not in metrics:
         return None
     columns = [name for name in ("precision", "recall", "f1") if f"{stage}/{name}/{label_names[0]}" in metrics]
     table = Table(f"{stage}, by label", *columns, *[escape(f"→ {name}") for name in label_names if matrix])

@@ -52,6 +52,9 @@ class Task(TrainingLoop):
     predict_arguments: str = '--text "…"'
     """The arguments that ``lightune predict RUN`` needs."""
 
+    calibrate: bool = False
+    """Whether ``lightune.training.calibrate`` may change the best checkpoint, where rows have ``probabilities``."""
+
     label_names: tuple[str, ...] | list[str] = ()
     """The labels that have a precision and a recall of their own."""
 
@@ -74,10 +77,8 @@ class Task(TrainingLoop):
     ) -> list[RowResult]:
         """Return ``loss`` and ``targets`` of each row: the task's own loss of the row alone, and what it is the mean of.
 
-        Args:
-            logits: of the batch, or of each row.
-            batch: held-out rows.
-            sizes: number of samples of each row, such as the windows of a long text; one each where None.
+        ``logits`` are of the batch of held-out rows, or of each; ``sizes`` are the samples of each row, such as
+        the windows of a long text, None: one each.
         """
         sizes = sizes or [1] * len(logits)
         columns = [
@@ -94,13 +95,6 @@ class Task(TrainingLoop):
         found = zip(torch.stack(losses).tolist(), torch.stack(counts).tolist(), strict=True)
         return [{"loss": loss, "targets": count} for loss, count in found]
 
-    def fit_calibration(self, rows: list[RowResult], *, has_temperature: bool) -> dict[str, Any] | None:
-        """Return ``temperature`` and, if any, ``thresholds`` for the best checkpoint, from the results of validation rows.
-
-        None: it stays as it is. Without ``has_temperature`` its logits cannot be divided: 1.
-        """
-        return None
-
     @classmethod
     def analyse(cls, rows: list[RowResult], label_names: Sequence[str]) -> RowAnalysis:
         """Return what a report says of the results of a test; rows are empty where there are none."""
@@ -109,10 +103,7 @@ class Task(TrainingLoop):
     def explained(self, logits: Tensor, batch: Batch, *, label: str | None) -> list[Target]:
         """Return the outputs of a row that ``lightune explain`` explains.
 
-        Args:
-            logits: of all windows of the row.
-            batch: the row alone.
-            label: the one to explain; None: what is predicted.
+        ``logits`` are of all windows of the row, which is alone in the batch; ``label`` None: what is predicted.
 
         Raises:
             UserError: there is no such label.
@@ -125,11 +116,7 @@ class Task(TrainingLoop):
         return scores
 
     def explained_texts(self, texts: Sequence[Any], batch: Batch) -> list[tuple[str, list[Span] | None]]:
-        """Return the texts of a row as the model reads them, with their words' first characters and ends.
-
-        Returns:
-            None for the words of a text that is to be split.
-        """
+        """Return a row's texts as the model reads them, each with the places of its words; None: split it."""
         return [(text, None) for text in texts]
 
     def usage(self, preprocessor: Any, *, tensors: str) -> Usage | None:

@@ -24,7 +24,7 @@ class Classification(Task):
         criterion: another loss, or what makes it; see ``lightune.tasks.criterion``.
         class_weights: of the loss: ``balanced``, or by label.
         metrics: further ones, see ``lightune.tasks.metrics.by_name``.
-        calibrate: of texts: choose a temperature and thresholds on validation, see ``lightune.tasks.calibration``.
+        calibrate: of texts: choose a temperature and thresholds on validation, see ``lightune.training.calibrate``.
     """
 
     encodes_rows = True

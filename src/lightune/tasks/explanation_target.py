@@ -34,11 +34,7 @@ def target_output(scores: Tensor, target: Target) -> Tensor:
     """Return the number that is explained, (rows,): the mean over the target's cells.
 
     Log-odds grow with the probability, do not level off where it nears 1, and add up: evidence for other labels counts
-    against this one.
-
-    Args:
-        scores: of windows, (rows, …, alternatives).
-        target: chooses among them.
+    against this one. ``scores`` are of windows, (rows, …, alternatives).
     """
     values = []
     for cell in target.cells:

@@ -17,12 +17,8 @@ class Usage(NamedTuple):
 def tokenizer_call(preprocessor: Any, texts: str, *, tensors: str, truncation: str = "True", options: str = "") -> str:
     """Return a call of the tokenizer that reads texts as the preprocessor does.
 
-    Args:
-        preprocessor: with ``max_length``.
-        texts: the arguments, as they are typed.
-        tensors: ``pt`` or ``np``.
-        truncation: the option, as it is typed.
-        options: further ones, each with a comma and a space after it.
+    ``texts``, ``truncation`` and further ``options``, each with a comma and a space after it, are as they are typed;
+    ``tensors`` is ``pt`` or ``np``. The preprocessor has ``max_length``.
     """
     return (
         f"tokenizer({texts}, truncation={truncation}, max_length={preprocessor.max_length}, {options}padding=True, "

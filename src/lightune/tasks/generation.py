@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,6 +21,7 @@ from lightune.tasks.analysis.texts import Texts
 from lightune.tasks.base import Task
 from lightune.tasks.batch import Batch, RowResult
 from lightune.tasks.generated_sample import GeneratedSample
+from lightune.tasks.held_out_metrics import HeldOut
 from lightune.tasks.metrics.generation import ROUGE, Degeneration, Distinct, SacreBLEU
 from lightune.tasks.metrics.sacrebleu_counts import TOKENIZERS, language_code
 from lightune.tuning.recipe import Recipe
@@ -36,14 +37,6 @@ METRICS: dict[str, Callable[[bool, str | None], Metric]] = {
 }
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 EXAMPLES = 3  # kept of each evaluation, one a batch
-
-
-class Example(NamedTuple):
-    """A generated text beside its source and its reference."""
-
-    source: str
-    prediction: str
-    reference: str
 
 
 class Generation(Task):
@@ -89,7 +82,8 @@ class Generation(Task):
         self.monitor = (monitor[0], monitor[1])
         self.pipeline_tag = pipeline_tag or self.pipeline_tag
         self._language_is_known = language_code(target_lang) in TOKENIZERS
-        self.examples: list[Example] = []  # of the last evaluation, to look at
+        # of the last evaluation: source, prediction and reference
+        self.examples: list[tuple[str, str, str]] = []
         self._special = re.compile("|".join(map(re.escape, tokenizer.all_special_tokens)))
         self.written: dict[int, str] = {}  # of the last evaluation on this device, by row number
         self._texts: tuple[list[str], list[list[str]]] = ([], [])  # predictions and references of the last batch
@@ -142,7 +136,7 @@ class Generation(Task):
         batch = {name: values[: self.sample.num_rows] for name, values in batch.items()}
         predictions, rows = self.generate(batch), batch["rows"]
         if len(self.examples) < EXAMPLES:
-            self.examples.append(Example(rows[0]["source"], predictions[0], rows[0]["references"][0]))
+            self.examples.append((rows[0]["source"], predictions[0], rows[0]["references"][0]))
         references = [row["references"] for row in rows]
         if not self._language_is_known and is_spaceless("".join(references[0])):
             self._language_is_known = True  # it is told once
@@ -175,13 +169,9 @@ class Generation(Task):
             results.append(loss | {"predicted": prediction, "counts": counts})
         return results
 
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self._start()
-
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        self._start()
+    def _begin(self, held_out: HeldOut) -> None:
+        super()._begin(held_out)
+        self.examples, self.written, self.sample.counts = [], {}, torch.zeros(4)
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -191,9 +181,6 @@ class Generation(Task):
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         self.log("test/generation/tokens_per_second", self.sample.tell(self.trainer))
-
-    def _start(self) -> None:
-        self.examples, self.written, self.sample.counts = [], {}, torch.zeros(4)
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, streamer: BaseStreamer | None = None) -> list[str]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning import Trainer
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
-from lightune.common.errors import UserError
+from lightune.common.errors import UserError, nearest
 from lightune.tasks.metrics.by_name import ADDED
 
 
@@ -75,3 +76,13 @@ class HeldOut(nn.Module):
             for name, value in figures.items()
             if value.numel() == 1
         }
+
+
+def check_monitored(trainer: Trainer, figures: dict[str, Tensor]) -> None:
+    """Refuse to monitor a figure that is not measured, in the sanity check where there is one."""
+    monitors = [getattr(callback, "monitor", None) for callback in trainer.callbacks]  # type: ignore[attr-defined]
+    asked = [("monitor.metric", metric) for metric in monitors if not str(metric).startswith("train/")]
+    asked += [("scheduler_monitor", config.monitor) for config in trainer.lr_scheduler_configs]
+    for option, metric in asked:
+        if metric is not None and metric not in figures:
+            raise UserError(f"{option}={metric}: no such figure is measured.\n{nearest(metric, figures)}")

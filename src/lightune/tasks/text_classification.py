@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from scipy.special import logit
 from torch import Tensor
@@ -15,7 +14,6 @@ from lightune.data.preprocessors.labels import MULTI, REGRESSION, SINGLE, is_unl
 from lightune.tasks.analysis.base import RowAnalysis
 from lightune.tasks.analysis.labels import Number, OneLabel, SeveralLabels
 from lightune.tasks.batch import Batch, RowResult, inputs, pool_windows
-from lightune.tasks.calibration import fit_temperature, fit_thresholds, rescale
 from lightune.tasks.classification import Classification
 from lightune.tasks.explanation_target import Target
 from lightune.tasks.export_usage import Usage, tokenizer_call
@@ -119,18 +117,6 @@ class TextClassification(Classification):
             row | {"true": label, "predicted": best, "probabilities": [float(f"{p:.6g}") for p in of_row]}
             for row, label, best, of_row in found
         ]
-
-    def fit_calibration(self, rows: list[RowResult], *, has_temperature: bool) -> dict[str, Any] | None:
-        if not self.calibrate or not rows or "probabilities" not in rows[0]:
-            return None
-        probabilities, true = (np.array([row[name] for row in rows]) for name in ("probabilities", "true"))
-        if self.problem_type == SINGLE:
-            return {"temperature": fit_temperature(probabilities, true) if has_temperature else 1.0}
-        # two classes, of which float32 knows no smaller probability than this where the other is near 1
-        pairs = np.stack([1 - probabilities, probabilities], axis=-1).reshape(-1, 2).clip(1e-7)
-        temperature = fit_temperature(pairs, true.ravel()) if has_temperature else 1.0
-        thresholds = fit_thresholds(rescale(pairs, temperature)[:, 1].reshape(true.shape), true)
-        return {"temperature": temperature, "thresholds": thresholds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MetricCollection
 
-from lightune.common.errors import UserError, nearest, not_finite
+from lightune.common.errors import UserError, not_finite
 from lightune.common.trainer_state import is_fitting
 from lightune.models import cpu, padding_free
 from lightune.models.model_parts import trainable_parameters
 from lightune.models.sharding import hold_whole, shard
 from lightune.tasks.batch import Batch, RowResult, inputs
-from lightune.tasks.held_out_metrics import HeldOut
+from lightune.tasks.held_out_metrics import HeldOut, check_monitored
 from lightune.tasks.losses import cross_entropy
 from lightune.tasks.micro_batches import TargetMean
 from lightune.tuning.base import check_trainable
@@ -45,7 +45,7 @@ class TrainingLoop(LightningModule):
     """Whether an encoder reads the same tokens of a row in each epoch, so that frozen layers' output can be kept."""
 
     calibration: dict[str, Any] | None = None
-    """What the checkpoint that was loaded last was calibrated with, see ``fit_calibration``."""
+    """What the checkpoint that was loaded last was calibrated with, see ``lightune.training.calibrate``."""
 
     rows: dict[str, list[RowResult]]
     """By stage, ``val`` or ``test``: the results of its last evaluation outside of training, see ``row_results``."""
@@ -62,17 +62,14 @@ class TrainingLoop(LightningModule):
         self.rows = {"val": [], "test": []}
         self._keeps_rows = False
         self._target_mean = TargetMean()
-        self._freeze_schedule = tuned.freeze_schedule
-        self._compress = tuned.compress
-        self._contrastive = tuned.contrastive
+        self._freeze_schedule = schedule = tuned.freeze_schedule
+        self._compress, self._contrastive = tuned.compress, tuned.contrastive
         if self._contrastive is not None and recipe.teacher is not None:
             raise UserError("tuning=contrastive compares rows, and takes no teacher. Leave distill.teacher out.")
         # counted now: two of four bits share an element
         self._total_parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.encodes_rows = self.encodes_rows and (
-            tuned.freeze_schedule is None or tuned.freeze_schedule.probe_lr is not None
-        )
-        self._trained_only = TrainedOnly(self) if tuned.trained_only else None
+        self.encodes_rows = self.encodes_rows and (schedule is None or schedule.probe_lr is not None)
+        self._trained_only: Any = TrainedOnly(self) if tuned.trained_only else None
         self.strict_loading = not tuned.trained_only  # on_load_checkpoint is
 
     def targets(self, batch: Batch) -> Tensor:
@@ -158,9 +155,8 @@ class TrainingLoop(LightningModule):
         self._begin(self.test)
 
     def on_validation_epoch_end(self) -> None:
-        hold_whole(self.model, whole=False)
-        figures = self._figures(self.val)
-        self._check_monitored(figures)
+        figures = self._end(self.val)
+        check_monitored(self.trainer, figures)
         self.log_dict(figures)
         for config in self.trainer.lr_scheduler_configs if is_fitting(self.trainer) else ():
             if config.monitor is not None:
@@ -175,8 +171,7 @@ class TrainingLoop(LightningModule):
         switch(self.trainer.optimizers, "eval")
 
     def on_test_epoch_end(self) -> None:
-        hold_whole(self.model, whole=False)
-        self.log_dict(self._figures(self.test))
+        self.log_dict(self._end(self.test))
 
     def compress_frozen(self, precision: str | int) -> None:
         """Hold the frozen weights as the tuning asks, before the model computes in a resolved precision."""
@@ -185,9 +180,8 @@ class TrainingLoop(LightningModule):
 
     def configure_model(self) -> None:
         self.compress_frozen(self.trainer.precision)
-        if self.device_mesh is None:
-            return
-        shard(self.model, self.device_mesh["data_parallel"])
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         if self._contrastive is not None:
@@ -205,17 +199,13 @@ class TrainingLoop(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._freeze_schedule is not None:
-            self._freeze_schedule.save(checkpoint)
-        if self._trained_only is not None:
-            self._trained_only.drop_frozen(checkpoint)
+        for part in filter(None, (self._freeze_schedule, self._trained_only)):
+            part.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.calibration = checkpoint.get("calibration")
-        if self._freeze_schedule is not None:
-            self._freeze_schedule.load(checkpoint)
-        if self._trained_only is not None:
-            self._trained_only.check(checkpoint)
+        for part in filter(None, (self._freeze_schedule, self._trained_only)):
+            part.load(checkpoint)
 
     def thaw(self) -> None:
         """Train from the first step on what a schedule would freeze before the last."""
@@ -238,23 +228,15 @@ class TrainingLoop(LightningModule):
         """Return the share of the frozen weights that stays frozen, on average over a run; see ``FreezeSchedule``."""
         return 1.0 if self._freeze_schedule is None else self._freeze_schedule.mean_frozen_share()
 
-    def _figures(self, held_out: HeldOut) -> dict[str, Tensor]:
+    def _end(self, held_out: HeldOut) -> dict[str, Tensor]:
         """Return the figures of a split; raise a NotFiniteError where the loss is infinite or NaN."""
+        hold_whole(self.model, whole=False)
         figures = held_out.scalars()
         name = f"{held_out.stage}/loss"
         if not figures[name].isfinite():
             what = f"{name} is {figures[name].item()} after step {self.trainer.global_step}."
             raise not_finite(what, optimizers=self.trainer.optimizers)
         return figures
-
-    def _check_monitored(self, figures: dict[str, Tensor]) -> None:
-        """Refuse to monitor a figure that is not measured, in the sanity check where there is one."""
-        monitors = [getattr(callback, "monitor", None) for callback in self.trainer.callbacks]  # type: ignore[attr-defined]
-        asked = [("monitor.metric", metric) for metric in monitors if not str(metric).startswith("train/")]
-        asked += [("scheduler_monitor", config.monitor) for config in self.trainer.lr_scheduler_configs]
-        for option, metric in asked:
-            if metric is not None and metric not in figures:
-                raise UserError(f"{option}={metric}: no such figure is measured.\n{nearest(metric, figures)}")
 
     def _begin(self, held_out: HeldOut) -> None:
         hold_whole(self.model, whole=self.streams)

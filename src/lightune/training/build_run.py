@@ -19,14 +19,7 @@ from lightune.data import DataModule
 from lightune.models import cpu, precision
 from lightune.models.pretrained import PretrainedModel
 from lightune.runs.checkpoint_io import CheckpointIO
-from lightune.runs.load_run import (
-    fit_to_model,
-    make_data,
-    make_preprocessor,
-    make_pretrained,
-    make_task,
-    task_class,
-)
+from lightune.runs.load_run import fit_to_model, make_data, make_preprocessor, make_pretrained, make_task, task_class
 from lightune.tasks import Task
 from lightune.tuning.optimizer_and_schedule import num_training_steps
 
@@ -45,10 +38,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     """Load the pretrained model, prepare the data, and make the task from both.
 
     The tokenizer is loaded first; the weights θ only once the data has determined the model's head.
-
-    Args:
-        cfg: the run's configuration.
-        count_steps: returns the optimizer steps that the schedule spans; None: those of the whole run.
+    ``count_steps`` returns the optimizer steps that the schedule spans; None: those of the whole run.
 
     Raises:
         UserError: model, data and task do not match, or one of them cannot be read.
@@ -71,13 +61,7 @@ def build(cfg: DictConfig, *, count_steps: Callable[[Trainer], int] | None = Non
     if teacher is not None:
         teacher.check_labels(data.head)
     _tell_of_defaults(cfg, pretrained)
-    task = make_task(
-        cfg,
-        pretrained=pretrained,
-        head=data.head,
-        num_training_steps=count_steps,
-        teacher=teacher,
-    )
+    task = make_task(cfg, pretrained=pretrained, head=data.head, num_training_steps=count_steps, teacher=teacher)
     return Parts(tokenizer, data, task)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lightning import Trainer
 
+from lightune.common.files import write_json
 from lightune.data import DataModule
 from lightune.runs.report import report_finished
 from lightune.runs.report.predictions import Row
@@ -30,10 +31,10 @@ def save_results(
 ) -> None:
     """Write the metrics, the held-out rows' predictions and, where wanted, the report to the run's folder; print the metrics."""
     metrics = {**metrics, **calibration_figures(task, rows["test"])}
-    run.write_metrics(metrics)
+    write_json(run.metrics, dict(sorted(metrics.items())))
     if (matrix := task.confusion_matrix()) is not None:
         run.write_confusion_matrix(matrix, list(task.label_names))
     if signatures := task.signatures():
-        run.write_signatures(signatures)
+        write_json(run.signatures, signatures)
     report_finished(run, rows, data=data, task=task, page=report)
     print_results(run.folder, metrics, task=task)

@@ -18,13 +18,13 @@ class TrainedOnly:
         self.names = {name for name, parameter in task.named_parameters() if parameter.requires_grad}
         self.digest = digest((name, p) for name, p in task.named_parameters() if name not in self.names)
 
-    def drop_frozen(self, checkpoint: dict[str, Any]) -> None:
+    def save(self, checkpoint: dict[str, Any]) -> None:
         """Keep only the trained weights in a checkpoint that is about to be saved."""
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in self.names}
         checkpoint[DIGEST_KEY] = self.digest
 
-    def check(self, checkpoint: dict[str, Any]) -> None:
+    def load(self, checkpoint: dict[str, Any]) -> None:
         """Raise a UserError for a checkpoint of other trained weights, or trained beside other frozen weights."""
         # trainer=fsdp has loaded and taken out the weights: the digest alone tells
         names = checkpoint.get("state_dict", self.names)

@@ -99,7 +99,7 @@ def model_card(
     limits: Sequence[str],
     comparison: Comparison | None = None,
 ) -> ModelCard:
-    """Return the card of one export."""
+    """Return the card of one export: what the Hub reads of it, then what people do."""
     scores = [
         (stage, name, metrics[f"{stage}/{name}"])
         for stage in STAGES
@@ -107,7 +107,29 @@ def model_card(
         if math.isfinite(metrics.get(f"{stage}/{name}", math.nan))
     ]
     name = f"{base.name.rpartition('/')[2]} on {data.name.rpartition('/')[2]}"
-    front = _front_matter(name, scores, base=base, data=data, tags=tags, task_name=task_name, pipeline_tag=pipeline_tag)
+    results = [
+        EvalResult(
+            task_type=pipeline_tag or task_name,
+            dataset_type=data.hub_name or data.name,
+            dataset_name=data.name,
+            dataset_split=STAGES[stage],
+            metric_type=HUB_METRICS.get(metric, metric),
+            metric_name=metric,
+            metric_value=round(value, 6),
+        )
+        for stage, metric, value in scores
+    ]
+    front = ModelCardData(
+        base_model=base.hub_name,
+        datasets=[data.hub_name] if data.hub_name else None,
+        library_name="peft" if "lora" in tags else None if "onnx" in tags else "transformers",
+        license=base.license_name,
+        metrics=[*dict.fromkeys(one.metric_type for one in results if one.metric_name != "loss")] or None,
+        model_name=name if scores else None,
+        pipeline_tag=pipeline_tag,
+        tags=[*tags] or None,
+        eval_results=results or None,
+    )
     parts = [
         f"# {name}",
         f"`{base.name}`, fine-tuned for {task_name.replace('_', ' ')} on {data.name}. {contents}",
@@ -124,43 +146,6 @@ def model_card(
         + ".",
     ]
     return ModelCard(f"---\n{front}\n---\n\n" + "\n\n".join(parts) + "\n")
-
-
-def _front_matter(
-    name: str,
-    scores: Sequence[tuple[str, str, float]],
-    *,
-    base: Source,
-    data: Source,
-    tags: Sequence[str],
-    task_name: str,
-    pipeline_tag: str | None,
-) -> ModelCardData:
-    """Return what the Hub reads of a card."""
-    hub_metrics = [HUB_METRICS.get(metric, metric) for _, metric, _ in scores if metric != "loss"]
-    results = [
-        EvalResult(
-            task_type=pipeline_tag or task_name,
-            dataset_type=data.hub_name or data.name,
-            dataset_name=data.name,
-            dataset_split=STAGES[stage],
-            metric_type=HUB_METRICS.get(metric, metric),
-            metric_name=metric,
-            metric_value=round(value, 6),
-        )
-        for stage, metric, value in scores
-    ]
-    return ModelCardData(
-        base_model=base.hub_name,
-        datasets=[data.hub_name] if data.hub_name else None,
-        library_name="peft" if "lora" in tags else None if "onnx" in tags else "transformers",
-        license=base.license_name,
-        metrics=[*dict.fromkeys(hub_metrics)] or None,
-        model_name=name if scores else None,
-        pipeline_tag=pipeline_tag,
-        tags=[*tags] or None,
-        eval_results=results or None,
-    )
 
 
 def _is_shown(option: str) -> bool:

@@ -101,12 +101,8 @@ def compare(task: Task, batches: Iterable[Batch], *, float32: Path, int8: Path) 
             split.loss.update(loss, weight=targets)
             task.update(split.metrics, logits[name], batch)
         rows += len(batch["rows"] if "rows" in batch else batch["labels"])
-    measured = {
-        name: Measured(
-            size=file.stat().st_size,
-            seconds=seconds[name],
-            figures={figure: float(value) for figure, value in held_out[name].scalars().items()},
-        )
-        for name, file in files.items()
-    }
-    return Comparison(rows=rows, float32=measured["float32"], int8=measured["int8"])
+    measured = {}
+    for name, file in files.items():
+        figures = {figure: float(value) for figure, value in held_out[name].scalars().items()}
+        measured[name] = Measured(size=file.stat().st_size, seconds=seconds[name], figures=figures)
+    return Comparison(rows=rows, **measured)

@@ -103,14 +103,13 @@ def read_run_results(
     """
     run = Run(folder)
     config, command = settings_and_command(folder)
-    environment, signatures = folder / "environment.json", folder / "signatures.json"
     return RunResults(
         folder=folder,
         config=config,
         command=command,
-        environment=json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
+        environment=json.loads(run.environment.read_text(encoding="utf-8")) if run.environment.is_file() else {},
         metrics=json.loads(run.metrics.read_text(encoding="utf-8")),
-        signatures=json.loads(signatures.read_text(encoding="utf-8")) if signatures.is_file() else {},
+        signatures=json.loads(run.signatures.read_text(encoding="utf-8")) if run.signatures.is_file() else {},
         pretrained=json.loads(run.pretrained.read_text(encoding="utf-8"))["texts"] if run.pretrained.is_file() else {},
         history=_read_history(folder / "metrics.csv"),
         analysis=task_class.analyse(

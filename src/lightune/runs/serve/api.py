@@ -40,14 +40,9 @@ def make_app(
 ) -> FastAPI:
     """Make the application; its worker thread runs until the application shuts down.
 
-    Args:
-        predictor: the run's model.
-        description: what the run reads and predicts.
-        max_batch_size: texts in a batch.
-        max_wait: seconds for which a text waits for others.
-        timeout: seconds that a request may take.
-        token: the bearer token that clients must send; None: no token.
-        hosts: host names that requests may name; others could be a page's own name that resolves to this machine.
+    A text waits at most ``max_wait`` seconds for others of its batch, and a request takes at most ``timeout`` seconds.
+    ``hosts`` are the names that requests may name: others could be a page's own name that resolves to this machine.
+    Clients must send the bearer ``token``, if there is one.
     """
     metrics = Metrics()
     worker = Worker(

@@ -97,11 +97,7 @@ def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 def precision_recall_f1(hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
     """Return the figures of counts of any shape."""
-    return {
-        "precision": ratio(hits, predicted),
-        "recall": ratio(hits, true),
-        "f1": ratio(2 * hits, predicted + true),
-    }
+    return {"precision": ratio(hits, predicted), "recall": ratio(hits, true), "f1": ratio(2 * hits, predicted + true)}
 
 
 def table_by_name(names: Sequence[str], hits: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> Table:

@@ -40,10 +40,7 @@ class Entities(RowAnalysis):
         for row in self.rows:
             errors.update(_errors(*_entities(row)))
         rows = [[name, f"{count:,}"] for name, count in errors.most_common()]
-        return [
-            table_by_name(list(counts), hits, predicted, true),
-            Table(["kind of error", "entities"], rows),
-        ]
+        return [table_by_name(list(counts), hits, predicted, true), Table(["kind of error", "entities"], rows)]
 
     def _counts(self) -> dict[str, np.ndarray]:
         """Return for each type the entities that are right, predicted and true, by row (rows, 3)."""
