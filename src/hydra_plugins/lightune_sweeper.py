@@ -80,13 +80,8 @@ class TrialSweeper(Sweeper):
     def _search(self, overrides: list[Override], sweep_dir: Path) -> None:
         from lightune.sweeps.study import Study
 
-        space = {
-            override.get_key_element(): _search_values(
-                override, default=OmegaConf.select(self.config, override.key_or_group)
-            )
-            for override in overrides
-            if override.is_sweep_override()
-        }
+        varied = [override for override in overrides if override.is_sweep_override()]
+        space = {one.get_key_element(): _search_values(one, self.config) for one in varied}
         if not space:
             raise UserError(
                 "sweep=optuna has nothing to vary. Name values: 'optimizer.lr=tag(log,interval(1e-5,1e-3))',\n"
@@ -133,10 +128,8 @@ class TrialSweeper(Sweeper):
         size = self.max_batch_size or max(1, len(trials))
         for first in range(0, len(trials), size):
             batch = trials[first : first + size]
-            jobs = [
-                [*trial.overrides, f"hydra.sweep.subdir={quoted(trial.folder.relative_to(sweep_dir))}"]
-                for trial in batch
-            ]
+            subdirs = [quoted(trial.folder.relative_to(sweep_dir)) for trial in batch]
+            jobs = [[*one.overrides, f"hydra.sweep.subdir={name}"] for one, name in zip(batch, subdirs, strict=True)]
             results = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
             for trial, result in zip(batch, results, strict=True):
                 if result.status == JobStatus.FAILED and not read_trial(trial.folder).has_ended:
@@ -167,15 +160,16 @@ def _grid_values(overrides: Sequence[Override]) -> dict[str, list[str]]:
     return values
 
 
-def _search_values(override: Override, *, default: Any) -> Any:
-    """Return the values that a search may draw for an option; its ``default`` tells whether it is an integer."""
+def _search_values(override: Override, cfg: DictConfig) -> Any:
+    """Return the values that a search may draw for an option; its default tells whether it is an integer."""
     from lightune.sweeps.search import Choice, Interval
 
     value = override.value()
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         assert low is not None and high is not None
-        if type(default) is int and float(low).is_integer() and float(high).is_integer():
+        is_whole = type(OmegaConf.select(cfg, override.key_or_group)) is int
+        if is_whole and float(low).is_integer() and float(high).is_integer():
             low, high = int(low), int(high)
         return Interval(low=low, high=high, log="log" in value.tags)
     if isinstance(value, RangeSweep):
@@ -212,15 +206,12 @@ def _print_result(sweep_dir: Path) -> None:
     trials = read_trials(sweep_dir)
     if any("data.fold" in trial.swept and (trial.folder / "metrics.json").is_file() for trial in trials):
         write_out_of_fold(read_leaderboard(sweep_dir))
-    failed = [
-        f"{trial.number} ({trial.state}: {shorten(trial.message, 200, placeholder='…')})"
-        for trial in trials
-        if trial.state in FAILED_STATES
-    ]
+    failed = [trial for trial in trials if trial.state in FAILED_STATES]
+    told = (f"{one.number} ({one.state}: {shorten(one.message, 200, placeholder='…')})" for one in failed)
     leaderboard = f"lightune leaderboard {shlex.quote(str(sweep_dir))}"
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(trials)} trials failed: {listed(failed, limit=5)}\n"
+            f"{len(failed)} of {len(trials)} trials failed: {listed(told, limit=5)}\n"
             f"The others: {leaderboard}\n"
             "They count as tried. In a plain sweep, a trial whose folder is removed is run again."
         )
