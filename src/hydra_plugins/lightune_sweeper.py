@@ -23,8 +23,7 @@ from lightune.config.allowed_targets import check_targets
 from lightune.config.check_composed import hydra_config
 from lightune.config.hydra_internals import error_of
 from lightune.config.rerun import quoted
-from lightune.sweeps.leaderboard import SPLIT_OPTIONS, read_leaderboard
-from lightune.sweeps.out_of_fold import write_out_of_fold
+from lightune.sweeps.leaderboard import SPLIT_OPTIONS, read_leaderboard, write_out_of_fold
 from lightune.sweeps.trial import FAILED_STATES, Trial, lock_sweep, read_trial, read_trials
 
 
@@ -51,11 +50,7 @@ class TrialSweeper(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the sweep.
-
-        Raises:
-            UserError: trials failed, or the folder holds another sweep.
-        """
+        """Run the sweep; raise a UserError where trials failed, or the folder holds another sweep."""
         params = [f"{name}={value}" for name, value in self.params.items()]
         parser = OverridesParser.create(self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*params, *arguments])
@@ -95,14 +90,8 @@ class TrialSweeper(Sweeper):
                 )
         fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         self.validate_batch_is_legal(_examples(space, fixed))
-        study = Study(
-            search=instantiate(self.config.sweep),
-            space=space,
-            fixed=fixed,
-            sweep_dir=sweep_dir,
-            mode=_mode(self.config),
-            subdir=self._subdir,
-        )
+        search, mode = instantiate(self.config.sweep), _mode(self.config)
+        study = Study(search=search, space=space, fixed=fixed, sweep_dir=sweep_dir, mode=mode, subdir=self._subdir)
         while True:
             with lock_sweep(sweep_dir):
                 trials = study.next_trials()

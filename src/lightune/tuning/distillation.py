@@ -64,12 +64,8 @@ class Teacher:
             answers = answers[..., self._order]
         # some models pad their vocabulary to a rounder size
         classes = min(answers.shape[-1], own.shape[-1])
-        soft = soft_loss(
-            own[..., :classes].float(),
-            answers[..., :classes].float(),
-            problem_type=self.problem_type,
-            temperature=self.temperature,
-        )
+        both = (logits[..., :classes].float() for logits in (own, answers))
+        soft = soft_loss(*both, problem_type=self.problem_type, temperature=self.temperature)
         labelled = 1 - is_unlabelled(labels).sum() / max(1, len(own))
         return self.alpha * soft + (1 - self.alpha) * labelled * loss, len(own)
 
