@@ -141,11 +141,9 @@ def _grid_values(overrides: Sequence[Override]) -> dict[str, list[str]]:
                 f"{override.input_line}: an interval has infinitely many values.\n"
                 f"Name some, {option}=A,B, or let a search draw them: sweep=random, sweep=optuna"
             )
-        values[option] = (
-            [f"{option}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [str(override.input_line)]
-        )
+        values[option] = [str(override.input_line)]
+        if override.is_sweep_override():
+            values[option] = [f"{option}={value}" for value in override.sweep_string_iterator()]
     return values
 
 

@@ -186,9 +186,7 @@ def _identity(file: Path) -> str:
     return f"{file.resolve()} ({stat.st_size} bytes, {stat.st_mtime_ns})"
 
 
-def _report(
-    arguments: argparse.Namespace, labelled: int, rejected: int, *, out: "ResumableOutput | None" = None
-) -> None:
+def _report(arguments: argparse.Namespace, labelled: int, rejected: int, out: "ResumableOutput | None" = None) -> None:
     """Print how many rows were labelled; raise a UserError if none was, or not all that the command line holds."""
     source = _source(arguments)
     if labelled + rejected == 0:

@@ -85,11 +85,7 @@ class Search:
 
 
 def open_storage(storage: str | None, *, sweep_dir: Path) -> "optuna.storages.BaseStorage":
-    """Open the storage of a study.
-
-    Raises:
-        UserError: Optuna is not installed, or the storage cannot be opened.
-    """
+    """Open the storage of a study; raise a UserError if Optuna is not installed, or it cannot be opened."""
     try:
         import optuna
         from optuna.storages import JournalStorage, get_storage

@@ -46,12 +46,9 @@ class Study:
         import optuna
 
         name = name_of_study(search.study_name, storage=search.storage, sweep_dir=self.sweep_dir)
+        pruner = make_pruner(search.pruner, n_startup_trials=search.n_startup_trials)
         study = optuna.create_study(
-            storage=storage,
-            pruner=make_pruner(search.pruner, n_startup_trials=search.n_startup_trials),
-            study_name=name,
-            direction=DIRECTIONS[self.mode],
-            load_if_exists=True,
+            storage=storage, pruner=pruner, study_name=name, direction=DIRECTIONS[self.mode], load_if_exists=True
         )
         # a search that is started again must not draw the same values again
         seed = None if search.seed is None else search.seed + len(study.get_trials(deepcopy=False))
