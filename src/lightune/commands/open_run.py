@@ -29,7 +29,7 @@ def load(*folders: Path) -> "tuple[DictConfig, Task, Preprocessor]":
 
 
 def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **changes: Any) -> "DataModule":
-    """Read a run's data again, with ``changes`` of its options; a UserError if it cannot be, or has other labels now."""
+    """Read a run's data again, with ``changes`` of its options; a UserError if it cannot be, or has other labels."""
     from lightune.runs.load_run import check_labels, make_data
 
     data = make_data(cfg, preprocessor, unlabeled_path=None, **changes)
