@@ -23,8 +23,7 @@ from lightune.config.allowed_targets import check_targets
 from lightune.config.check_composed import hydra_config
 from lightune.config.hydra_internals import error_of
 from lightune.config.rerun import quoted
-from lightune.sweeps.leaderboard import SPLIT_OPTIONS, read_leaderboard
-from lightune.sweeps.out_of_fold import write_out_of_fold
+from lightune.sweeps.leaderboard import SPLIT_OPTIONS, read_leaderboard, write_out_of_fold
 from lightune.sweeps.trial import FAILED_STATES, Trial, lock_sweep, read_trial, read_trials
 
 
@@ -51,11 +50,7 @@ class TrialSweeper(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the sweep.
-
-        Raises:
-            UserError: trials failed, or the folder holds another sweep.
-        """
+        """Run the sweep; raise a UserError where trials failed, or the folder holds another sweep."""
         params = [f"{name}={value}" for name, value in self.params.items()]
         parser = OverridesParser.create(self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*params, *arguments])
@@ -80,13 +75,8 @@ class TrialSweeper(Sweeper):
     def _search(self, overrides: list[Override], sweep_dir: Path) -> None:
         from lightune.sweeps.study import Study
 
-        space = {
-            override.get_key_element(): _search_values(
-                override, default=OmegaConf.select(self.config, override.key_or_group)
-            )
-            for override in overrides
-            if override.is_sweep_override()
-        }
+        varied = [override for override in overrides if override.is_sweep_override()]
+        space = {one.get_key_element(): _search_values(one, self.config) for one in varied}
         if not space:
             raise UserError(
                 "sweep=optuna has nothing to vary. Name values: 'optimizer.lr=tag(log,interval(1e-5,1e-3))',\n"
@@ -100,14 +90,8 @@ class TrialSweeper(Sweeper):
                 )
         fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
         self.validate_batch_is_legal(_examples(space, fixed))
-        study = Study(
-            search=instantiate(self.config.sweep),
-            space=space,
-            fixed=fixed,
-            sweep_dir=sweep_dir,
-            mode=_mode(self.config),
-            subdir=self._subdir,
-        )
+        search, mode = instantiate(self.config.sweep), _mode(self.config)
+        study = Study(search=search, space=space, fixed=fixed, sweep_dir=sweep_dir, mode=mode, subdir=self._subdir)
         while True:
             with lock_sweep(sweep_dir):
                 trials = study.next_trials()
@@ -133,10 +117,8 @@ class TrialSweeper(Sweeper):
         size = self.max_batch_size or max(1, len(trials))
         for first in range(0, len(trials), size):
             batch = trials[first : first + size]
-            jobs = [
-                [*trial.overrides, f"hydra.sweep.subdir={quoted(trial.folder.relative_to(sweep_dir))}"]
-                for trial in batch
-            ]
+            subdirs = [quoted(trial.folder.relative_to(sweep_dir)) for trial in batch]
+            jobs = [[*one.overrides, f"hydra.sweep.subdir={name}"] for one, name in zip(batch, subdirs, strict=True)]
             results = self.launcher.launch(jobs, initial_job_idx=batch[0].number)
             for trial, result in zip(batch, results, strict=True):
                 if result.status == JobStatus.FAILED and not read_trial(trial.folder).has_ended:
@@ -159,23 +141,22 @@ def _grid_values(overrides: Sequence[Override]) -> dict[str, list[str]]:
                 f"{override.input_line}: an interval has infinitely many values.\n"
                 f"Name some, {option}=A,B, or let a search draw them: sweep=random, sweep=optuna"
             )
-        values[option] = (
-            [f"{option}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [str(override.input_line)]
-        )
+        values[option] = [str(override.input_line)]
+        if override.is_sweep_override():
+            values[option] = [f"{option}={value}" for value in override.sweep_string_iterator()]
     return values
 
 
-def _search_values(override: Override, *, default: Any) -> Any:
-    """Return the values that a search may draw for an option; its ``default`` tells whether it is an integer."""
+def _search_values(override: Override, cfg: DictConfig) -> Any:
+    """Return the values that a search may draw for an option; its default tells whether it is an integer."""
     from lightune.sweeps.search import Choice, Interval
 
     value = override.value()
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         assert low is not None and high is not None
-        if type(default) is int and float(low).is_integer() and float(high).is_integer():
+        is_whole = type(OmegaConf.select(cfg, override.key_or_group)) is int
+        if is_whole and float(low).is_integer() and float(high).is_integer():
             low, high = int(low), int(high)
         return Interval(low=low, high=high, log="log" in value.tags)
     if isinstance(value, RangeSweep):
@@ -212,15 +193,12 @@ def _print_result(sweep_dir: Path) -> None:
     trials = read_trials(sweep_dir)
     if any("data.fold" in trial.swept and (trial.folder / "metrics.json").is_file() for trial in trials):
         write_out_of_fold(read_leaderboard(sweep_dir))
-    failed = [
-        f"{trial.number} ({trial.state}: {shorten(trial.message, 200, placeholder='…')})"
-        for trial in trials
-        if trial.state in FAILED_STATES
-    ]
+    failed = [trial for trial in trials if trial.state in FAILED_STATES]
+    told = (f"{one.number} ({one.state}: {shorten(one.message, 200, placeholder='…')})" for one in failed)
     leaderboard = f"lightune leaderboard {shlex.quote(str(sweep_dir))}"
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(trials)} trials failed: {listed(failed, limit=5)}\n"
+            f"{len(failed)} of {len(trials)} trials failed: {listed(told, limit=5)}\n"
             f"The others: {leaderboard}\n"
             "They count as tried. In a plain sweep, a trial whose folder is removed is run again."
         )

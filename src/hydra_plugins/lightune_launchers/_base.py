@@ -22,11 +22,7 @@ class BaseLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def compose(self, job_overrides: Sequence[Sequence[str]]) -> list[DictConfig]:
-        """Compose the configuration of every job in this process.
-
-        Raises:
-            UserError: a configuration is refused, see ``lightune.config.check_composed``.
-        """
+        """Compose the configuration of every job in this process; a UserError refuses one, see ``check_composed``."""
         loader = self.hydra_context.config_loader
         return [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]
 

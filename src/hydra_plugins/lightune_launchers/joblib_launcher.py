@@ -46,8 +46,7 @@ class JoblibLauncher(BaseLauncher):
         n_jobs = min(capacity if self.n_jobs == -1 else self.n_jobs, len(job_overrides))
         if n_jobs == 1:
             # joblib too would run the jobs in this process
-            basic = self.set_up(basic_launcher(), self.task_function)
-            return basic.launch(job_overrides, initial_job_idx)
+            return self.set_up(basic_launcher(), self.task_function).launch(job_overrides, initial_job_idx)
         with tempfile.TemporaryDirectory() as slots, jobs.exit_on_signals(end_workers):
             shared = jobs.GPUs(gpus, n_jobs=n_jobs, slots=slots)
             launcher = self.set_up(

@@ -35,14 +35,11 @@ def _run(arguments: argparse.Namespace) -> None:
     from lightune.runs.audit.rows import judge_rows
 
     quiet()
-    rows, texts = judge_rows(folders)
-    lists = {
-        "label_issues": tables.label_issues(rows).join(texts),
-        "near_duplicates": tables.near_duplicates(rows).join(texts),
-    }
+    rows, columns = judge_rows(folders)
+    lists = {"label_issues": tables.label_issues(rows), "near_duplicates": tables.near_duplicates(rows)}
     if arguments.unlabeled is not None:
-        lists["to_label"] = tables.to_label(arguments.unlabeled, folders, texts)
-    tables.write_tables(out, lists, title=f"Audit of {arguments.folder}", text_columns=[*texts])
+        lists["to_label"] = tables.to_label(arguments.unlabeled, folders, rows[columns])
+    tables.write_tables(out, lists, title=f"Audit of {arguments.folder}", text_columns=columns)
     counts = tables.counts(rows)
     shown = Table("", *(name.replace("_", " ") for name in counts), caption="near train: has a near-duplicate there")
     for split, *figures in counts.itertuples():

@@ -17,26 +17,21 @@ def add(commands: Commands) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from lightune.sweeps import leaderboard_formats
-    from lightune.sweeps.leaderboard import read_leaderboard
-    from lightune.sweeps.out_of_fold import write_out_of_fold
+    from lightune.sweeps import leaderboard_formats as formats
+    from lightune.sweeps.leaderboard import read_leaderboard, write_out_of_fold
 
-    written = {
-        ".csv": leaderboard_formats.as_csv,
-        ".md": leaderboard_formats.as_markdown,
-        ".html": leaderboard_formats.as_html,
-    }
+    written = {".csv": formats.as_csv, ".md": formats.as_markdown, ".html": formats.as_html}
     check_out(arguments.out, endings=written)
     board = read_leaderboard(arguments.sweep)
     if arguments.out is None:
         from rich.console import Console
 
-        Console(highlight=False).print(leaderboard_formats.as_terminal(board))
+        Console(highlight=False).print(formats.as_terminal(board))
         if board.best is not None:  # not wrapped: to be copied
             # the folds answer together
             best = board.sweep_dir if board.groups[0].is_folded else board.best.folder
-            print(leaderboard_formats.printable(f"best: {best}"))
-            print(leaderboard_formats.printable(f"again: {board.command}"))
+            print(formats.printable(f"best: {best}"))
+            print(formats.printable(f"again: {board.command}"))
         if (rows := write_out_of_fold(board)) is not None:
             print(f"out of fold: {rows}")
         return

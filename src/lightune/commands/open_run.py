@@ -29,11 +29,7 @@ def load(*folders: Path) -> "tuple[DictConfig, Task, Preprocessor]":
 
 
 def held_out(cfg: "DictConfig", task: "Task", preprocessor: "Preprocessor", **changes: Any) -> "DataModule":
-    """Read a run's data again; ``changes`` are options of the DataModule.
-
-    Raises:
-        UserError: it cannot be read, or its labels are not those that the run was trained on.
-    """
+    """Read a run's data again, with ``changes`` of its options; a UserError if it cannot be, or has other labels."""
     from lightune.runs.load_run import check_labels, make_data
 
     data = make_data(cfg, preprocessor, unlabeled_path=None, **changes)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Predict = Callable[[Rows], Chunks]
 
 STDIN = Path("-")
+as_json = partial(json.dumps, ensure_ascii=False, default=str)
 # batches in a chunk, whose rows are sorted by length
 CHUNK = 64
 
@@ -58,13 +59,15 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--min-score {arguments.min_score:g}: expected a probability, 0 to 1.")
     if not (arguments.text or arguments.file) and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError("Which texts? Give --text TEXT or --file FILE, or - for standard input.")
-    is_file = _is_file(arguments)
-    if is_file and not arguments.file.is_file():
+    if arguments.file == STDIN:
+        arguments.file = None
+    if arguments.file is not None and not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")
     check_out(arguments.out, endings=(".jsonl", ".json", *TABLES))
     cfg, task, preprocessor = load(*runs_of(arguments.runs))
 
     from lightune.data.preprocessors.labels import SINGLE
+    from lightune.data.sources.stream import read_rows
     from lightune.data.sources.stream_files import stream_rows, stream_standard_input
     from lightune.runs.inference import Predictor
     from lightune.runs.predict import SMALL_CHUNK, predict
@@ -79,15 +82,15 @@ def _run(arguments: argparse.Namespace) -> None:
         task.min_score = arguments.min_score
     columns = preprocessor.input_columns
     chunk = SMALL_CHUNK if arguments.out is None or task.language_model else CHUNK
-    if is_file:
+    if arguments.file is not None:
         rows: Rows = stream_rows(arguments.file, columns)
     elif arguments.text:
-        rows = _texts(text_rows(arguments, columns), columns)
+        rows = read_rows([row if len(row) > 1 else row[0] for row in text_rows(arguments, columns)], columns)
     else:
         rows = stream_standard_input(sys.stdin.buffer, columns)  # type: ignore[arg-type]
         # whoever writes the texts may wait for the labels
         chunk = 1 if arguments.out is None else chunk
-    is_seen = is_file and sys.stderr.isatty() and not (arguments.out is None and sys.stdout.isatty())
+    is_seen = arguments.file is not None and sys.stderr.isatty() and not (arguments.out is None and sys.stdout.isatty())
     with progress_bar(visible=is_seen) as on_batch:
         predict_rows = partial(
             predict,
@@ -98,13 +101,6 @@ def _run(arguments: argparse.Namespace) -> None:
             warn=partial(print, file=sys.stderr),
         )
         (_to_screen if arguments.out is None else _to_file)(arguments, _count_blank(rows, columns), predict_rows)
-
-
-def _texts(texts: list[tuple[str, ...]], columns: list[str]) -> "Rows":
-    from lightune.data.sources.stream import InputRow
-
-    for number, row in enumerate(texts, start=1):
-        yield InputRow(line=number, raw=row[0], values=dict(zip(columns, row, strict=True)))
 
 
 def _count_blank(rows: "Rows", columns: list[str]) -> "Rows":
@@ -135,11 +131,13 @@ def _to_screen(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predi
     from lightune.data.sources.stream import InputRow
 
     labelled = rejected = 0
+    # a terminal or a pipe that is not UTF-8 gets the escapes of JSON
+    is_ascii = not sys.stdout.encoding.lower().startswith("utf")
     try:
         for row in chain.from_iterable(_count_abstained(predict_rows(rows), arguments.min_score)):
             if isinstance(row, InputRow):
                 labelled += 1
-                print(_prediction_line(row, to_file=False), flush=True)
+                print(as_json(row.values, ensure_ascii=is_ascii), flush=True)
             else:
                 rejected += 1
                 print(f"rejected: line {row.line}: {row.reason}: {row.raw!r:.100}", file=sys.stderr)
@@ -153,12 +151,12 @@ def _to_screen(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predi
 
 
 def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict") -> None:
-    from lightune.data.sources.stream import InputRow
+    from lightune.data.sources.stream import InputRow, RejectedRow
     from lightune.runs.resumable_output import ResumableOutput
     from lightune.runs.run_folder import Run
 
     source, fix = f"{_source(arguments)} of process {os.getpid()}", f"they are in {arguments.out}.part"
-    if _is_file(arguments):
+    if arguments.file is not None:
         source, fix = _identity(arguments.file), "the same command resumes"
     best = ", ".join(_identity(Run(run).best) for run in runs_of(arguments.runs))
     made_from = {"input": source, "checkpoint": best, "--min-score": arguments.min_score}
@@ -167,10 +165,9 @@ def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict
         if out.rows:
             print(f"{arguments.out}: resuming after {out.rows:,} rows", file=sys.stderr)
         for chunk in _count_abstained(predict_rows(islice(rows, out.rows, None)), arguments.min_score):
-            out.append(
-                [_prediction_line(row) for row in chunk if isinstance(row, InputRow)],
-                [_rejection_line(row) for row in chunk if not isinstance(row, InputRow)],
-            )
+            good = [as_json(row.values) for row in chunk if isinstance(row, InputRow)]
+            bad = [row for row in chunk if isinstance(row, RejectedRow)]
+            out.append(good, [as_json({"line": row.line, "reason": row.reason, "raw": row.raw}) for row in bad])
         out.finish()
     except KeyboardInterrupt:
         print(f"stopped after {out.rows:,} rows; {fix}", file=sys.stderr)
@@ -180,22 +177,8 @@ def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict
     _report(arguments, out.state["labelled"], out.state["rejected"], out=out)
 
 
-def _prediction_line(row: "InputRow", *, to_file: bool = True) -> str:
-    # files are UTF-8; a terminal or a pipe that is not gets JSON's escapes
-    is_utf8 = to_file or sys.stdout.encoding.lower().startswith("utf")
-    return json.dumps(row.values, ensure_ascii=not is_utf8, default=str)
-
-
-def _rejection_line(row: "RejectedRow") -> str:
-    return json.dumps({"line": row.line, "reason": row.reason, "raw": row.raw}, ensure_ascii=False)
-
-
-def _is_file(arguments: argparse.Namespace) -> bool:
-    return arguments.file not in (None, STDIN)
-
-
 def _source(arguments: argparse.Namespace) -> str:
-    return str(arguments.file) if _is_file(arguments) else "--text" if arguments.text else "standard input"
+    return str(arguments.file or ("--text" if arguments.text else "standard input"))
 
 
 def _identity(file: Path) -> str:
@@ -203,9 +186,7 @@ def _identity(file: Path) -> str:
     return f"{file.resolve()} ({stat.st_size} bytes, {stat.st_mtime_ns})"
 
 
-def _report(
-    arguments: argparse.Namespace, labelled: int, rejected: int, *, out: "ResumableOutput | None" = None
-) -> None:
+def _report(arguments: argparse.Namespace, labelled: int, rejected: int, out: "ResumableOutput | None" = None) -> None:
     """Print how many rows were labelled; raise a UserError if none was, or not all that the command line holds."""
     source = _source(arguments)
     if labelled + rejected == 0:

@@ -19,14 +19,9 @@ Features = dict[str, Any]
 
 
 def encode_rows(preprocessor: Preprocessor, rows: Sequence[Sequence[Any]]) -> list[Features]:
-    """Encode rows that are not part of a data set.
+    """Encode rows that are not part of a data set, at least one; raise a UserError for one that the task cannot read.
 
-    Args:
-        preprocessor: the run's.
-        rows: at least one; each holds a value for every name in ``preprocessor.input_columns``, in that order.
-
-    Raises:
-        UserError: the task cannot read a row.
+    Each holds a value for every name in ``preprocessor.input_columns``, in that order.
     """
     columns = map(list, zip(*rows, strict=True))
     return encode(preprocessor, dict(zip(preprocessor.input_columns, columns, strict=True)))

@@ -54,21 +54,15 @@ class ResumableOutput:
         return int(self.state["labelled"]) + int(self.state["rejected"])
 
     def append(self, labelled: list[str], rejected: list[str]) -> None:
-        """Add a chunk's lines.
-
-        Raises:
-            UserError: they cannot be written; the disk may be full.
-        """
+        """Add a chunk's lines; raise a UserError if they cannot be written, such as to a full disk."""
         try:
             for file, lines in zip(self._files, (labelled, rejected), strict=True):
                 file.write("".join(f"{line}\n" for line in lines).encode())
                 file.flush()
                 os.fsync(file.fileno())
-            self.state |= {
-                "labelled": self.state["labelled"] + len(labelled),
-                "rejected": self.state["rejected"] + len(rejected),
-                "bytes": [file.tell() for file in self._files],
-            }
+            self.state["labelled"] += len(labelled)
+            self.state["rejected"] += len(rejected)
+            self.state["bytes"] = [file.tell() for file in self._files]
             with atomic_file(self._state_file, sync=True) as state_file:
                 json.dump(self.state, state_file)
         except OSError as error:

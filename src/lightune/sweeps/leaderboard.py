@@ -2,14 +2,15 @@
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
 from lightune.common.errors import UserError
-from lightune.common.files import refuse_archive
-from lightune.config.rerun import option_of, repeated
+from lightune.common.files import atomic_file, refuse_archive
+from lightune.config.rerun import option_of, repeated, settings_and_command
 from lightune.config.restart import is_sweep
 from lightune.sweeps.trial import Trial, read_trials
 
@@ -100,11 +101,7 @@ class Leaderboard:
 
 
 def read_leaderboard(sweep_dir: Path) -> Leaderboard:
-    """Read a sweep's folder.
-
-    Raises:
-        UserError: the folder holds no trials, or one of its files cannot be read.
-    """
+    """Read a sweep's folder; raise a UserError if it holds no trials, or one of its files cannot be read."""
     refuse_archive(sweep_dir)
     trials = read_trials(sweep_dir) if is_sweep(sweep_dir) else []
     if not trials:
@@ -115,12 +112,12 @@ def read_leaderboard(sweep_dir: Path) -> Leaderboard:
     known = [(trial.metric, trial.mode) for trial in trials if trial.metric and trial.mode]
     metric, mode = known[0] if known else ("val", "max")
     options = tuple(dict.fromkeys(option for trial in trials for option in trial.swept if option not in REPETITIONS))
-    by_overrides: dict[tuple[str, ...], list[Trial]] = {}
+    by_overrides: dict[tuple[str, ...], list[Trial]] = defaultdict(list)
     unranked = []
     for trial in trials:
         if trial.state == "finished" and trial.value is not None and math.isfinite(trial.value):
             key = tuple(sorted(one for one in _run_overrides(trial) if option_of(one) not in REPETITIONS))
-            by_overrides.setdefault(key, []).append(trial)
+            by_overrides[key].append(trial)
         else:
             unranked.append(trial)
     groups = [_group(trials, metric=metric, options=options) for trials in by_overrides.values()]
@@ -144,6 +141,32 @@ def runs_of(folders: Iterable[Path]) -> list[Path]:
             raise UserError(f"No trial of the sweep {folder} has finished.\nGo on with it: lightune resume {folder}")
         runs += [folder] if board is None else [trial.folder for trial in board.groups[0].trials]
     return runs
+
+
+def write_out_of_fold(board: Leaderboard) -> Path | None:
+    """Write the rows of the best setting's folds into the sweep's folder, each row of the data once.
+
+    A line is one of a fold's ``validation_predictions.jsonl``, with its ``fold``. Of several seeds it is the first
+    whose folds are all finished. Where there is none, nor a prediction, there is no file: None.
+    """
+    path = board.sweep_dir / "out_of_fold.jsonl"
+    by_seed: dict[tuple[object, ...], dict[int, Path]] = defaultdict(dict)
+    for trial in board.groups[0].trials if board.groups and board.groups[0].is_folded else ():
+        settings, _ = settings_and_command(trial.folder)
+        file = trial.folder / "validation_predictions.jsonl"
+        if file.is_file():
+            found = by_seed[settings["seed"], settings.get("data.split_seed")]
+            found[settings["data.fold"]] = file
+            if len(found) == settings["data.num_folds"]:
+                with atomic_file(path) as out:
+                    for fold, file in sorted(found.items()):
+                        for line in file.read_text(encoding="utf-8").splitlines():
+                            out.write(json.dumps(json.loads(line) | {"fold": fold}, ensure_ascii=False) + "\n")
+                return path
+    if path.is_file():
+        # of a setting that was the best before
+        path.unlink()
+    return None
 
 
 def values_of(trial: Trial, options: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from html import escape
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lightune.common.html_pages import render
@@ -92,9 +92,7 @@ def printable(text: str) -> str:
 
 
 def _rich_table(rows: Rows) -> Table:
-    table = Table()
-    for name in rows[0]:
-        table.add_column(Text(printable(name)), overflow="fold")
+    table = Table(*(Column(Text(printable(name)), overflow="fold") for name in rows[0]))
     for row in rows[1:]:
         table.add_row(*(Text(printable(cell)) for cell in row))
     return table

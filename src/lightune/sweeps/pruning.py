@@ -60,11 +60,9 @@ class Pruning(Callback):
         storage = open_storage(self._storage, sweep_dir=sweep_dir)
         import optuna
 
-        study = optuna.load_study(
-            study_name=name_of_study(self._study_name, storage=self._storage, sweep_dir=sweep_dir),
-            storage=storage,
-            pruner=make_pruner(self._pruner, n_startup_trials=self._n_startup_trials),
-        )
+        name = name_of_study(self._study_name, storage=self._storage, sweep_dir=sweep_dir)
+        pruner = make_pruner(self._pruner, n_startup_trials=self._n_startup_trials)
+        study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
         number = read_trial(self._trial_dir).number
         # a person may resume a trial that has ended
         if not study.get_trials(deepcopy=False)[number].state.is_finished():

@@ -24,6 +24,9 @@ class Choice:
 
     values: tuple[str, ...]
 
+    def draw(self, trial: "optuna.Trial", option: str) -> str:
+        return str(trial.suggest_categorical(option, self.values))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -33,6 +36,12 @@ class Interval:
     high: float
     log: bool = False
     step: float | None = None
+
+    def draw(self, trial: "optuna.Trial", option: str) -> str:
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            step = 1 if self.step is None else int(self.step)
+            return str(trial.suggest_int(option, self.low, self.high, step=step, log=self.log))
+        return repr(trial.suggest_float(option, self.low, self.high, step=self.step, log=self.log))
 
 
 Space = Mapping[str, Choice | Interval]
@@ -76,11 +85,7 @@ class Search:
 
 
 def open_storage(storage: str | None, *, sweep_dir: Path) -> "optuna.storages.BaseStorage":
-    """Open the storage of a study.
-
-    Raises:
-        UserError: Optuna is not installed, or the storage cannot be opened.
-    """
+    """Open the storage of a study; raise a UserError if Optuna is not installed, or it cannot be opened."""
     try:
         import optuna
         from optuna.storages import JournalStorage, get_storage

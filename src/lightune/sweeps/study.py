@@ -11,17 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightune.common.errors import UserError
 from lightune.sweeps.grid import new_trial
-from lightune.sweeps.search import (
-    DIRECTIONS,
-    Choice,
-    Interval,
-    Search,
-    Space,
-    make_pruner,
-    name_of_study,
-    open_storage,
-    started_trial,
-)
+from lightune.sweeps.search import DIRECTIONS, Search, Space, make_pruner, name_of_study, open_storage, started_trial
 from lightune.sweeps.trial import Trial, is_trial, read_trial, sweep_id
 
 if TYPE_CHECKING:
@@ -56,12 +46,9 @@ class Study:
         import optuna
 
         name = name_of_study(search.study_name, storage=search.storage, sweep_dir=self.sweep_dir)
+        pruner = make_pruner(search.pruner, n_startup_trials=search.n_startup_trials)
         study = optuna.create_study(
-            storage=storage,
-            pruner=make_pruner(search.pruner, n_startup_trials=search.n_startup_trials),
-            study_name=name,
-            direction=DIRECTIONS[self.mode],
-            load_if_exists=True,
+            storage=storage, pruner=pruner, study_name=name, direction=DIRECTIONS[self.mode], load_if_exists=True
         )
         # a search that is started again must not draw the same values again
         seed = None if search.seed is None else search.seed + len(study.get_trials(deepcopy=False))
@@ -115,17 +102,16 @@ class Study:
                 self.tell(trial)
             elif not trial.is_locked():
                 trials.append(trial)
-        count = len(study.get_trials(deepcopy=False))
-        while len(trials) < n_jobs and count < self.search.n_trials:
+        left = self.search.n_trials - len(study.get_trials(deepcopy=False))
+        for _ in range(min(left, n_jobs - len(trials))):
             new = study.ask()
             new.set_user_attr("sweep", here)
             trials.append(self._trial(new))
-            count += 1
         return trials[:n_jobs]
 
     def _trial(self, trial: "optuna.Trial") -> Trial:
         """Return the trial of this folder, created where it is new; Optuna draws each value only once."""
-        values = (f"{option}={_draw(trial, option, space)}" for option, space in self.space.items())
+        values = (f"{option}={space.draw(trial, option)}" for option, space in self.space.items())
         overrides = [*self.fixed, *values]
         folder = self.sweep_dir / self.subdir(trial.number, overrides)
         if is_trial(folder):
@@ -147,12 +133,3 @@ class Study:
             state = TrialState.PRUNED
         self._study.tell(trial.number, value, state=state, skip_if_finished=True)
         log.info(f"trial {trial.number}: {trial.state} {'' if value is None else value}")
-
-
-def _draw(trial: "optuna.Trial", name: str, values: Choice | Interval) -> str:
-    if isinstance(values, Choice):
-        return str(trial.suggest_categorical(name, values.values))
-    if isinstance(values.low, int) and isinstance(values.high, int):
-        step = 1 if values.step is None else int(values.step)
-        return str(trial.suggest_int(name, values.low, values.high, step=step, log=values.log))
-    return repr(trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log))

@@ -74,16 +74,13 @@ class Trial:
     @contextmanager
     def lock(self, *, timeout: float = LOCK_TIMEOUT) -> Iterator[bool]:
         """Hold the trial's lock; yield False where another process holds it."""
-        lock = FileLock(self.folder / "trial.lock")
         try:
-            lock.acquire(timeout=timeout)
+            held = FileLock(self.folder / "trial.lock").acquire(timeout=timeout)
         except Timeout:
             yield False
             return
-        try:
+        with held:
             yield True
-        finally:
-            lock.release()
 
 
 STORED = [field.name for field in fields(Trial) if field.name != "folder"]

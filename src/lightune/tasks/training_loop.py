@@ -119,8 +119,9 @@ class TrainingLoop(LightningModule):
         loss, targets = self.loss(logits, batch)
         if self._contrastive is not None:
             loss, targets = self._contrastive.loss(batch["labels"]), len(batch["labels"])
-        if self.recipe.teacher is not None:
-            loss, targets = self.recipe.teacher.distillation_loss(loss, logits, student=self, batch=batch)
+        if (teacher := self.recipe.teacher) is not None:
+            own, labels = self.at_targets(logits, batch), self.targets(batch)
+            loss, targets = teacher.distillation_loss(loss, own, labels=labels, batch=batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["input_ids"]))
         return self._target_mean.sum(loss, targets)
 

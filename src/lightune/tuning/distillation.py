@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,16 +10,6 @@ from torch import Tensor
 
 from lightune.common.errors import UserError, listed
 from lightune.data.preprocessors.labels import is_unlabelled
-
-
-class Student(Protocol):
-    """A task that learns from a teacher."""
-
-    def targets(self, batch: dict[str, Any]) -> Tensor:
-        """Return the class of each target, ``NO_LABEL`` or NaN where only the teacher knows it."""
-
-    def at_targets(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Return the logits of each target, (targets, classes)."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -59,27 +49,24 @@ class Teacher:
             )
         self._order = [own.index(name) for name in other]
 
-    def distillation_loss(
-        self, loss: Tensor, logits: Tensor, *, student: Student, batch: dict[str, Any]
-    ) -> tuple[Tensor, int]:
+    def distillation_loss(self, loss: Tensor, own: Tensor, *, labels: Tensor, batch: Any) -> tuple[Tensor, int]:
         """Return a batch's loss on the labels and on the teacher's answers, weighted by ``alpha``, and its targets.
 
-        ``loss`` is the mean over targets that have a label; one without counts as 0. ``logits`` are the student's.
+        Args:
+            loss: the mean over targets that have a label; one without counts as 0.
+            own: the student's logits, (targets, classes).
+            labels: of the targets, ``NO_LABEL`` or NaN where only the teacher knows it.
+            batch: which the teacher answers.
         """
         with torch.no_grad():
             answers = self.answer(batch)
         if self._order is not None:
             answers = answers[..., self._order]
-        own = student.at_targets(logits, batch)
         # some models pad their vocabulary to a rounder size
         classes = min(answers.shape[-1], own.shape[-1])
-        soft = soft_loss(
-            own[..., :classes].float(),
-            answers[..., :classes].float(),
-            problem_type=self.problem_type,
-            temperature=self.temperature,
-        )
-        labelled = 1 - is_unlabelled(student.targets(batch)).sum() / max(1, len(own))
+        both = (logits[..., :classes].float() for logits in (own, answers))
+        soft = soft_loss(*both, problem_type=self.problem_type, temperature=self.temperature)
+        labelled = 1 - is_unlabelled(labels).sum() / max(1, len(own))
         return self.alpha * soft + (1 - self.alpha) * labelled * loss, len(own)
 
 

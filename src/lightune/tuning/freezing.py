@@ -46,11 +46,7 @@ def frozen(model: nn.Module, *, num_layers: int | Literal["all"] = 3, pattern: s
 
 
 def bitfit(model: nn.Module) -> Tuning:
-    """Train the biases and the head only (Ben Zaken et al., 2022). Dropout stays on.
-
-    Raises:
-        UserError: the architecture has no biases, such as T5.
-    """
+    """Train the biases and the head only (Ben Zaken et al., 2022), dropout on; a UserError for no biases, as in T5."""
     head = set(model_parts.head_parameters(model))
     biases = {p for name, p in model.named_parameters() if name.endswith("bias") and p.requires_grad}
     if not biases - head:
@@ -75,8 +71,7 @@ def contrastive(model: nn.Module) -> Tuning:
         raise UserError(
             "tuning=contrastive compares texts by their labels.\nIt needs task=text_classification, and labels."
         )
-    found = output_layer(model)
-    if found is None:
+    if (found := output_layer(model)) is None:
         raise UserError(
             "tuning=contrastive: this head ends in no linear layer.\nLeave task.head out: model.pooling=mean"
         )

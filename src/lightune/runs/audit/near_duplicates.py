@@ -39,18 +39,13 @@ def find_near_duplicates(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(band, kind="stable")
         candidates.append(np.stack([order[:-1], order[1:]], axis=1)[band[order[1:]] == band[order[:-1]]])
     pairs = np.unique(np.concatenate(candidates), axis=0)
-    similarity = np.array([_jaccard(sets[first], sets[second]) for first, second in pairs])
+    compared = ((sets[first], sets[second]) for first, second in pairs)
+    similarity = np.array([np.intersect1d(a, b).size / np.union1d(a, b).size for a, b in compared])
     pairs, similarity = pairs[similarity >= SIMILARITY], similarity[similarity >= SIMILARITY]
     nearest = np.zeros(len(sets))
     np.maximum.at(nearest, pairs, similarity[:, None])
     # components are numbered in the order of their first texts
-    component = connected_components(
-        coo_array((similarity, tuple(pairs.T)), shape=(len(sets), len(sets))), directed=False
-    )[1]
+    graph = coo_array((similarity, tuple(pairs.T)), shape=(len(sets), len(sets)))
+    component = connected_components(graph, directed=False)[1]
     has_several = np.bincount(component) > 1
     return np.where(has_several, np.cumsum(has_several), 0)[component], nearest
-
-
-def _jaccard(first: np.ndarray, second: np.ndarray) -> float:
-    shared = len(np.intersect1d(first, second, assume_unique=True))
-    return shared / (len(first) + len(second) - shared)

@@ -58,10 +58,8 @@ def to_label(path: Path, folders: Sequence[Path], labelled: pd.DataFrame) -> pd.
     rows = [row for row in found if isinstance(row, InputRow)]
     if not rows:
         raise UserError(f"{path}: no row has a text.")
-    if len(rows) < len(found):
-        log.warning(
-            f"{path}: {len(found) - len(rows):,} rows are left out, which hold no text; lightune predict names them"
-        )
+    if left_out := len(found) - len(rows):
+        log.warning(f"{path}: {left_out:,} rows are left out, which hold no text; lightune predict names them")
     texts = pd.DataFrame([row.values for row in rows], dtype=str)
     predicted = rebuild_together(folders).predict(texts.to_dict("records"))
     probabilities = pd.DataFrame([row["probabilities"] for row in predicted])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lightune.runs.audit.label_issues import find_label_issues
+from lightune.runs.audit.rows import find_label_issues
 
 
 def test_flipped_labels_are_found_and_stand_first():
