@@ -3,7 +3,10 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -24,6 +27,20 @@ def padded_width(longest: int, *, max_width: int, few_widths: bool) -> int:
 def round_up(lengths: np.ndarray) -> np.ndarray:
     """Return the smallest of ``WIDTHS`` that holds each length."""
     return WIDTHS[np.searchsorted(WIDTHS, lengths)]
+
+
+def windows_and_widths(rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many windows each row has, 1 where it is not in windows, and the tokens of their ``input_ids`` together."""
+    ids = rows.data.column("input_ids")
+    sizes = np.asarray(pc.list_value_length(ids))
+    in_windows = pa.types.is_nested(ids.type.value_type)
+    return (sizes, np.asarray(rows.data.column("length"))) if in_windows else (np.ones_like(sizes), sizes)
+
+
+def padded_lengths(rows: Dataset, *, max_length: int) -> np.ndarray:
+    """Return the most tokens that each row may take in a batch: of several windows all but the last are full."""
+    windows, lengths = windows_and_widths(rows)[0], np.asarray(rows.data.column("length"))
+    return np.where(windows > 1, windows * max_length, round_up(lengths))
 
 
 def pad(rows: list[list[int]], *, value: int, max_width: int, few_widths: bool) -> Tensor:
