@@ -56,15 +56,20 @@ def pad_inputs(
     max_width: int,
     few_widths: bool,
     side: str = "right",
+    **values: int,
 ) -> dict[str, Any]:
     """Return the model's inputs in rows of features, and ``special_tokens_mask``, as tensors (rows, width).
 
-    The tokenizer knows the inputs and the padding value of each. Its own side of padding is not asked: on the left,
-    GPT-2 and BERT would give a row other positions in each batch.
+    Values of other names, such as ``labels=-100``, pad what else the rows have for each token. The tokenizer knows its
+    inputs and the padding value of each. Its own side of padding is not asked: on the left, GPT-2 and BERT would give a
+    row other positions in each batch.
     """
     longest = max(len(row["input_ids"]) for row in rows)
     width = padded_width(longest, max_width=max_width, few_widths=few_widths)
     names = {*tokenizer.model_input_names, "special_tokens_mask"}
-    inputs = [{name: values for name, values in row.items() if name in names} for row in rows]
+    inputs = [{name: row[name] for name in names & row.keys()} for row in rows]
     padding: dict[str, Any] = {"padding": "max_length", "max_length": width, "padding_side": side}
-    return dict(tokenizer.pad(inputs, **padding, return_tensors="pt"))
+    batch = dict(tokenizer.pad(inputs, **padding, return_tensors="pt"))
+    for name in values.keys() & rows[0].keys():
+        batch[name] = pad([row[name] for row in rows], value=values[name], max_width=width, few_widths=few_widths)
+    return batch

@@ -9,7 +9,7 @@ from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBas
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.data.batches.padding import pad, pad_inputs
+from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, check_texts
 from lightune.data.preprocessors.lengths import check_length
@@ -72,10 +72,9 @@ class MaskedLMPreprocessor(Preprocessor):
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad to one width; ``labels`` (batch, length) hold the masked tokens, -100 elsewhere."""
-        settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
-        batch = pad_inputs(self.tokenizer, features, **settings)
-        if "labels" in features[0]:
-            return batch | {"labels": pad([row["labels"] for row in features], value=-100, **settings)}
+        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths, labels=-100)
+        if "labels" in batch:
+            return batch
         special = batch.pop("special_tokens_mask")
         ids, labels = self.collator.torch_mask_tokens(batch["input_ids"], special_tokens_mask=special)
         return batch | {"input_ids": ids, "labels": labels}

@@ -59,7 +59,7 @@ class TextClassificationPreprocessor(Preprocessor):
             self._check_windows(self.doc_stride)
             self._window_options = {"stride": self.doc_stride, "return_overflowing_tokens": True}
         self.input_columns = self.prepared_inputs = self.text_columns
-        self._columns: dict[str, str | list[str]] = {"text_columns": self.text_columns, "label_column": self.label_column}
+        self._columns: Any = {"text_columns": self.text_columns, "label_column": self.label_column}
         self._labels_from: Any = {"label_names": self.label_names, "separator": self.label_separator}
         self.labels: Labels | None = None
 
