@@ -48,8 +48,17 @@ class MaskedLMPreprocessor(Preprocessor):
         prepared = rows.select_columns(self.input_columns)
         if labelled:
             return prepared
-        for index, text in enumerate(self._texts(rows[:])):
-            self._check_to_fill(text, row=index + 1)
+        mask = self.tokenizer.mask_token
+        for row, text in enumerate(self._texts(rows[:]), start=1):
+            if mask not in text:
+                raise UserError(
+                    f"Text {row} has nothing to fill in: {text[:80]!r}.\nPut {mask} where a word is wanted."
+                )
+            if (length := len(self.tokenizer(text, verbose=False)["input_ids"])) > self.max_length:
+                raise UserError(
+                    f"Text {row} has {length} tokens; this run reads {self.max_length} (data.max_length).\n"
+                    f"Shorten it around {mask}: {text[:80]!r}"
+                )
         return prepared.add_column("to_fill", [True] * len(rows))
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
@@ -82,17 +91,6 @@ class MaskedLMPreprocessor(Preprocessor):
     def _texts(self, examples: dict[str, list[Any]]) -> list[str]:
         columns = [examples[column] for column in self.input_columns]
         return ["\n".join(texts) for texts in zip(*columns, strict=True)]
-
-    def _check_to_fill(self, text: str, *, row: int) -> None:
-        mask = self.tokenizer.mask_token
-        if mask not in text:
-            raise UserError(f"Text {row} has nothing to fill in: {text[:80]!r}.\nPut {mask} where a word is wanted.")
-        length = len(self.tokenizer(text, verbose=False)["input_ids"])
-        if length > self.max_length:
-            raise UserError(
-                f"Text {row} has {length} tokens; this run reads {self.max_length} (data.max_length).\n"
-                f"Shorten it around {mask}: {text[:80]!r}"
-            )
 
     def _mask_once(self, input_ids: list[list[int]], special: list[list[int]]) -> dict[str, Any]:
         """Mask tokens in a way that depends on the piece alone, so that a measurement can be repeated."""

@@ -56,7 +56,15 @@ class TextClassificationPreprocessor(Preprocessor):
             raise UserError(f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head")
         self._window_options: dict[str, Any] = {}
         if self.doc_stride is not None:
-            self._check_windows(self.doc_stride)
+            check_offsets(self.tokenizer)
+            if len(self.text_columns) == 2 or self.truncation != "head":
+                needs = "reads all of one text, and needs data.truncation=head and one text column"
+                raise UserError(
+                    f"data.doc_stride={self.doc_stride} {needs}.\n"
+                    f"data.truncation={self.truncation}, data.text_columns={self.text_columns}: set data.doc_stride=null"
+                )
+            room = self.max_length - self.tokenizer.num_special_tokens_to_add()
+            check_stride(self.doc_stride, max_length=self.max_length, room=room, suggested=room // 4)
             self._window_options = {"stride": self.doc_stride, "return_overflowing_tokens": True}
         self.input_columns = self.prepared_inputs = self.text_columns
         self._columns: Any = {"text_columns": self.text_columns, "label_column": self.label_column}
@@ -177,13 +185,3 @@ class TextClassificationPreprocessor(Preprocessor):
             for values in features.values():
                 del values[row][start : start + excess]
         return features | {"truncated": [len(is_special) > self.max_length for is_special in special]}
-
-    def _check_windows(self, doc_stride: int) -> None:
-        check_offsets(self.tokenizer)
-        if len(self.text_columns) == 2 or self.truncation != "head":
-            raise UserError(
-                f"data.doc_stride={doc_stride} reads all of one text, and needs data.truncation=head and one text column.\n"
-                f"data.truncation={self.truncation}, data.text_columns={self.text_columns}: set data.doc_stride=null"
-            )
-        room = self.max_length - self.tokenizer.num_special_tokens_to_add()
-        check_stride(doc_stride, max_length=self.max_length, room=room, suggested=room // 4)

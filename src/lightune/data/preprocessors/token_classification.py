@@ -76,7 +76,8 @@ class TokenClassificationPreprocessor(Preprocessor):
             given, rows = rows, tag_spans(rows, self.tokens_column, self.label_column, split=split)
             if len(rows) < len(given):
                 log.info(f"{split}: {len(given) - len(rows):,} of {len(given):,} rows left out: rejected or ignored")
-        check_words(rows, self.tokens_column, split=split, allow_raw=not labelled)
+        else:
+            check_words(rows, self.tokens_column, split=split, allow_raw=True)
         prepared = rows.select_columns([self.tokens_column])
         if self.tokens_column != "words":
             prepared = prepared.rename_column(self.tokens_column, "words")
