@@ -17,11 +17,7 @@ from lightune.data.splits import GROUP, divide, sample, sample_per_class
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """Which rows are in which split; ``path`` is for messages, the other fields are options of the DataModule.
-
-    Raises:
-        UserError: there is no such fold, or two options choose the training rows.
-    """
+    """Which rows are in which split, by options of the DataModule; UserError if two clash. ``path`` is for messages."""
 
     path: object
     names: Mapping[str, str | None]
@@ -68,7 +64,7 @@ class Splits:
         return prepared
 
     def make(self, raw: dict[str, Dataset], preprocessor: Preprocessor) -> tuple[dict[str, Dataset], list[str]]:
-        """Return the prepared rows of train, validation and test, and warnings about the rows before subsets are chosen.
+        """Return the prepared rows of train, validation and test, and warnings about them before subsets are chosen.
 
         With folds, validation is one of them, and train the others: an own validation split is divided together with
         train. The test is the same with and without folds.

@@ -66,10 +66,7 @@ def find_problems(
     """Log a warning for each thing that a person should know before they trust a score, and return the warnings.
 
     For each split, ``inputs`` are those of ``inputs_of``, and ``strata`` the class of each row, if rows have exactly
-    one. Where classes have no ``names``, there are none.
-
-    Raises:
-        UserError: all training rows are the same, or of one class.
+    one. Where classes have no ``names``, there are none. UserError if all training rows are the same, or of one class.
     """
     warnings = [*_row_warnings(inputs, has_classes=strata["train"] is not None), *_alike_names(names)]
     if strata["train"] is not None and names:
@@ -89,8 +86,7 @@ def _row_warnings(inputs: dict[str, Dataset], *, has_classes: bool) -> Iterator[
             "Is it the wrong column, or was the file cut off?"
         )
     if count:
-        fix = "data.drop_duplicates=true leaves them out"
-        yield f"train: {count:,} of {sizes['train']} rows repeat another; {fix}"
+        yield f"train: {count:,} of {sizes['train']} rows repeat another; data.drop_duplicates=true leaves them out"
     for split in ("validation", "test"):
         if count := int(np.isin(hashes[split], hashes["train"]).sum()):
             fix = "data.drop_leaked=true takes them out of train"

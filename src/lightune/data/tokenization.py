@@ -21,16 +21,12 @@ NOT_SETTINGS = {"init_inputs", "init_kwargs", "name_or_path", "files_loaded", "v
 
 
 def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Dataset:
-    """Return the features of rows, from a memory-mapped file beside datasets' own cache.
+    """Return the features of prepared rows, from a memory-mapped file beside datasets' own cache.
 
-    The file's name is a hash of all that its content depends on: the rows, the preprocessor's settings, the
-    tokenizer, and the code of this package's ``data`` and of the preprocessor. It is written under a lock and renamed once complete, so
-    processes that start together wait for the first. The tokenizer itself works on every core.
-
-    Args:
-        rows: as the preprocessor's ``prepare`` returns them.
-        preprocessor: of the task.
-        split: of the rows; in ``train`` a row may become several.
+    In ``train`` a row may become several. The file's name is a hash of all that its content depends on: the rows, the
+    preprocessor's settings, the tokenizer, and the code of this package's ``data`` and of the preprocessor. It is
+    written under a lock and renamed once complete, so processes that start together wait for the first. The tokenizer
+    itself works on every core.
     """
     training, settings = split == "train", {**vars(preprocessor)}
     tokenizer = settings.pop("tokenizer", None)

@@ -30,7 +30,7 @@ def round_up(lengths: np.ndarray) -> np.ndarray:
 
 
 def windows_and_widths(rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many windows each row has, 1 where it is not in windows, and the tokens of their ``input_ids`` together."""
+    """Return how many windows each row has, 1 where it is not in windows, and the tokens of all their ``input_ids``."""
     ids = rows.data.column("input_ids")
     sizes = np.asarray(pc.list_value_length(ids))
     in_windows = pa.types.is_nested(ids.type.value_type)

@@ -59,10 +59,8 @@ class TextClassificationPreprocessor(Preprocessor):
             check_offsets(self.tokenizer)
             if len(self.text_columns) == 2 or self.truncation != "head":
                 needs = "reads all of one text, and needs data.truncation=head and one text column"
-                raise UserError(
-                    f"data.doc_stride={self.doc_stride} {needs}.\n"
-                    f"data.truncation={self.truncation}, data.text_columns={self.text_columns}: set data.doc_stride=null"
-                )
+                given = f"data.truncation={self.truncation}, data.text_columns={self.text_columns}"
+                raise UserError(f"data.doc_stride={self.doc_stride} {needs}.\n{given}: set data.doc_stride=null")
             room = self.max_length - self.tokenizer.num_special_tokens_to_add()
             check_stride(self.doc_stride, max_length=self.max_length, room=room, suggested=room // 4)
             self._window_options = {"stride": self.doc_stride, "return_overflowing_tokens": True}
@@ -144,8 +142,7 @@ class TextClassificationPreprocessor(Preprocessor):
         in_windows, names = self.doc_stride is not None, features[0].keys() - {"length", "labels"}
         windows = ungroup(features, [*names]) if in_windows else features
         # XLNet's tokenizer writes <cls> last, and its head reads the last place
-        is_cls_last = windows[0]["input_ids"][-1] == self.tokenizer.cls_token_id
-        side = "left" if is_cls_last else "right"
+        side = "left" if windows[0]["input_ids"][-1] == self.tokenizer.cls_token_id else "right"
         batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths, side=side)
         if in_windows:
             batch["num_windows"] = [len(row["input_ids"]) for row in features]
