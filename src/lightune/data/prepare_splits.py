@@ -117,7 +117,8 @@ class Splits:
             )
         shares, held_out = ([1 - fraction, fraction], 1) if folds is None else ([1 / folds] * folds, self.fold)
         parts = divide(len(train), shares, strata=preprocessor.strata(train), groups=groups, seed=self.seed)
-        return parts == held_out
+        is_held_out: np.ndarray = parts == held_out
+        return is_held_out
 
     def _subset(self, split: str, rows: Dataset, strata: Sequence[int] | None) -> Dataset:
         if (size := self.max_rows[split]) is not None:

@@ -56,7 +56,7 @@ def pad_inputs(
     max_width: int,
     few_widths: bool,
     side: str = "right",
-    **values: int,
+    **padding_values: int,
 ) -> dict[str, Any]:
     """Return the model's inputs in rows of features, and ``special_tokens_mask``, as tensors (rows, width).
 
@@ -67,9 +67,10 @@ def pad_inputs(
     longest = max(len(row["input_ids"]) for row in rows)
     width = padded_width(longest, max_width=max_width, few_widths=few_widths)
     names = {*tokenizer.model_input_names, "special_tokens_mask"}
-    inputs = [{name: row[name] for name in names & row.keys()} for row in rows]
+    inputs = [{name: values for name, values in row.items() if name in names} for row in rows]
     padding: dict[str, Any] = {"padding": "max_length", "max_length": width, "padding_side": side}
     batch = dict(tokenizer.pad(inputs, **padding, return_tensors="pt"))
-    for name in values.keys() & rows[0].keys():
-        batch[name] = pad([row[name] for row in rows], value=values[name], max_width=width, few_widths=few_widths)
+    for name, value in padding_values.items():
+        if name in rows[0]:
+            batch[name] = pad([row[name] for row in rows], value=value, max_width=width, few_widths=few_widths)
     return batch

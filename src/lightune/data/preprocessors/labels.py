@@ -70,7 +70,7 @@ class Labels:
         return {**head_of(self.names), "problem_type": self.problem_type}
 
     def encode(self, value: Any) -> int | float | list[float]:
-        """Return a class index, a number, or 0.0 or 1.0 for each class; ValueError, which shows it, for another value."""
+        """Return a class index, a number, or 0.0 or 1.0 for each class; ValueError, which shows it, for any other."""
         if self.problem_type == REGRESSION:
             number = float(value)
             if not abs(number) <= MAX_NUMBER:  # NaN fails this, too
