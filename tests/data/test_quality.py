@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset
@@ -84,12 +85,15 @@ def test_rows_with_the_same_input_are_a_leak_whatever_their_targets_and_columns_
 
 
 def test_what_would_read_more_is_told_where_many_training_rows_are_cut():
+    ways = ["data.doc_stride=64", "model=modernbert"]
+    preprocessor = SimpleNamespace(max_length=16, ways_to_read_more=ways)
+
     def lines(cut: int) -> list[str]:
         splits = {"train": cut, "test": 20}
         rows = {
             name: Dataset.from_dict({"truncated": [i < count for i in range(20)]}) for name, count in splits.items()
         }
-        return find_not_read(rows, max_length=16, ways_to_read_more=["data.doc_stride=64", "model=modernbert"])
+        return find_not_read(rows, preprocessor)
 
     told = "; to read more of them, the cheapest first: data.doc_stride=64, model=modernbert"
     assert lines(3) == [

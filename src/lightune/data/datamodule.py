@@ -5,31 +5,22 @@ from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from lightune.common.bounds import Between, Count, Seed, Whole
-from lightune.common.errors import UserError, about
+from lightune.common.errors import UserError
 from lightune.common.trainer_state import go_to_batch
-from lightune.data import quality, splits
 from lightune.data.batches.dealt import Dealt
 from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
-from lightune.data.batches.padding import round_up
+from lightune.data.batches.padding import padded_lengths
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import (
-    check_fold,
-    prepare_splits,
-    read_unlabelled,
-    select_per_class,
-    source_of,
-    split_rows,
-)
+from lightune.data.prepare_splits import Splits, read_unlabelled
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
+from lightune.data.quality import find_not_read
 from lightune.data.sources.read import read
 from lightune.data.tokenization import tokenize
 
@@ -46,10 +37,8 @@ class DataModule(LightningDataModule):
         path: see ``lightune.data.sources.read.read``; ``name``, ``revision``, ``delimiter``, ``class_folders`` too.
         unlabeled_path: further training rows without labels, see ``read``; a teacher answers them.
         train_split: the data set's own name for its training split.
-        validation_split: likewise; None, or a name that the data set lacks, carves it from train.
-        test_split: likewise.
-        validation_fraction: share of the training rows carved for validation.
-        test_fraction: share of the training rows carved for test.
+        validation_split: likewise, and ``test_split``; None, or a name that the data set lacks, carves it from train.
+        validation_fraction: share of the training rows carved for validation; ``test_fraction`` likewise for test.
         split_seed: chooses the carved rows, the folds and the subsets.
         num_folds: divide all rows but the test's, an own validation split included, into so many folds; None: none.
         fold: the one that is held out for validation, from 0.
@@ -99,38 +88,29 @@ class DataModule(LightningDataModule):
         seed: Seed = 0,
     ) -> None:
         super().__init__()
-        check_fold(fold, num_folds)
-        if None not in (max_train_samples, max_train_samples_per_class):
-            both = f"data.max_train_samples={max_train_samples} and data.max_train_samples_per_class="
-            raise UserError(f"{both}{max_train_samples_per_class}: each chooses rows.\nLeave one of them out.")
-        if unlabeled_path is not None and not hasattr(preprocessor, "prepare_unlabelled"):
-            only = "only text and token classification learn from rows without labels.\nLeave it out."
-            raise UserError(f"data.unlabeled_path={unlabeled_path}: {only}")
-        self.preprocessor = preprocessor
-        self.path = path
-        self.unlabeled_path, self.delimiter = unlabeled_path, delimiter
-        self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
-        self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
-        self._split = partial(
-            split_rows,
-            names=self.split_names,
+        max_test_samples = max_test_samples or max_eval_samples
+        self._splits = Splits(
+            path=path,
+            names={"train": train_split, "validation": validation_split, "test": test_split},
             fractions={"validation": validation_fraction, "test": test_fraction},
             seed=split_seed,
             num_folds=num_folds,
             fold=fold,
             group_column=group_column,
             drop_duplicates=drop_duplicates,
-            path=path,
+            drop_leaked=drop_leaked,
+            max_rows={"train": max_train_samples, "validation": max_eval_samples, "test": max_test_samples},
+            max_rows_per_class=max_train_samples_per_class,
         )
-        self.max_rows = {"train": max_train_samples, "validation": max_eval_samples}
-        self.max_rows["test"] = max_test_samples or max_eval_samples
-        self.max_rows_per_class = max_train_samples_per_class
-        self.split_seed = split_seed
-        self.drop_leaked = drop_leaked
+        if unlabeled_path is not None and not hasattr(preprocessor, "prepare_unlabelled"):
+            only = "only text and token classification learn from rows without labels.\nLeave it out."
+            raise UserError(f"data.unlabeled_path={unlabeled_path}: {only}")
+        self.preprocessor, self.path = preprocessor, path
+        self.unlabeled_path, self.delimiter = unlabeled_path, delimiter
+        self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.max_tokens_per_batch = max_tokens_per_batch
-        self.num_workers = num_workers
-        self.seed = seed
+        self.num_workers, self.seed = num_workers, seed
         # by split: rows as the preprocessor prepared them, and the same tokenized
         self.rows: dict[str, Dataset] = {}
         self.datasets: dict[str, Dataset] = {}
@@ -150,29 +130,15 @@ class DataModule(LightningDataModule):
 
     def read_splits(self) -> dict[str, Dataset]:
         """Return the prepared rows of the splits that the data brings, in the order of its files, before any is carved."""
-        return prepare_splits(self._read(), self.preprocessor, names=self.split_names, path=self.path)
+        return self._splits.prepare(self._read(), self.preprocessor)
 
     def setup(self, stage: str | None = None) -> None:
         """Read, split and tokenize, once for all stages; raise a UserError for data that is not as configured."""
         if self.datasets:
             return
-        rows = self._split(self._read(), self.preprocessor)
-        if self.drop_leaked:
-            rows["train"] = quality.drop_leaked(rows, self.preprocessor, path=self.path)
-        strata_of = {split: self.preprocessor.strata(dataset) for split, dataset in rows.items()}
-        with about(source_of(self.path, "train")):
-            inputs = {split: quality.inputs_of(dataset, self.preprocessor) for split, dataset in rows.items()}
-            self.warnings = quality.find_problems(
-                inputs, strata=strata_of, names=[*self.head.get("id2label", {}).values()]
-            )
-        for split, dataset in rows.items():
-            if (size := self.max_rows[split]) is not None:
-                chosen = splits.sample(len(dataset), size, strata=strata_of[split], seed=self.split_seed)
-                dataset = dataset.select(chosen)
-            elif split == "train" and (size := self.max_rows_per_class) is not None:
-                dataset = select_per_class(dataset, size, strata=strata_of[split], seed=self.split_seed)
-            self.rows[split] = dataset
-            self.datasets[split] = tokenize(dataset, self.preprocessor, split=split)
+        self.rows, self.warnings = self._splits.make(self._read(), self.preprocessor)
+        for split, rows in self.rows.items():
+            self.datasets[split] = tokenize(rows, self.preprocessor, split=split)
             if len(self.datasets[split]) == 0:
                 raise UserError(f"No row of the {split} split of {self.path} holds anything to learn.")
         if "id2label" in self.head and self.head.get("problem_type") != REGRESSION:
@@ -182,9 +148,7 @@ class DataModule(LightningDataModule):
             unlabelled = read_unlabelled(self.unlabeled_path, self.preprocessor, delimiter=self.delimiter)
             tokenized = tokenize(unlabelled, self.preprocessor, split="train")
             self.datasets["train"] = concatenate_datasets([self.datasets["train"], tokenized])
-        max_length = getattr(self.preprocessor, "max_length", 0)
-        ways = getattr(self.preprocessor, "ways_to_read_more", ())
-        self.warnings += quality.find_not_read(self.datasets, max_length=max_length, ways_to_read_more=ways)
+        self.warnings += find_not_read(self.datasets, self.preprocessor)
 
     def batches_per_epoch(self, *, world_size: int) -> int:
         """Count the training batches that each of ``world_size`` devices gets in an epoch."""
@@ -227,8 +191,7 @@ class DataModule(LightningDataModule):
 
     def rows_of_batch(self, batch_idx: int, *, epoch: int) -> list[int]:
         """Return which training rows, after splits and subsets, this device has in a batch of an epoch."""
-        rank, world_size = self._rank()
-        return next(iter(self.train_batches(rank=rank, world_size=world_size, epoch=epoch, start=batch_idx)))
+        return next(iter(self.train_batches(**self._place(), epoch=epoch, start=batch_idx)))
 
     def restrict_to(self, split: str, batches: Sequence[list[int]]) -> None:
         """Use these batches of a split's rows and no others; its other rows are dropped."""
@@ -241,7 +204,6 @@ class DataModule(LightningDataModule):
         self.restricted[split] = numbers
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        rank, world_size = self._rank()
         epoch = start = 0
         if self.trainer is not None and self.trainer.fit_loop.restarting:
             epoch = self.trainer.current_epoch
@@ -249,7 +211,7 @@ class DataModule(LightningDataModule):
                 go_to_batch(self.trainer, self.dealt.start)
             progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
             start = progress.processed
-        batches = self.train_batches(rank=rank, world_size=world_size, epoch=epoch, start=start)
+        batches = self.train_batches(**self._place(), epoch=epoch, start=start)
         return self._loader("train", self.restricted.get("train", batches))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -259,8 +221,7 @@ class DataModule(LightningDataModule):
         return self._held_out_loader("test")
 
     def _held_out_loader(self, split: str) -> DataLoader[dict[str, Any]]:
-        rank, world_size = self._rank()
-        batches = self.restricted.get(split) or self.held_out_batches(split, rank=rank, world_size=world_size)
+        batches = self.restricted.get(split) or self.held_out_batches(split, **self._place())
         return self._loader(split, batches)
 
     def every_row(self, split: str) -> tuple[np.ndarray, DataLoader[dict[str, Any]]]:
@@ -272,21 +233,11 @@ class DataModule(LightningDataModule):
         """Return the tokens of each row of a split, of all its windows together."""
         return np.asarray(self.datasets[split].data.column("length"))
 
-    def windows_and_widths(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return how many windows each row has, 1 where it is not in windows, and the tokens of their ``input_ids`` together."""
-        ids = self.datasets[split].data.column("input_ids")
-        sizes = np.asarray(pc.list_value_length(ids))
-        in_windows = pa.types.is_nested(ids.type.value_type)
-        return (sizes, self.lengths(split)) if in_windows else (np.ones_like(sizes), sizes)
-
     def _batching_lengths(self, split: str, max_tokens: int | None) -> np.ndarray:
         """Return the lengths that batches are made by. A token budget counts padding, so it takes padded widths."""
-        lengths = self.lengths(split)
         if max_tokens is None:
-            return lengths
-        # of several windows all but the last are full
-        (windows, _), full = self.windows_and_widths(split), getattr(self.preprocessor, "max_length", 0)
-        return np.where(windows > 1, windows * full, round_up(lengths))
+            return self.lengths(split)
+        return padded_lengths(self.datasets[split], max_length=getattr(self.preprocessor, "max_length", 0))
 
     def _loader(self, split: str, batches: Sequence[list[int]] | LengthGroupedBatches) -> DataLoader[dict[str, Any]]:
         # few widths on a CPU, see padded_width
@@ -301,5 +252,6 @@ class DataModule(LightningDataModule):
     def _kind(self, world_size: int) -> list[Any]:
         return [self.batch_size, self.max_tokens_per_batch, world_size]
 
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def _place(self) -> dict[str, int]:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return {"rank": rank, "world_size": world_size}

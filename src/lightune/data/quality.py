@@ -66,10 +66,7 @@ def find_problems(
     """Log a warning for each thing that a person should know before they trust a score, and return the warnings.
 
     For each split, ``inputs`` are those of ``inputs_of``, and ``strata`` the class of each row, if rows have exactly
-    one. Where classes have no ``names``, there are none.
-
-    Raises:
-        UserError: all training rows are the same, or of one class.
+    one. Where classes have no ``names``, there are none. UserError if all training rows are the same, or of one class.
     """
     warnings = [*_row_warnings(inputs, has_classes=strata["train"] is not None), *_alike_names(names)]
     if strata["train"] is not None and names:
@@ -89,8 +86,7 @@ def _row_warnings(inputs: dict[str, Dataset], *, has_classes: bool) -> Iterator[
             "Is it the wrong column, or was the file cut off?"
         )
     if count:
-        fix = "data.drop_duplicates=true leaves them out"
-        yield f"train: {count:,} of {sizes['train']} rows repeat another; {fix}"
+        yield f"train: {count:,} of {sizes['train']} rows repeat another; data.drop_duplicates=true leaves them out"
     for split in ("validation", "test"):
         if count := int(np.isin(hashes[split], hashes["train"]).sum()):
             fix = "data.drop_leaked=true takes them out of train"
@@ -132,26 +128,27 @@ def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Ite
         yield f"train: {len(names):,} labels for {num_rows:,} rows: is data.label_column the right column?"
 
 
-def find_not_read(rows: dict[str, Dataset], *, max_length: int, ways_to_read_more: Sequence[str] = ()) -> list[str]:
+def find_not_read(rows: dict[str, Dataset], preprocessor: Preprocessor) -> list[str]:
     """Log and return how much of each tokenized split is cut off or not learned; nothing where all is read.
 
-    Where many training rows are cut, ``ways_to_read_more`` are named.
+    Where many training rows are cut, what would read more of them is named.
     """
-    shares, left_out, lines, advice = [], [], [], ""
-    for split, dataset in rows.items():
-        count = int(np.count_nonzero(dataset["truncated"])) if "truncated" in dataset.column_names else 0
-        if count:
-            shares.append(f"{split} {count:,} of {len(dataset):,} ({count / len(dataset):.0%})")
-        if split == "train" and ways_to_read_more and count > MUCH_CUT * len(dataset):
-            advice = f"; to read more of them, the cheapest first: {', '.join(ways_to_read_more)}"
-        count = sum(dataset["left_out"]) if "left_out" in dataset.column_names else 0
-        if count:
-            left_out.append(f"{split} {count:,}")
-    if shares:
-        lines.append(f"texts of more than data.max_length={max_length} tokens are cut: {', '.join(shares)}{advice}")
-    if left_out:
+    cut, left_out = (
+        {split: sum(dataset[column][:]) for split, dataset in rows.items() if column in dataset.column_names}
+        for column in ("truncated", "left_out")
+    )
+    lines = []
+    if any(cut.values()):
+        sizes = {split: len(rows[split]) for split, count in cut.items() if count}
+        shares = [f"{split} {cut[split]:,} of {size:,} ({cut[split] / size:.0%})" for split, size in sizes.items()]
+        limit, ways = getattr(preprocessor, "max_length", 0), getattr(preprocessor, "ways_to_read_more", ())
+        is_worth_it = ways and cut.get("train", 0) > MUCH_CUT * len(rows["train"])
+        advice = f"; to read more of them, the cheapest first: {', '.join(ways)}" if is_worth_it else ""
+        lines.append(f"texts of more than data.max_length={limit} tokens are cut: {', '.join(shares)}{advice}")
+    if any(left_out.values()):
+        counts = ", ".join(f"{split} {count:,}" for split, count in left_out.items() if count)
         reason = "the chat template writes them in another way once more turns follow"
-        lines.append(f"replies that are not learned, as {reason}: {', '.join(left_out)}")
+        lines.append(f"replies that are not learned, as {reason}: {counts}")
     for line in lines:
         rank_zero_only(log.info)(line)
     return lines

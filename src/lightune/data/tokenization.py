@@ -17,38 +17,23 @@ from lightune.common.files import remove_unused
 from lightune.data.preprocessors.base import Preprocessor
 
 # of a tokenizer, what changes no row: where it came from, what it has warned of
-NOT_SETTINGS = frozenset(
-    ["init_inputs", "init_kwargs", "name_or_path", "files_loaded", "verbose", "deprecation_warnings"]
-)
+NOT_SETTINGS = {"init_inputs", "init_kwargs", "name_or_path", "files_loaded", "verbose", "deprecation_warnings"}
 
 
 def tokenize(rows: Dataset, preprocessor: Preprocessor, *, split: str) -> Dataset:
-    """Return the features of rows, from a memory-mapped file beside datasets' own cache.
+    """Return the features of prepared rows, from a memory-mapped file beside datasets' own cache.
 
-    The file's name is a hash of all that its content depends on: the rows, the preprocessor's settings, the
-    tokenizer, and the code of this package's ``data`` and of the preprocessor. It is written under a lock and renamed once complete, so
-    processes that start together wait for the first. The tokenizer itself works on every core.
-
-    Args:
-        rows: as the preprocessor's ``prepare`` returns them.
-        preprocessor: of the task.
-        split: of the rows; in ``train`` a row may become several.
+    In ``train`` a row may become several. The file's name is a hash of all that its content depends on: the rows, the
+    preprocessor's settings, the tokenizer, and the code of this package's ``data`` and of the preprocessor. It is
+    written under a lock and renamed once complete, so processes that start together wait for the first. The tokenizer
+    itself works on every core.
     """
-    training = split == "train"
-    settings = {name: value for name, value in vars(preprocessor).items() if name != "tokenizer"}
-    tokenizer = vars(preprocessor).get("tokenizer")
-    name = Hasher.hash(
-        [
-            rows._fingerprint,
-            type(preprocessor).__qualname__,
-            settings,
-            None if tokenizer is None else _state(tokenizer),
-            training,
-            _code(type(preprocessor)),
-            transformers.__version__,
-            tokenizers.__version__,
-        ]
-    )
+    training, settings = split == "train", {**vars(preprocessor)}
+    tokenizer = settings.pop("tokenizer", None)
+    state = None if tokenizer is None else _state(tokenizer)
+    versions = [transformers.__version__, tokenizers.__version__]
+    kind = type(preprocessor)
+    name = Hasher.hash([rows._fingerprint, kind.__qualname__, settings, state, training, _code(kind), versions])
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "tokens"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.arrow"
@@ -82,6 +67,4 @@ def _state(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
     if not tokenizer.is_fast:
         return [sorted(tokenizer.get_vocab().items()), str(tokenizer), settings]
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    backend.pop("padding", None)
-    backend.pop("truncation", None)
-    return [backend, settings]
+    return [backend | {"padding": None, "truncation": None}, settings]

@@ -139,7 +139,7 @@ def test_replies_that_the_template_rewrites_are_counted():
     rows = features(preprocessor, [once * 3, once, once * 2], training=True)
     assert [text(preprocessor, row["labels"]) for row in rows] == ["so<e>"] * 3
     assert [row["left_out"] for row in rows] == [2, 0, 1]
-    lines = find_not_read({"train": Dataset.from_list(rows)}, max_length=512)
+    lines = find_not_read({"train": Dataset.from_list(rows)}, preprocessor)
     assert lines == [
         "replies that are not learned, as the chat template writes them in another way once more turns follow: train 3"
     ]

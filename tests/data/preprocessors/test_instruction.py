@@ -60,7 +60,7 @@ def test_a_long_text_is_cut_and_what_stands_around_it_stays(tiny_bert: Path):
     long = {"source": ["very " * 40 + "bad", "bad"], "output": ["the film is " * 9, "good"]}
     preprocessor = make_preprocessor(tiny_bert, prompt="a film {source} is the good", max_length=10)
     row, short = features(preprocessor, long)
-    assert find_not_read({"train": Dataset.from_list([row, short])}, max_length=10) == [
+    assert find_not_read({"train": Dataset.from_list([row, short])}, preprocessor) == [
         "texts of more than data.max_length=10 tokens are cut: train 1 of 2 (50%)"
     ]
     written = text(preprocessor, row["input_ids"])

@@ -12,10 +12,7 @@ def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) ->
     """Return the answers to a question, the character of the context at which each begins, and whether one was moved.
 
     A wrong start is replaced by the nearest place of the answer: some copies of SQuAD count in other units.
-    ``where`` is the row, for messages.
-
-    Raises:
-        UserError: there is no answer though there must be, or it is malformed or not in the context.
+    ``where`` is the row, for the UserError of an answer that is missing, malformed or not in the context.
     """
     if not _is_well_formed(answers):
         raise UserError(
@@ -49,12 +46,10 @@ def read_answers(answers: Any, context: str, *, allow_none: bool, where: str) ->
 
 
 def _is_well_formed(answers: Any) -> bool:
-    if not isinstance(answers, dict):
-        return False
-    texts, starts = answers.get("text"), answers.get("answer_start")
-    if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-        return False
-    return all(isinstance(text, str) for text in texts) and all(isinstance(start, int) for start in starts)
+    match answers:
+        case {"text": list(texts), "answer_start": list(starts)} if len(texts) == len(starts):
+            return all(isinstance(text, str) for text in texts) and all(isinstance(start, int) for start in starts)
+    return False
 
 
 def find_answer_tokens(spans: np.ndarray, answers: list[str], starts: list[int]) -> list[int]:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightune.common.errors import UserError, listed
 from lightune.common.special_tokens import end_token_id
-from lightune.data.batches.padding import pad, pad_inputs
+from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, warn_of_rows
 from lightune.data.preprocessors.lengths import check_length
@@ -117,9 +117,7 @@ class DialoguePreprocessor(Preprocessor):
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad to one width; ``labels`` are -100 outside the replies, and held-out ``rows`` have a prompt's fields."""
-        settings: dict[str, Any] = {"max_width": self.max_width, "few_widths": few_widths}
-        batch = pad_inputs(self.tokenizer, features, **settings)
-        batch["labels"] = pad([row["labels"] for row in features], value=-100, **settings)
+        batch = pad_inputs(self.tokenizer, features, max_width=self.max_width, few_widths=few_widths, labels=-100)
         if "prompt_ids" in features[0]:
             batch["rows"] = [{name: row[name] for name in HELD_OUT_FIELDS} for row in features]
         return batch

@@ -73,8 +73,10 @@ class InstructionPreprocessor(DialoguePreprocessor):
         check_text_columns(rows, [*columns.values()], split=split)
         check_filled(rows, [column for name, column in columns.items() if name in REQUIRED], split=split)
         whole = {name: [text or "" for text in rows[column]] for name, column in self.columns.items()}
-        texts = {name: self._cut(values, self.max_length) for name, values in whole.items()}
-        answers = self._cut(rows[self.target_column][:], self.max_target_length) if labelled else []
+        tokenizer = self.tokenizer
+        texts = {name: truncate_texts(tokenizer, values, tokens=self.max_length) for name, values in whole.items()}
+        answers = rows[self.target_column][:] if labelled else []
+        answers = truncate_texts(tokenizer, answers, tokens=self.max_target_length)
         places: dict[Any, int] = {}
         prepared: dict[str, list[Any]] = {"turns": [], "reply": [], "source": [], "references": [], "truncated": []}
         for index, values in enumerate(zip(*texts.values(), strict=True)):
@@ -90,12 +92,6 @@ class InstructionPreprocessor(DialoguePreprocessor):
                 prepared["truncated"].append(values != tuple(column[index] for column in whole.values()))
             prepared["references"][place] += answers[index : index + 1]
         return Dataset.from_dict(prepared)
-
-    def _cut(self, texts: list[str], tokens: int) -> list[str]:
-        # a text of fewer bytes has fewer tokens
-        long = [text for text in texts if len(text.encode()) > tokens]
-        cut = dict(zip(long, truncate_texts(self.tokenizer, long, tokens=tokens), strict=True))
-        return [cut.get(text, text) for text in texts]
 
 
 def _filled(text: str, columns: dict[str, str]) -> str:

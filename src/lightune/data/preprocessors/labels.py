@@ -70,11 +70,7 @@ class Labels:
         return {**head_of(self.names), "problem_type": self.problem_type}
 
     def encode(self, value: Any) -> int | float | list[float]:
-        """Return a class index, a number, or 0.0 or 1.0 for each class.
-
-        Raises:
-            ValueError: ``value`` is missing, or not one of the labels; the message shows it.
-        """
+        """Return a class index, a number, or 0.0 or 1.0 for each class; ValueError, which shows it, for any other."""
         if self.problem_type == REGRESSION:
             number = float(value)
             if not abs(number) <= MAX_NUMBER:  # NaN fails this, too
@@ -111,10 +107,7 @@ def infer_labels(
 
     Names keep the order of ``label_names`` or else of a ``ClassLabel`` column. Words are sorted alphabetically, whole
     numbers by size; 1 and 1.0 are the same. Numbers with a fraction, or with one name, are a regression. Lists,
-    mappings and columns of 0 and 1 are several labels at once.
-
-    Raises:
-        UserError: there is only one class, or lists hold numbers with a fraction.
+    mappings and columns of 0 and 1 are several labels at once. UserError for only one class, or lists of fractions.
     """
     values = label_values.read_labels(train, column, separator=separator)
     names = label_values.known_names(train, column, label_names)
@@ -182,11 +175,7 @@ def encode_labels(
     separator: str | None = None,
     split: str,
 ) -> list[Any]:
-    """Return the labels of a column, or of several, as targets.
-
-    Raises:
-        UserError: a row has no label, or an unknown one; names the rows.
-    """
+    """Return the labels of columns as targets; UserError, which names the rows, for one that is missing or unknown."""
     values = label_values.read_labels(rows, column, separator=separator)
     if not labels.multi_hot and labels.problem_type != REGRESSION:
         values = label_values.replace_indices(values, rows, column, label_names=label_names)

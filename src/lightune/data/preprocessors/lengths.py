@@ -30,16 +30,19 @@ def check_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def truncate_texts(tokenizer: PreTrainedTokenizerBase, texts: list[str], *, tokens: int) -> list[str]:
     """Return texts cut after so many tokens of a fast tokenizer, between characters."""
-    if not texts:
-        return []
-    encoded = tokenizer(
-        texts, add_special_tokens=False, truncation=True, max_length=tokens + 1, return_offsets_mapping=True
-    )
+    # a text of fewer bytes has fewer tokens
+    long = [text for text in texts if len(text.encode()) > tokens]
+    if not long:
+        return texts
+    options = {"add_special_tokens": False, "truncation": True, "max_length": tokens + 1}
+    spans_of = tokenizer(long, **options, return_offsets_mapping=True)["offset_mapping"]
     # a character may be several tokens, and the first token that is cut off one of them
-    return [
-        text[: min(spans[tokens - 1][1], spans[tokens][0])] if len(spans) > tokens else text
-        for text, spans in zip(texts, encoded["offset_mapping"], strict=True)
-    ]
+    cut = {
+        text: text[: min(spans[tokens - 1][1], spans[tokens][0])]
+        for text, spans in zip(long, spans_of, strict=True)
+        if len(spans) > tokens
+    }
+    return [cut.get(text, text) for text in texts]
 
 
 def find_truncated(encoded: BatchEncoding, *, max_length: int) -> list[bool]:

@@ -9,7 +9,7 @@ from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerBas
 
 from lightune.common.bounds import Share
 from lightune.common.errors import UserError
-from lightune.data.batches.padding import pad, pad_inputs
+from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, check_texts
 from lightune.data.preprocessors.lengths import check_length
@@ -48,8 +48,17 @@ class MaskedLMPreprocessor(Preprocessor):
         prepared = rows.select_columns(self.input_columns)
         if labelled:
             return prepared
-        for index, text in enumerate(self._texts(rows[:])):
-            self._check_to_fill(text, row=index + 1)
+        mask = self.tokenizer.mask_token
+        for row, text in enumerate(self._texts(rows[:]), start=1):
+            if mask not in text:
+                raise UserError(
+                    f"Text {row} has nothing to fill in: {text[:80]!r}.\nPut {mask} where a word is wanted."
+                )
+            if (length := len(self.tokenizer(text, verbose=False)["input_ids"])) > self.max_length:
+                raise UserError(
+                    f"Text {row} has {length} tokens; this run reads {self.max_length} (data.max_length).\n"
+                    f"Shorten it around {mask}: {text[:80]!r}"
+                )
         return prepared.add_column("to_fill", [True] * len(rows))
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
@@ -72,10 +81,9 @@ class MaskedLMPreprocessor(Preprocessor):
 
     def collate(self, features: list[dict[str, Any]], *, few_widths: bool = False) -> dict[str, Any]:
         """Pad to one width; ``labels`` (batch, length) hold the masked tokens, -100 elsewhere."""
-        settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
-        batch = pad_inputs(self.tokenizer, features, **settings)
-        if "labels" in features[0]:
-            return batch | {"labels": pad([row["labels"] for row in features], value=-100, **settings)}
+        batch = pad_inputs(self.tokenizer, features, max_width=self.max_length, few_widths=few_widths, labels=-100)
+        if "labels" in batch:
+            return batch
         special = batch.pop("special_tokens_mask")
         ids, labels = self.collator.torch_mask_tokens(batch["input_ids"], special_tokens_mask=special)
         return batch | {"input_ids": ids, "labels": labels}
@@ -83,17 +91,6 @@ class MaskedLMPreprocessor(Preprocessor):
     def _texts(self, examples: dict[str, list[Any]]) -> list[str]:
         columns = [examples[column] for column in self.input_columns]
         return ["\n".join(texts) for texts in zip(*columns, strict=True)]
-
-    def _check_to_fill(self, text: str, *, row: int) -> None:
-        mask = self.tokenizer.mask_token
-        if mask not in text:
-            raise UserError(f"Text {row} has nothing to fill in: {text[:80]!r}.\nPut {mask} where a word is wanted.")
-        length = len(self.tokenizer(text, verbose=False)["input_ids"])
-        if length > self.max_length:
-            raise UserError(
-                f"Text {row} has {length} tokens; this run reads {self.max_length} (data.max_length).\n"
-                f"Shorten it around {mask}: {text[:80]!r}"
-            )
 
     def _mask_once(self, input_ids: list[list[int]], special: list[list[int]]) -> dict[str, Any]:
         """Mask tokens in a way that depends on the piece alone, so that a measurement can be repeated."""

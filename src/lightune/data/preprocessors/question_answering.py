@@ -56,22 +56,16 @@ class QuestionAnsweringPreprocessor(Preprocessor):
         columns |= {"answers_column": self.answers_column} if labelled else {}
         check_columns(rows, columns, split=split)
         check_texts(rows, self.input_columns, split=split)
-        prepared: dict[str, list[Any]] = {
-            "question": list(rows[self.question_column]),
-            "context": list(rows[self.context_column]),
-        }
+        questions, contexts = (list(rows[column]) for column in self.input_columns)
+        prepared: dict[str, list[Any]] = {"question": questions, "context": contexts}
         if labelled:
-            prepared |= {"answers": [], "answer_starts": []}
-            moved = []
-            contexts_and_answers = zip(prepared["context"], rows[self.answers_column], strict=True)
-            for index, (context, answers) in enumerate(contexts_and_answers):
-                where = f"The {split} split, row {index + 1}, column {self.answers_column!r}"
-                texts, starts, is_moved = read_answers(
-                    answers, context, allow_none=self.version_2_with_negative, where=where
-                )
-                moved += [index + 1] if is_moved else []
-                prepared["answers"].append(texts)
-                prepared["answer_starts"].append(starts)
+            column, found = self.answers_column, []
+            for number, (context, answers) in enumerate(zip(contexts, rows[column], strict=True), start=1):
+                where = f"The {split} split, row {number}, column {column!r}"
+                found.append(read_answers(answers, context, allow_none=self.version_2_with_negative, where=where))
+            prepared["answers"] = [texts for texts, _, _ in found]
+            prepared["answer_starts"] = [starts for _, starts, _ in found]
+            moved = [number for number, (_, _, is_moved) in enumerate(found, start=1) if is_moved]
             what = "rows have an answer that is not at its answer_start; the nearest place of its text is taken"
             warn_of_rows(moved, len(rows), what, split=split)
         return Dataset.from_dict(prepared)
@@ -109,18 +103,19 @@ class QuestionAnsweringPreprocessor(Preprocessor):
             token of the answer. Held-out ``rows`` have ``offsets``, an array (windows of the row, length, 2) of
             characters, -1 outside the context; ``context``; and ``answers`` if known.
         """
-        if "offsets" not in features[0]:
-            return self._pad(features, few_widths=few_widths)
+        is_held_out = "offsets" in features[0]
         names = [name for name in features[0] if name not in {"length", "offsets", "context", "answers"}]
-        batch = self._pad(ungroup(features, names), few_widths=few_widths)
-        length = batch["input_ids"].shape[1]
-        batch["rows"] = []
-        for row in features:
-            offsets = np.full((len(row["offsets"]), length, 2), -1)
-            for window, spans in zip(offsets, row["offsets"], strict=True):
-                window[: len(spans)] = spans
-            texts = {name: row[name] for name in ("context", "answers") if name in row}
-            batch["rows"].append({"offsets": offsets} | texts)
+        windows = ungroup(features, names) if is_held_out else features
+        batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths)
+        if "labels" in names:
+            batch["labels"] = torch.tensor([window["labels"] for window in windows])
+        if is_held_out:
+            length = batch["input_ids"].shape[1]
+            batch["rows"] = [
+                {"offsets": np.array([spans + [[-1, -1]] * (length - len(spans)) for spans in row["offsets"]])}
+                | {name: row[name] for name in ("context", "answers") if name in row}
+                for row in features
+            ]
         return batch
 
     def locate_tokens(self, texts: Sequence[str]) -> list[list[Place | None]]:
@@ -140,9 +135,3 @@ class QuestionAnsweringPreprocessor(Preprocessor):
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-
-    def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
-        batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths)
-        if "labels" in windows[0]:
-            batch["labels"] = torch.tensor([window["labels"] for window in windows])
-        return batch

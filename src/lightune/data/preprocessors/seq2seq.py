@@ -117,10 +117,9 @@ class Seq2SeqPreprocessor(Preprocessor):
 
     def _targets(self, texts: list[str]) -> list[list[int]]:
         targets = self.tokenizer(text_target=texts, truncation=True, max_length=self.max_target_length)
-        if self.tokenizer.eos_token is not None:
-            return list(targets["input_ids"])
-        # the decoder starts from BERT's [CLS], which is not a target
-        return [ids[1:] for ids in targets["input_ids"]]
+        # without an end token the decoder starts from BERT's [CLS], which is not a target
+        first = int(self.tokenizer.eos_token is None)
+        return [ids[first:] for ids in targets["input_ids"]]
 
     def _language_code(self, language: str | None, *, option: str) -> str:
         """Return the code of a language in a model of many languages: ``en`` is ``en_XX`` in mBART."""

@@ -15,10 +15,8 @@ def tag_spans(rows: Dataset, tokens_column: str, label_column: str, *, split: st
     """Return rows of raw texts and spans as rows of words and tags, in the same columns; any other rows as they are.
 
     A span is ``[start, end, type]`` or a dictionary of the same. Words are those of a raw text to predict. Rows that a
-    person rejected in Prodigy are left out.
-
-    Raises:
-        UserError: a span is malformed, overlaps another, or begins or ends inside a word; names the row.
+    person rejected in Prodigy are left out. UserError, which names the row, for a span that is malformed, overlaps
+    another, or begins or ends inside a word.
     """
     check_columns(rows, {"tokens_column": tokens_column, "label_column": label_column}, split=split)
     if getattr(rows.features[tokens_column], "dtype", None) not in ("string", "large_string"):

@@ -27,12 +27,9 @@ def check_words(rows: Dataset, column: str, *, split: str, allow_raw: bool) -> N
             'Expected JSONL or Parquet with lists such as ["Anna", "lives", "in", "Oslo"], or a CoNLL file.'
         )
     for index, words in enumerate(rows[column]):
-        for word in words:
-            if not isinstance(word, str):
-                raise UserError(
-                    f"The {split} split, row {index + 1}, column {column!r}: {word!r} is not a word.\n"
-                    "Expected lists of words."
-                )
+        if wrong := [word for word in words if not isinstance(word, str)]:
+            where = f"The {split} split, row {index + 1}, column {column!r}"
+            raise UserError(f"{where}: {wrong[0]!r} is not a word.\nExpected lists of words.")
 
 
 def infer_tag_names(train: Dataset, tokens_column: str, label_column: str) -> list[str]:
@@ -59,10 +56,9 @@ def read_tags(
     How tags are read that are not written as O, B-TYPE and I-TYPE is logged.
 
     Raises:
-        UserError: a column is missing or does not hold lists, tags are numbers without names, a row has more or
+        UserError: a column does not hold lists, tags are numbers without names, a row has more or
             fewer tags than words, or a tag is missing, fits no scheme or is of another type; names the row.
     """
-    check_columns(rows, {"tokens_column": tokens_column, "label_column": label_column}, split=split)
     check_words(rows, tokens_column, split=split, allow_raw=False)
     feature = rows.features[label_column]
     if not isinstance(feature, List):

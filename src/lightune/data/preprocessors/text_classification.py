@@ -56,9 +56,16 @@ class TextClassificationPreprocessor(Preprocessor):
             raise UserError(f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head")
         self._window_options: dict[str, Any] = {}
         if self.doc_stride is not None:
-            self._check_windows(self.doc_stride)
+            check_offsets(self.tokenizer)
+            if len(self.text_columns) == 2 or self.truncation != "head":
+                needs = "reads all of one text, and needs data.truncation=head and one text column"
+                given = f"data.truncation={self.truncation}, data.text_columns={self.text_columns}"
+                raise UserError(f"data.doc_stride={self.doc_stride} {needs}.\n{given}: set data.doc_stride=null")
+            room = self.max_length - self.tokenizer.num_special_tokens_to_add()
+            check_stride(self.doc_stride, max_length=self.max_length, room=room, suggested=room // 4)
             self._window_options = {"stride": self.doc_stride, "return_overflowing_tokens": True}
         self.input_columns = self.prepared_inputs = self.text_columns
+        self._columns: Any = {"text_columns": self.text_columns, "label_column": self.label_column}
         self._labels_from: Any = {"label_names": self.label_names, "separator": self.label_separator}
         self.labels: Labels | None = None
 
@@ -83,12 +90,12 @@ class TextClassificationPreprocessor(Preprocessor):
 
     def fit(self, train: Dataset) -> None:
         """Learn the labels from the training rows."""
-        self._check_columns(train, split="train", labelled=True)
+        check_columns(train, self._columns, split="train")
         self.labels = infer_labels(train, self.label_column, **self._labels_from)
 
     def prepare(self, rows: Dataset, *, split: str, labelled: bool = True) -> Dataset:
         """Return the text columns, checked, with the encoded ``labels``."""
-        self._check_columns(rows, split=split, labelled=labelled)
+        check_columns(rows, self._columns if labelled else {"text_columns": self.input_columns}, split=split)
         check_filled(rows, self.input_columns, split=split)
         check_scalars(rows, self.input_columns, split=split)
         prepared = rows.select_columns(self.input_columns)
@@ -102,13 +109,11 @@ class TextClassificationPreprocessor(Preprocessor):
 
     def prepare_unlabelled(self, rows: Dataset) -> Dataset:
         """Return the text columns, checked, with ``labels`` that are missing, see ``is_unlabelled``."""
-        assert self.labels is not None, "fit() has not been called"
-        missing = {SINGLE: NO_LABEL, MULTI: [nan] * len(self.labels.names), REGRESSION: nan}[self.labels.problem_type]
+        missing = {SINGLE: NO_LABEL, MULTI: [nan] * self.head["num_labels"], REGRESSION: nan}[self.head["problem_type"]]
         return self.prepare(rows, split="unlabelled", labelled=False).add_column("labels", [missing] * len(rows))
 
     def strata(self, prepared: Dataset) -> Sequence[int] | None:
-        assert self.labels is not None, "fit() has not been called"
-        return list(prepared["labels"]) if self.labels.problem_type == SINGLE else None
+        return list(prepared["labels"]) if self.head["problem_type"] == SINGLE else None
 
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize a batch of rows; with ``doc_stride`` each holds a list of its windows, in training too."""
@@ -137,8 +142,7 @@ class TextClassificationPreprocessor(Preprocessor):
         in_windows, names = self.doc_stride is not None, features[0].keys() - {"length", "labels"}
         windows = ungroup(features, [*names]) if in_windows else features
         # XLNet's tokenizer writes <cls> last, and its head reads the last place
-        is_cls_last = windows[0]["input_ids"][-1] == self.tokenizer.cls_token_id
-        side = "left" if is_cls_last else "right"
+        side = "left" if windows[0]["input_ids"][-1] == self.tokenizer.cls_token_id else "right"
         batch = pad_inputs(self.tokenizer, windows, max_width=self.max_length, few_widths=few_widths, side=side)
         if in_windows:
             batch["num_windows"] = [len(row["input_ids"]) for row in features]
@@ -159,18 +163,10 @@ class TextClassificationPreprocessor(Preprocessor):
     def _truncate_end(self, texts: list[list[str]], **options: bool) -> BatchEncoding:
         """Tokenize one or two columns, and cut what is too long at the end of each text, or into windows."""
         if len(texts) == 2 and self.tokenizer.is_fast:
-            texts = [self._shorten(column) for column in texts]
+            # of two long texts a tokenizer combines each rest with each, which takes hours; twice the room is kept, so
+            # that a word that is cut in two is not among the tokens that stay
+            texts = [truncate_texts(self.tokenizer, column, tokens=2 * self.max_length) for column in texts]
         return self.tokenizer(*texts, truncation=True, max_length=self.max_length, **options, **self._window_options)
-
-    def _shorten(self, texts: list[str]) -> list[str]:
-        """Cut what no pair has room for: of two long texts a tokenizer combines each rest with each, which takes hours.
-
-        Twice the room is kept, so that a word that is cut in two is not among the tokens that stay.
-        """
-        room = 2 * self.max_length
-        long = [text for text in texts if len(text) > room]
-        shortened = iter(truncate_texts(self.tokenizer, long, tokens=room) if long else [])
-        return [next(shortened) if len(text) > room else text for text in texts]
 
     def _truncate_inside(self, texts: list[str], **options: bool) -> dict[str, list[Any]]:
         """Tokenize whole texts, and cut what is too long from their middle or their beginning."""
@@ -186,17 +182,3 @@ class TextClassificationPreprocessor(Preprocessor):
             for values in features.values():
                 del values[row][start : start + excess]
         return features | {"truncated": [len(is_special) > self.max_length for is_special in special]}
-
-    def _check_windows(self, doc_stride: int) -> None:
-        check_offsets(self.tokenizer)
-        if len(self.text_columns) == 2 or self.truncation != "head":
-            raise UserError(
-                f"data.doc_stride={doc_stride} reads all of one text, and needs data.truncation=head and one text column.\n"
-                f"data.truncation={self.truncation}, data.text_columns={self.text_columns}: set data.doc_stride=null"
-            )
-        room = self.max_length - self.tokenizer.num_special_tokens_to_add()
-        check_stride(doc_stride, max_length=self.max_length, room=room, suggested=room // 4)
-
-    def _check_columns(self, rows: Dataset, *, split: str, labelled: bool) -> None:
-        columns: dict[str, str | list[str]] = {"text_columns": self.input_columns}
-        check_columns(rows, columns | ({"label_column": self.label_column} if labelled else {}), split=split)

@@ -10,7 +10,7 @@ from datasets import Dataset, List, Value
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from lightune.common.bio_tags import entity_types, label_names, to_bio
-from lightune.data.batches.padding import pad, pad_inputs
+from lightune.data.batches.padding import pad_inputs
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import NO_LABEL, head_of
 from lightune.data.preprocessors.lengths import check_length, check_offsets
@@ -76,7 +76,8 @@ class TokenClassificationPreprocessor(Preprocessor):
             given, rows = rows, tag_spans(rows, self.tokens_column, self.label_column, split=split)
             if len(rows) < len(given):
                 log.info(f"{split}: {len(given) - len(rows):,} of {len(given):,} rows left out: rejected or ignored")
-        check_words(rows, self.tokens_column, split=split, allow_raw=not labelled)
+        else:
+            check_words(rows, self.tokens_column, split=split, allow_raw=True)
         prepared = rows.select_columns([self.tokens_column])
         if self.tokens_column != "words":
             prepared = prepared.rename_column(self.tokens_column, "words")
@@ -136,10 +137,11 @@ class TokenClassificationPreprocessor(Preprocessor):
             the first token of a word. Held-out ``rows`` have ``words``, an array (windows of the row, length) of word
             indices or -1; ``text``, ``offsets``, ``joined``, and ``tags`` if known.
         """
+        settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths, **PADDING_VALUES}
         if "words" not in features[0]:
-            return self._pad(features, few_widths=few_widths)
+            return pad_inputs(self.tokenizer, features, **settings)
         names = [name for name in features[0] if name not in {"length", *ROW_FIELDS}]
-        batch = self._pad(ungroup(features, names), few_widths=few_widths)
+        batch = pad_inputs(self.tokenizer, ungroup(features, names), **settings)
         window_counts = [len(row["words"]) for row in features]
         words_of_rows = np.split(batch.pop("words").numpy(), np.cumsum(window_counts)[:-1])
         batch["rows"] = [
@@ -163,21 +165,11 @@ class TokenClassificationPreprocessor(Preprocessor):
             return_special_tokens_mask=True,
         )
 
-    def _pad(self, windows: list[dict[str, Any]], *, few_widths: bool) -> dict[str, Any]:
-        settings: dict[str, Any] = {"max_width": self.max_length, "few_widths": few_widths}
-        batch = pad_inputs(self.tokenizer, windows, **settings)
-        for name in PADDING_VALUES.keys() & windows[0].keys():
-            rows, value = [window[name] for window in windows], PADDING_VALUES[name]
-            batch[name] = pad(rows, value=value, **settings)
-        return batch
-
     def _log_long_texts(self, rows: Iterable[list[str]], *, split: str) -> None:
         texts = [" ".join(words) for words in rows]
         # a token has a byte or more, so only these can be too long
         candidates = [text for text in texts if len(text.encode()) > self.room]
-        if not candidates:
-            return
-        ids = self.tokenizer(candidates, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = self.tokenizer(candidates, add_special_tokens=False, verbose=False)["input_ids"] if candidates else []
         if count := sum(len(row) > self.room for row in ids):
             log.info(
                 f"{split}: {count:,} of {len(texts):,} texts have more than data.max_length={self.max_length} "

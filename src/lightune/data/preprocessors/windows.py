@@ -1,8 +1,10 @@
 """Long texts as overlapping windows of tokens, several for a row; and where tokens lie in their texts."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 from transformers import BatchEncoding
 
 from lightune.common.errors import UserError
@@ -22,13 +24,10 @@ def group_by_row(
 ) -> dict[str, list[list[Any]]]:
     """Return columns of windows as columns of rows, each with a list of its windows.
 
-    ``owners`` is the row of each window: a tokenizer's ``overflow_to_sample_mapping``.
+    ``owners`` is the row of each window, ascending: a tokenizer's ``overflow_to_sample_mapping``.
     """
-    rows: dict[str, list[list[Any]]] = {name: [[] for _ in range(num_rows)] for name in windows}
-    for name, values in windows.items():
-        for row, value in zip(owners, values, strict=True):
-            rows[name][row].append(value)
-    return rows
+    bounds = np.searchsorted(owners, range(num_rows + 1))
+    return {name: [[*values[start:end]] for start, end in pairwise(bounds)] for name, values in windows.items()}
 
 
 def ungroup(rows: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:

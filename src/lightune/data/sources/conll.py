@@ -51,7 +51,11 @@ def read_conll(path: Path) -> Dataset:
         first_lines: dict[str, int] = {}
         for number, columns in lines:
             if len(columns) < 2 or not TAG.fullmatch(columns[names["ner_tags"]]):
-                raise _no_tag(path, number, columns)
+                problem = f"{columns[-1]!r} is not a tag" if len(columns) > 1 else f"{columns[0]!r:.80} stands alone"
+                raise UserError(
+                    f"{path}, line {number}: {problem}.\n"
+                    "Expected a word first and its tag last, such as: Oslo B-LOC\nA blank line ends a sentence."
+                )
             first_lines.setdefault(columns[names["ner_tags"]], number)
         spellings = read_spellings(first_lines)
         for tag, number in first_lines.items():
@@ -117,11 +121,3 @@ def _columns(line: str) -> list[str]:
 def _is_skipped(columns: list[str]) -> bool:
     is_comment = columns[0].startswith("#") and (columns[2:3] == ["="] or not PREFIXED_TAG.fullmatch(columns[-1]))
     return is_comment or columns[0].startswith("-DOCSTART-")
-
-
-def _no_tag(path: Path, number: int, columns: list[str]) -> UserError:
-    problem = f"{columns[-1]!r} is not a tag" if len(columns) > 1 else f"{columns[0]!r:.80} stands alone"
-    return UserError(
-        f"{path}, line {number}: {problem}.\n"
-        "Expected a word first and its tag last, such as: Oslo B-LOC\nA blank line ends a sentence."
-    )

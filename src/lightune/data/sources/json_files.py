@@ -16,12 +16,9 @@ EXAMPLE = '{"text": "…", "label": "…"}'
 
 
 def json_start(path: Path) -> str:
-    """Return the first characters of a JSON file, which must begin an object or a list.
+    """Return the first characters of a JSON file; UserError unless it begins an object or a list.
 
     Arrow's reader, which datasets calls, ends the process at a file that begins with ``null``.
-
-    Raises:
-        UserError: the file is empty, or begins with something else.
     """
     start = ""
     with open_text(path) as file:
@@ -84,11 +81,7 @@ def json_row(line: Line, columns: list[str]) -> InputRow | RejectedRow:
 
 
 def look_up(row: Mapping[str, Any], column: str) -> Any:
-    """Return a column of a row; ``translation.en`` is ``en`` inside ``translation``, where no column is so named.
-
-    Raises:
-        KeyError: there is no such column.
-    """
+    """Return a column of a row, or raise a KeyError; ``a.b`` is ``b`` inside ``a``, where no column is so named."""
     if column in row:
         return row[column]
     value: Any = row

@@ -32,11 +32,7 @@ def parallel_files(folder: Path) -> Files:
 
 
 def read_parallel(files: Files) -> dict[str, Dataset]:
-    """Read the files of each split as the columns of one data set.
-
-    Raises:
-        UserError: the files of a split differ in their number of lines, or one is not UTF-8.
-    """
+    """Read the files of each split as columns; UserError if their numbers of lines differ, or one is not UTF-8."""
     splits = {}
     for split, languages in files.items():
         columns = {language: read_lines(path) for language, path in languages.items()}

@@ -79,10 +79,8 @@ def read(
 def read_table(path: Path, *, delimiter: str | None = None) -> Dataset:
     """Read one CSV, TSV, JSON, JSONL, Parquet or CoNLL file, gzipped or not.
 
-    Every CSV value stays a text as written, also ``NA``, ``null`` and ``007``.
-
-    Raises:
-        UserError: the file is empty, of another format, or malformed.
+    Every CSV value stays a text as written, also ``NA``, ``null`` and ``007``. UserError if the file is empty,
+    malformed or of another format.
     """
     kind = table_format(path)
     check_content(path, kind)

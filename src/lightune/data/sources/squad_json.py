@@ -24,10 +24,7 @@ def is_squad(start: str) -> bool:
 def read_squad(path: Path) -> Dataset:
     """Read a file of ``{"data": [{"title", "paragraphs": [{"context", "qas": […]}]}]}`` into the Hub's columns.
 
-    Source: Rajpurkar et al. (2016, 2018).
-
-    Raises:
-        UserError: it is not well-formed, or holds no question; names the article and the paragraph.
+    Source: Rajpurkar et al. (2016, 2018). UserError, with the place, for what is malformed, and for no question.
     """
     try:
         with open_text(path) as file:

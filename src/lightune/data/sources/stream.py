@@ -67,10 +67,7 @@ class Line(NamedTuple):
 def stream_lines(path: Path, *, file: io.BufferedReader | None = None) -> Iterator[Line | RejectedRow]:
     """Read a text file, gzipped or not, or the open ``file`` that ``path`` names, such as standard input, line by line.
 
-    A line of ``LONGEST_LINE`` characters or more is rejected.
-
-    Raises:
-        UserError: the name of the file ends in ``.gz`` and it is damaged or not gzipped.
+    A line of ``LONGEST_LINE`` characters or more is rejected. A damaged ``.gz`` file raises a UserError.
     """
     size = max(1, path.stat().st_size) if file is None else None
     with open_text(path, file=file, errors="surrogateescape") as text_file:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightune.common.trainer_state import limited
 from lightune.data import DataModule
-from lightune.data.batches.padding import round_up
+from lightune.data.batches.padding import round_up, windows_and_widths
 
 Batches = list[list[int]]
 """The row indices of each batch."""
@@ -49,14 +49,14 @@ def of_run(data: DataModule, trainer: Any, *, hidden_size: int) -> Workload:
         epochs=epochs,
         held_out=held_out,
         work=work,
-        tokens=int(data.windows_and_widths("train")[1][np.concatenate(train)].sum()),
+        tokens=int(windows_and_widths(data.datasets["train"])[1][np.concatenate(train)].sum()),
         computed_tokens=int(computed_tokens(data, train, few_widths=few_widths).sum()),
     )
 
 
 def computed_tokens(data: DataModule, batches: Batches, *, few_widths: bool) -> np.ndarray:
     """Return the tokens of ``input_ids`` in each training batch, with padding."""
-    windows, lengths = data.windows_and_widths("train")
+    windows, lengths = windows_and_widths(data.datasets["train"])
     widths = max_lengths(lengths, batches, few_widths=few_widths)
     if few_widths or windows.max() > 1:
         widths = np.minimum(widths, getattr(data.preprocessor, "max_length", np.inf))
