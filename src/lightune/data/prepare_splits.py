@@ -76,6 +76,12 @@ class Splits:
         if self.group_column is not None:
             for split in {"train", "validation"} & {*rows} if self.num_folds is not None else ["train"]:
                 groups = _read_groups(raw[str(self.names[split])], self.group_column, split=split)
+                if len(groups) != len(rows[split]):
+                    counts = f"{len(groups):,} rows, of which {len(rows[split]):,} examples are made"
+                    raise UserError(
+                        f"data.group_column={self.group_column}: the {split} split has {counts}: whose is which is lost.\n"
+                        "Take the rows that are left out, or are several answers to one source, out of the data."
+                    )
                 rows[split] = rows[split].add_column(GROUP, groups)
         for split in ("test", "validation"):
             folds = self.num_folds if split == "validation" else None
