@@ -99,7 +99,9 @@ def test_a_sweep_judges_every_row_by_the_mean_of_those_runs_that_held_it_out(
     wrong = next(number for number, one in enumerate(ids) if one not in held_out)
     lines = []
     for number, one in enumerate(ids):
-        sure = 0.98 if (reviews_of_run[number]["label"] == "positive") != (number == wrong) else 0.02
+        sure = 0.98 if reviews_of_run[number]["label"] == "positive" else 0.02
+        if number == wrong:
+            sure = 0.0001 if sure > 0.5 else 0.9999
         probabilities = [1 - sure, sure]
         lines.append(
             {"row": number, "id": one, "loss": 0, "targets": 1, "length": 9, "true": 0, "probabilities": probabilities}

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lightune.commands.cli import main
-from lightune.sweeps.leaderboard import read_leaderboard, runs_of, write_out_of_fold
+from lightune.runs.members import runs_of
+from lightune.sweeps.leaderboard import read_leaderboard, write_out_of_fold
 from lightune.sweeps.trial import Trial
 
 

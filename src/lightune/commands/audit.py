@@ -6,7 +6,7 @@ from pathlib import Path
 from lightune.commands import Commands
 from lightune.common.errors import UserError
 from lightune.config import load_run_config
-from lightune.sweeps.leaderboard import runs_of
+from lightune.runs.members import runs_of
 
 
 def add(commands: Commands) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightune.commands import Commands
 from lightune.commands.open_run import held_out, load
 from lightune.common.errors import UserError, listed
-from lightune.sweeps.leaderboard import runs_of
+from lightune.runs.members import runs_of
 
 
 def add(commands: Commands) -> None:

@@ -15,7 +15,7 @@ from lightune.commands.open_run import load
 from lightune.commands.output import check_out, progress_bar
 from lightune.commands.text_arguments import add_text, add_text_pair, text_rows
 from lightune.common.errors import UserError
-from lightune.sweeps.leaderboard import runs_of
+from lightune.runs.members import runs_of
 
 if TYPE_CHECKING:
     from lightune.data.sources.stream import InputRow, RejectedRow

@@ -13,7 +13,7 @@ from lightune.common.errors import UserError
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.models.model_parts import max_positions
 from lightune.runs.ensemble import Ensemble, rebuild_together
-from lightune.sweeps.leaderboard import runs_of
+from lightune.runs.members import runs_of
 from lightune.tasks import Task
 from lightune.tuning.distillation import Teacher
 

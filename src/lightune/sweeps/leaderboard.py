@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -132,15 +132,12 @@ def read_leaderboard(sweep_dir: Path) -> Leaderboard:
     )
 
 
-def runs_of(folders: Iterable[Path]) -> list[Path]:
-    """Return the folders of runs; a sweep's folder stands for the finished trials of its best group, or a UserError."""
-    runs: list[Path] = []
-    for folder in folders:
-        board = read_leaderboard(folder) if is_sweep(folder) else None
-        if board is not None and not board.groups:
-            raise UserError(f"No trial of the sweep {folder} has finished.\nGo on with it: lightune resume {folder}")
-        runs += [folder] if board is None else [trial.folder for trial in board.groups[0].trials]
-    return runs
+def best_runs(sweep_dir: Path) -> list[Path]:
+    """Return the folders of the best group's trials, or raise a UserError where none has finished."""
+    groups = read_leaderboard(sweep_dir).groups
+    if not groups:
+        raise UserError(f"No trial of the sweep {sweep_dir} has finished.\nGo on with it: lightune resume {sweep_dir}")
+    return [trial.folder for trial in groups[0].trials]
 
 
 def write_out_of_fold(board: Leaderboard) -> Path | None:

@@ -60,7 +60,7 @@ class TrainingLoop(LightningModule):
         self.val = HeldOut(metrics, stage="val", perplexity=self.language_model, words=self.streams)
         self.test = HeldOut(metrics, stage="test", perplexity=self.language_model, words=self.streams)
         self.rows = {"val": [], "test": []}
-        self._keeps_rows = False
+        self._keeps_rows = True
         self._target_mean = TargetMean()
         self._freeze_schedule = schedule = tuned.freeze_schedule
         self._compress, self._contrastive = tuned.compress, tuned.contrastive
@@ -168,6 +168,12 @@ class TrainingLoop(LightningModule):
             switch(self.trainer.optimizers, "eval")
         super().on_validation_model_eval()
 
+    def on_fit_start(self) -> None:
+        self._keeps_rows = False
+
+    def on_fit_end(self) -> None:
+        self._keeps_rows = True
+
     def on_train_end(self) -> None:
         switch(self.trainer.optimizers, "eval")
 
@@ -245,7 +251,6 @@ class TrainingLoop(LightningModule):
             self._contrastive.fit_head(self)
         held_out.reset()
         self.rows[held_out.stage] = []
-        self._keeps_rows = not is_fitting(self.trainer)
 
     def _evaluate(self, held_out: HeldOut, batch: Batch) -> None:
         logits = self(batch) if self.language_model else self(batch).float()  # a vocabulary's would be too large
