@@ -64,7 +64,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.file is not None and not arguments.file.is_file():
         raise UserError(f"There is no file {arguments.file}.")
     check_out(arguments.out, endings=(".jsonl", ".json", *TABLES))
-    cfg, task, preprocessor = load(*runs_of(arguments.runs))
+    arguments.runs = runs_of(arguments.runs)
+    cfg, task, preprocessor = load(*arguments.runs)
 
     from lightune.data.preprocessors.labels import SINGLE
     from lightune.data.sources.stream import read_rows
@@ -158,7 +159,7 @@ def _to_file(arguments: argparse.Namespace, rows: "Rows", predict_rows: "Predict
     source, fix = f"{_source(arguments)} of process {os.getpid()}", f"they are in {arguments.out}.part"
     if arguments.file is not None:
         source, fix = _identity(arguments.file), "the same command resumes"
-    best = ", ".join(_identity(Run(run).best) for run in runs_of(arguments.runs))
+    best = ", ".join(_identity(Run(run).best) for run in arguments.runs)
     made_from = {"input": source, "checkpoint": best, "--min-score": arguments.min_score}
     out = ResumableOutput(arguments.out, made_from=made_from)
     try:

@@ -39,8 +39,9 @@ def find_near_duplicates(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(band, kind="stable")
         candidates.append(np.stack([order[:-1], order[1:]], axis=1)[band[order[1:]] == band[order[:-1]]])
     pairs = np.unique(np.concatenate(candidates), axis=0)
-    compared = ((sets[first], sets[second]) for first, second in pairs)
-    similarity = np.array([np.intersect1d(a, b).size / np.union1d(a, b).size for a, b in compared])
+    shared = np.array([np.intersect1d(sets[a], sets[b], assume_unique=True).size for a, b in pairs])
+    sizes = np.array([*map(len, sets)])
+    similarity = shared / (sizes[pairs].sum(axis=1) - shared)
     pairs, similarity = pairs[similarity >= SIMILARITY], similarity[similarity >= SIMILARITY]
     nearest = np.zeros(len(sets))
     np.maximum.at(nearest, pairs, similarity[:, None])
