@@ -38,8 +38,13 @@ def test_several_labels_are_alike_by_the_share_that_both_rows_have():
 
 @pytest.mark.parametrize("head", ["model.pooling=mean", "model.pooling=null"])
 def test_the_head_is_the_logistic_regression_on_what_the_best_checkpoint_reads(
-    train_here: Callable[..., dict[str, float]], reviews: Path, tmp_path: Path, head: str
+    train_here: Callable[..., dict[str, float]],
+    reviews: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    head: str,
 ):
+    caplog.set_level("INFO")
     metrics = train_here("data=local", f"data.path={reviews}", "tuning=contrastive", head, "trainer.max_epochs=2")
     assert metrics["val/accuracy"] > 0.7
     run = tmp_path / "run"
@@ -57,7 +62,9 @@ def test_the_head_is_the_logistic_regression_on_what_the_best_checkpoint_reads(
     scale = x.norm(dim=-1).mean()
     # scikit-learn has one row for two classes, and penalizes it twice as much
     expected = LogisticRegression(C=2.0, tol=1e-6, max_iter=1000).fit(x / scale, torch.cat(labels))
-    margin = (layer.weight[1] - layer.weight[0]).detach() * scale
+    temperature = metrics["calibration/temperature"]
+    assert "no temperature" not in caplog.text, "the fitted head is calibrated like any other"
+    margin = (layer.weight[1] - layer.weight[0]).detach() * scale * temperature
     assert margin.numpy() == pytest.approx(expected.coef_[0], rel=0.1, abs=0.05)
     optimized = read_checkpoint(run / "checkpoints" / "last.ckpt")["optimizer_states"][0]["state"]
     assert len(optimized) < len([*task.model.parameters()]), "the optimizer leaves the head alone"

@@ -45,9 +45,10 @@ def calibrate(trainer: Trainer, task: Task, run: Run) -> bool:
     name, layer = output_layer(task.model) or ("", None)
     # what comes after the layer in a head of one's own nobody knows
     is_own = isinstance(task.model, ModelWithHead) and not isinstance(task.model.classifier, ClsPooling)
-    has_temperature = layer is not None and layer.weight.requires_grad and not is_own
+    # a checkpoint of trained weights alone has no other layer to divide
+    has_temperature = layer is not None and (task.strict_loading or layer.weight.requires_grad) and not is_own
     if not has_temperature:
-        rank_zero_only(log.info)("No trained layer is known to scale the logits of this head: no temperature")
+        rank_zero_only(log.info)("No saved layer is known to scale the logits of this head: no temperature")
     calibration = fit(rows, has_temperature=has_temperature)
     if trainer.is_global_zero:
         checkpoint, times = run.best_checkpoint(), run.best.stat()
