@@ -44,6 +44,17 @@ def test_time_to_accuracy_is_read_from_a_log(finished_run: Path, monkeypatch: py
     assert module.first_above(points, 0.92) is None
 
 
+def test_few_labels_are_averaged_over_samples(monkeypatch: pytest.MonkeyPatch):
+    accuracies = {"setfit": [0.8, 0.84], "plain": [0.5]}
+    runs = [
+        {"arm": arm, "rows": 8, "accuracy": accuracy, "train_seconds": 20.0, "seconds": 60.0}
+        for arm, of_samples in accuracies.items()
+        for accuracy in of_samples
+    ]
+    lines = load("few_labels", monkeypatch).table(runs)
+    assert lines[2:] == ["| 8 | plain | 0.500 | 1 | 20 s | 60 s |", "| 8 | setfit | 0.820 ± 0.028 | 2 | 20 s | 60 s |"]
+
+
 def test_the_plot_names_every_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("matplotlib")
     module = load("plot", monkeypatch)

@@ -56,6 +56,19 @@ def test_words_and_answers_are_averaged_too(train_here: Train, tmp_path: Path, t
         torch.testing.assert_close(answer, members.mean(0))
 
 
+def test_thresholds_of_several_labels_are_averaged(train_here: Train, tmp_path: Path):
+    rows = [{"text": "a superb plot", "labels": ["good", "short"]}, {"text": "a dull plot", "labels": ["bad"]}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(rows[n % 2]) + "\n" for n in range(40)))
+    data = ["data=local", f"data.path={tmp_path / 'rows.jsonl'}", "data.label_column=labels", "trainer.max_steps=1"]
+    folders = []
+    for calibrate in ("true", "false"):
+        train_here(*data, f"task.calibrate={calibrate}")
+        folders.append((tmp_path / "run").rename(tmp_path / calibrate))
+    chosen = rebuild(folders[0])[1].thresholds
+    assert chosen != [0.5] * 3
+    assert rebuild_together(folders).task.thresholds == pytest.approx([(one + 0.5) / 2 for one in chosen])
+
+
 @pytest.fixture
 def other(finished_run: Path, tmp_path: Path) -> Callable[..., Path]:
     """Return a copy of a run with other settings in its folder."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -57,6 +58,8 @@ def mean_logits(logits: Tensor, problem_type: str | None) -> Tensor:
 def rebuild_together(folders: Sequence[Path]) -> LoadedRun:
     """Rebuild a run, or several whose models answer together under the first one's task, data and precision.
 
+    Of several labels at once, a label's threshold is the mean of theirs.
+
     Raises:
         UserError: one is no finished run, they cannot answer together, or their task writes texts.
     """
@@ -74,7 +77,11 @@ def rebuild_together(folders: Sequence[Path]) -> LoadedRun:
                 "Name runs of one task, with the same labels, tokenizer and data.max_length."
             )
     if others:
-        first.task.model = Ensemble([run.task for run in runs])
+        members: list[Any] = [run.task for run in runs]
+        first.task.model = Ensemble(members)
+        if getattr(first.task, "problem_type", None) == MULTI:
+            thresholds = np.mean([member.thresholds for member in members], axis=0).tolist()
+            first.task.calibration = (first.task.calibration or {}) | {"thresholds": thresholds}
     return first
 
 
