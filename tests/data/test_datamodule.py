@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from lightune.data.preprocessors.labels import NO_LABEL
 
 @pytest.fixture
 def make_data(tiny_bert: Path):
-    def make(path: object, *, max_length: int = 32, doc_stride: int | None = None, **settings: object) -> DataModule:
+    def make(
+        path: object,
+        *,
+        max_length: int = 32,
+        doc_stride: int | None = None,
+        label_template: str | None = None,
+        **settings: object,
+    ) -> DataModule:
         preprocessor = TextClassificationPreprocessor(
             tokenizer=AutoTokenizer.from_pretrained(tiny_bert),
             text_columns=["text"],
@@ -22,6 +30,7 @@ def make_data(tiny_bert: Path):
             max_length=max_length,
             truncation="head",
             doc_stride=doc_stride,
+            label_template=label_template,
         )
         defaults = {
             "path": path if isinstance(path, dict) else str(path),
@@ -133,6 +142,37 @@ def test_rows_without_labels_are_trained_on_and_counted_nowhere_else(make_data, 
     assert data.head["balanced_weights"] == [1, 1]
     assert not data.warnings
     assert sum(len(batch["labels"]) for batch in data.train_dataloader()) == 90
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_names_of_the_labels_are_rows_to_train_on(make_data, tmp_path: Path, several: bool):
+    names = ["good", "bad"]
+    rows = [{"text": f"film {i}", "label": [names[i % 2]] if several else names[i % 2]} for i in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain, data = (
+        make_data(tmp_path / "rows.jsonl", label_template=template, max_train_samples=8)
+        for template in (None, "a {} film")
+    )
+    assert sizes(data) == sizes(plain) | {"train": 10}
+    decoded = data.preprocessor.tokenizer.batch_decode(data.datasets["train"]["input_ids"][8:])
+    assert decoded == ["[CLS] a bad film [SEP]", "[CLS] a good film [SEP]"]
+    assert data.datasets["train"]["labels"][8:] == ([[1, 0], [0, 1]] if several else [0, 1])
+    assert sum(len(batch["labels"]) for batch in data.train_dataloader()) == 10
+
+
+@pytest.mark.parametrize(
+    ("labels", "template", "message"),
+    [
+        ("01", "{}", r"data.label_template={}: the label '0' says nothing about its texts.\nName all labels"),
+        (["LABEL_0", "LABEL_1"], "{}", "the label 'LABEL_0' says nothing"),
+        (["0.5", "1.5"], "{}", "a regression has no labels"),
+        ("ab", "no place", "data.label_template=no place.*expected {} where a label's name goes"),
+    ],
+)
+def test_labels_whose_names_say_nothing_are_no_rows(make_data, tmp_path: Path, labels, template: str, message: str):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"film {i},{labels[i % 2]}\n" for i in range(40)))
+    with pytest.raises(UserError, match=message):
+        make_data(tmp_path / "rows.csv", label_template=template)
 
 
 def test_rows_without_labels_that_cannot_be_read_are_refused(make_data, tiny_bert: Path, tmp_path: Path):

@@ -144,10 +144,11 @@ class DataModule(LightningDataModule):
         if "id2label" in self.head and self.head.get("problem_type") != REGRESSION:
             labels = self.datasets["train"].data.column("labels")
             self._balanced = {"balanced_weights": balanced_weights(labels, self.head)}
+        further = [self.preprocessor.rows_of_labels()]
         if self.unlabeled_path is not None:
-            unlabelled = read_unlabelled(self.unlabeled_path, self.preprocessor, delimiter=self.delimiter)
-            tokenized = tokenize(unlabelled, self.preprocessor, split="train")
-            self.datasets["train"] = concatenate_datasets([self.datasets["train"], tokenized])
+            further.append(read_unlabelled(self.unlabeled_path, self.preprocessor, delimiter=self.delimiter))
+        if tokenized := [tokenize(rows, self.preprocessor, split="train") for rows in further if rows is not None]:
+            self.datasets["train"] = concatenate_datasets([self.datasets["train"], *tokenized])
         self.warnings += find_not_read(self.datasets, self.preprocessor)
 
     def batches_per_epoch(self, *, world_size: int) -> int:

@@ -1,5 +1,6 @@
 """Text classification: labelled texts, or pairs of texts, become token ids."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -30,6 +31,8 @@ class TextClassificationPreprocessor(Preprocessor):
             columns, each with a 0 or 1 for one label.
         label_names: the label names in the order of their indices; None: inferred from the data.
         label_separator: between the labels of a text that holds several, such as ``|``.
+        label_template: a text such as ``{}`` or ``It is about {}.``: the model also trains on a row of each label, with the
+            label's name in place of ``{}``. None: on no such rows.
         max_length: tokens a text (or pair) is cut to, special tokens counted.
         truncation: what is kept of a longer text: its ``head``, its ``tail``, or ``head_tail``: a quarter from its
             beginning and the rest from its end, the best of the three on reviews (Sun et al., 2019).
@@ -42,6 +45,7 @@ class TextClassificationPreprocessor(Preprocessor):
     label_column: str | list[str] = "label"
     label_names: list[str] | None = None
     label_separator: str | None = None
+    label_template: str | None = None
     max_length: int = 256
     truncation: Literal["head", "tail", "head_tail"] = "head"
     doc_stride: int | None = None
@@ -51,6 +55,9 @@ class TextClassificationPreprocessor(Preprocessor):
             raise UserError(f"data.text_columns={self.text_columns}: expected one column, or two for pairs.")
         if self.label_separator == "":
             raise UserError("data.label_separator='': expected one character or more, or null.")
+        if self.label_template is not None and ("{}" not in self.label_template or len(self.text_columns) == 2):
+            given = f"data.label_template={self.label_template}, data.text_columns={self.text_columns}"
+            raise UserError(f"{given}: expected {{}} where a label's name goes, and one text column; or null.")
         check_length(self.tokenizer, self.max_length)
         if self.truncation != "head" and len(self.text_columns) == 2:
             raise UserError(f"data.truncation={self.truncation}: pairs are cut at their ends. Set data.truncation=head")
@@ -111,6 +118,22 @@ class TextClassificationPreprocessor(Preprocessor):
         """Return the text columns, checked, with ``labels`` that are missing, see ``is_unlabelled``."""
         missing = {SINGLE: NO_LABEL, MULTI: [nan] * self.head["num_labels"], REGRESSION: nan}[self.head["problem_type"]]
         return self.prepare(rows, split="unlabelled", labelled=False).add_column("labels", [missing] * len(rows))
+
+    def rows_of_labels(self) -> Dataset | None:
+        if self.label_template is None:
+            return None
+        assert self.labels is not None, "fit() has not been called"
+        names, kind = self.labels.names, self.labels.problem_type
+        if kind == REGRESSION:
+            raise UserError(f"data.label_template={self.label_template}: a regression has no labels. Set it to null.")
+        if wordless := [name for name in names if not re.search(r"[^\W\d_]", re.sub(r"^LABEL_\d+$", "", name))]:
+            raise UserError(
+                f"data.label_template={self.label_template}: the label {wordless[0]!r} says nothing about its texts.\n"
+                "Name all labels in the order of their values, data.label_names=[…], or set data.label_template=null."
+            )
+        texts = [self.label_template.replace("{}", name) for name in names]
+        labels = [index if kind == SINGLE else self.labels.encode([name]) for index, name in enumerate(names)]
+        return Dataset.from_dict({self.text_columns[0]: texts, "labels": labels})
 
     def strata(self, prepared: Dataset) -> Sequence[int] | None:
         return list(prepared["labels"]) if self.head["problem_type"] == SINGLE else None
