@@ -171,7 +171,7 @@ TOLD = {
     "several labels": ({"a.jsonl": lines([{"text": f"a film {i}", "label": {"toxic": i % 2, "insult": i // 2 % 2}} for i in range(40)])}, (), "data.label_column=label: a 0 or 1 for each label, so several labels at once: toxic, insult"),
     "rows of train and test": ({"train.csv": ROWS, "test.csv": H + "\n".join(BODY.splitlines()[:8])}, (), "test: 8 of 8 rows are also in train", "data.drop_leaked=true"),
     "uneven classes": ({"train.csv": H + "".join(f"a {i},{'no' if i < 400 else 'yes'}\n" for i in range(412)), "validation.csv": ROWS.replace("positive", "yes").replace("negative", "no"), "test.csv": H + "b,no\n"}, (),
-        "train: classes are uneven: no 400 … yes 12; look at f1, not at accuracy: monitor.metric=val/f1 monitor.mode=max task.class_weights=balanced"),
+        "train: classes are uneven: no 400 … yes 12; look at f1, not at accuracy: monitor.metric=val/f1 monitor.mode=max data.sampling=balanced"),
     "labels that train lacks": ({"train.csv": ROWS, "test.csv": H + "b,neutral\nc,neutral\nd,negative\n"}, ("data.label_names=[negative,neutral,positive]",),
         "test: 2 of 3 rows have a label that no training row has: neutral"),
     "a label a row": ({"a.csv": H + "".join(f"a {i},label {i}\n" for i in range(40))}, (), "train: 40 labels for 31 rows: is data.label_column the right column?"),

@@ -175,6 +175,19 @@ def test_labels_whose_names_say_nothing_are_no_rows(make_data, tmp_path: Path, l
         make_data(tmp_path / "rows.csv", label_template=template)
 
 
+def test_balanced_sampling_needs_one_label_a_row_and_batches_of_rows(make_data, tmp_path: Path):
+    more = tmp_path / "more.csv"
+    more.write_text("text\na good film\n")
+    DatasetDict(train=numbered(0, 200), test=numbered(200, 300)).save_to_disk(tmp_path / "saved")
+    (tmp_path / "scores.csv").write_text("text,label\n" + "".join(f"a {i},{i}.5\n" for i in range(20)))
+    assert len(list(make_data(tmp_path / "saved", sampling="balanced").train_dataloader())) > 1
+    for name, settings in {"scores.csv": {}, "saved": {"max_tokens_per_batch": 90}}.items():
+        with pytest.raises(UserError, match="data.sampling=balanced: expected one label of several"):
+            make_data(tmp_path / name, sampling="balanced", **settings).train_dataloader()
+    with pytest.raises(UserError, match="data.sampling=balanced"):
+        make_data(tmp_path / "saved", sampling="balanced", unlabeled_path=str(more)).train_dataloader()
+
+
 def test_rows_without_labels_that_cannot_be_read_are_refused(make_data, tiny_bert: Path, tmp_path: Path):
     write_reviews(tmp_path / "train.csv", 20)
     more = tmp_path / "more.csv"

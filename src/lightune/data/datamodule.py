@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -17,7 +17,7 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import padded_lengths
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import Splits, read_unlabelled
+from lightune.data.prepare_splits import Splits, classes_to_balance, read_unlabelled
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.quality import find_not_read
@@ -52,6 +52,7 @@ class DataModule(LightningDataModule):
         batch_size: rows a step on each device.
         eval_batch_size: held-out rows a step on each device; None: ``batch_size``.
         max_tokens_per_batch: tokens a step on each device, padding counted, in place of ``batch_size``.
+        sampling: ``balanced``: an epoch has equally many rows of each class, see ``LengthGroupedBatches``; None: all rows.
         num_workers: processes that collate batches; 0: the main process does.
         seed: chooses the order of the training rows.
     """
@@ -84,11 +85,12 @@ class DataModule(LightningDataModule):
         batch_size: Count = 32,
         eval_batch_size: Count | None = None,
         max_tokens_per_batch: Count | None = None,
+        sampling: Literal["balanced"] | None = None,
         num_workers: Whole = 0,
         seed: Seed = 0,
     ) -> None:
         super().__init__()
-        max_test_samples = max_test_samples or max_eval_samples
+        test_size = max_test_samples or max_eval_samples
         self._splits = Splits(
             path=path,
             names={"train": train_split, "validation": validation_split, "test": test_split},
@@ -99,7 +101,7 @@ class DataModule(LightningDataModule):
             group_column=group_column,
             drop_duplicates=drop_duplicates,
             drop_leaked=drop_leaked,
-            max_rows={"train": max_train_samples, "validation": max_eval_samples, "test": max_test_samples},
+            max_rows={"train": max_train_samples, "validation": max_eval_samples, "test": test_size},
             max_rows_per_class=max_train_samples_per_class,
         )
         if unlabeled_path is not None and not hasattr(preprocessor, "prepare_unlabelled"):
@@ -110,7 +112,7 @@ class DataModule(LightningDataModule):
         self._read = partial(read, path, name=name, revision=revision, delimiter=delimiter, class_folders=class_folders)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.max_tokens_per_batch = max_tokens_per_batch
-        self.num_workers, self.seed = num_workers, seed
+        self.num_workers, self.seed, self.sampling = num_workers, seed, sampling
         # by split: rows as the preprocessor prepared them, and the same tokenized
         self.rows: dict[str, Dataset] = {}
         self.datasets: dict[str, Dataset] = {}
@@ -120,7 +122,6 @@ class DataModule(LightningDataModule):
         self.dealt = Dealt()
         # by the name that the head's settings have for it
         self._balanced: dict[str, list[float | None]] = {}
-        # what a person should know about the data
         self.warnings: list[str] = []
 
     @property
@@ -163,12 +164,14 @@ class DataModule(LightningDataModule):
     def _train_batches(
         self, batch_size: int, max_tokens: int | None, world_size: int, **position: Any
     ) -> LengthGroupedBatches:
+        train = self.datasets["train"]
         return LengthGroupedBatches(
             lengths=self._batching_lengths("train", max_tokens),
             batch_size=batch_size,
             max_tokens=max_tokens,
             seed=self.seed,
             world_size=world_size,
+            classes=classes_to_balance(train, self.preprocessor, max_tokens) if self.sampling else None,
             **position,
         )
 

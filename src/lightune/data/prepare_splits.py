@@ -11,6 +11,7 @@ from lightune.common.errors import UserError, about, listed
 from lightune.data import quality
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.columns import check_columns, refuse_missing
+from lightune.data.preprocessors.labels import NO_LABEL
 from lightune.data.sources.read import read
 from lightune.data.splits import GROUP, divide, sample, sample_per_class
 
@@ -142,6 +143,17 @@ def _read_groups(rows: Dataset, column: str, *, split: str) -> list[str]:
     values = list(rows[column])
     refuse_missing([value is None for value in values], "group", column, split=split)
     return [str(value) for value in values]
+
+
+def classes_to_balance(train: Dataset, preprocessor: Preprocessor, max_tokens: int | None) -> np.ndarray:
+    """Return the class of each tokenized training row, for ``data.sampling=balanced``, or raise a UserError."""
+    classes = preprocessor.strata(train)
+    if classes is None or NO_LABEL in classes or max_tokens is not None:
+        raise UserError(
+            "data.sampling=balanced: expected one label of several in every training row, and batches of data.batch_size\n"
+            f"rows (data.max_tokens_per_batch={max_tokens}). Leave it out: task.class_weights=balanced needs neither."
+        )
+    return np.asarray(classes)
 
 
 def read_unlabelled(path: str, preprocessor: Any, *, delimiter: str | None) -> Dataset:

@@ -115,7 +115,7 @@ def _label_warnings(classes: dict[str, np.ndarray], names: Sequence[str]) -> Ite
         order = np.argsort(-counts)
         sizes = [f"{names[i]} {counts[i]:,}" for i in order]
         largest = ", ".join(sizes[: min(2, len(names) - 1)])
-        fix = "look at f1, not at accuracy: monitor.metric=val/f1 monitor.mode=max task.class_weights=balanced"
+        fix = "look at f1, not at accuracy: monitor.metric=val/f1 monitor.mode=max data.sampling=balanced"
         yield f"train: classes are uneven: {largest} … {sizes[-1]}; {fix}"
     for split in ("validation", "test"):
         unseen = classes[split][counts[classes[split]] == 0]

@@ -25,6 +25,21 @@ def test_every_row_comes_once_an_epoch(max_tokens: int | None):
     assert len(epoch) == len(batches(max_tokens=max_tokens))
 
 
+def test_a_balanced_epoch_has_equally_many_rows_of_each_class_and_other_rows_than_the_last():
+    classes = np.repeat([0, 1, 2], [900, 100, 3])
+    balanced = batches(classes=classes)
+    first = list(balanced)
+    balanced.set_epoch(1)
+    rows, later = (np.concatenate(epoch) for epoch in (first, list(balanced)))
+    assert np.bincount(classes[rows]).tolist() == [335, 334, 334]
+    assert len(first) == len(batches())
+    # of a frequent class each comes once or not at all, of rare ones all come equally often
+    assert np.bincount(rows, minlength=1003)[:900].max() == 1
+    assert {*np.bincount(rows, minlength=1003)[900:1000]} == {3, 4}
+    assert {*rows[classes[rows] == 0]} != {*later[classes[later] == 0]}
+    assert np.concatenate(list(batches(classes=classes, start=20))).tolist() == np.concatenate(first[20:]).tolist()
+
+
 @pytest.mark.parametrize("max_tokens", [None, BUDGET])
 def test_epochs_differ_and_repeat_by_seed(max_tokens: int | None):
     one, other = (batches(max_tokens=max_tokens) for _ in range(2))

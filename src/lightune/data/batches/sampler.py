@@ -48,6 +48,8 @@ class LengthGroupedBatches(Sampler[list[int]]):
         epoch: the first.
         start: number of the first batch of that epoch: a resumed run has seen those before it.
         rows: the rows of that epoch that are dealt out, where others were in batches of another kind; None: all.
+        classes: of each row; an epoch then has equally many rows of each class and as many as there are in all: a rare
+            class's rows come several times, and each epoch draws other rows of a frequent one. None: every row comes once.
     """
 
     lengths: np.ndarray
@@ -59,6 +61,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
     epoch: int = 0
     start: int = 0
     rows: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
     @property
     def sampler(self) -> "LengthGroupedBatches":
@@ -96,7 +99,7 @@ class LengthGroupedBatches(Sampler[list[int]]):
     def _numbered(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the number and the rows of each step from ``start`` on."""
         rng = np.random.default_rng([self.seed, self.epoch])
-        steps = self._steps(rng, rows=self.rows)
+        steps = self._steps(rng, rows=self._balanced(rng) if self.rows is None else self.rows)
         first = len(self) - len(steps)
         if first < 0:
             raise UserError(
@@ -106,6 +109,13 @@ class LengthGroupedBatches(Sampler[list[int]]):
         for number, index in enumerate(rng.permutation(len(steps)), start=first):
             if number >= self.start:
                 yield number, steps[index]
+
+    def _balanced(self, rng: np.random.Generator) -> np.ndarray | None:
+        if self.classes is None:
+            return None
+        groups = [np.flatnonzero(self.classes == label) for label in np.unique(self.classes)]
+        shares = np.array_split(self.classes, len(groups))
+        return np.concatenate([np.resize(rng.permutation(g), len(s)) for g, s in zip(groups, shares, strict=True)])
 
     def _steps(self, rng: np.random.Generator, *, rows: np.ndarray | None) -> list[np.ndarray]:
         """Return the rows of each step, on all devices together."""
