@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -253,6 +254,10 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Run Python as a user would, and return what it printed."""
+    is_own = arguments[0] == TRAIN or (arguments[:2] == ("-m", "lightune.commands") and "PYTHONPATH" not in env)
+    # these are read when libraries are imported
+    if is_own and not any(name.startswith(("HF_", "TOKENIZERS_")) for name in env):
+        return forked.run(*arguments, cwd=cwd, env={**os.environ, **env})
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
