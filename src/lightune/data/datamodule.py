@@ -17,7 +17,7 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.data.batches.loader import SplitRows, collate, worker_settings
 from lightune.data.batches.padding import padded_lengths
 from lightune.data.batches.sampler import LengthGroupedBatches, SeededBatch, held_out_batches
-from lightune.data.prepare_splits import Splits, classes_to_balance, read_unlabelled
+from lightune.data.prepare_splits import Splits, balanced_classes, read_unlabelled
 from lightune.data.preprocessors.base import Preprocessor
 from lightune.data.preprocessors.labels import REGRESSION, balanced_weights
 from lightune.data.quality import find_not_read
@@ -164,14 +164,13 @@ class DataModule(LightningDataModule):
     def _train_batches(
         self, batch_size: int, max_tokens: int | None, world_size: int, **position: Any
     ) -> LengthGroupedBatches:
-        train = self.datasets["train"]
         return LengthGroupedBatches(
             lengths=self._batching_lengths("train", max_tokens),
             batch_size=batch_size,
             max_tokens=max_tokens,
             seed=self.seed,
             world_size=world_size,
-            classes=classes_to_balance(train, self.preprocessor, max_tokens) if self.sampling else None,
+            classes=balanced_classes(self.datasets["train"], self.preprocessor, max_tokens) if self.sampling else None,
             **position,
         )
 

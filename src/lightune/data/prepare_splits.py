@@ -145,7 +145,7 @@ def _read_groups(rows: Dataset, column: str, *, split: str) -> list[str]:
     return [str(value) for value in values]
 
 
-def classes_to_balance(train: Dataset, preprocessor: Preprocessor, max_tokens: int | None) -> np.ndarray:
+def balanced_classes(train: Dataset, preprocessor: Preprocessor, max_tokens: int | None) -> np.ndarray:
     """Return the class of each tokenized training row, for ``data.sampling=balanced``, or raise a UserError."""
     classes = preprocessor.strata(train)
     if classes is None or NO_LABEL in classes or max_tokens is not None:
