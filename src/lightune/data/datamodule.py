@@ -145,7 +145,7 @@ class DataModule(LightningDataModule):
         if "id2label" in self.head and self.head.get("problem_type") != REGRESSION:
             labels = self.datasets["train"].data.column("labels")
             self._balanced = {"balanced_weights": balanced_weights(labels, self.head)}
-        further = [self.preprocessor.rows_of_labels()]
+        further = [getattr(self.preprocessor, "rows_of_labels", lambda: None)()]
         if self.unlabeled_path is not None:
             further.append(read_unlabelled(self.unlabeled_path, self.preprocessor, delimiter=self.delimiter))
         if tokenized := [tokenize(rows, self.preprocessor, split="train") for rows in further if rows is not None]:

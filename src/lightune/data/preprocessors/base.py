@@ -35,10 +35,6 @@ class Preprocessor(Protocol):
         """Return the class of each row for stratified splits; None if a row does not have exactly one."""
         return None
 
-    def rows_of_labels(self) -> Dataset | None:
-        """Return further prepared rows to train on, whose texts are the names of the labels; None: there are none."""
-        return None
-
     def __call__(self, examples: dict[str, list[Any]], *, training: bool) -> dict[str, Any]:
         """Tokenize prepared rows without padding; ``length`` is the number of tokens of each.
 

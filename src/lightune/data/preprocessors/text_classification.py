@@ -120,6 +120,7 @@ class TextClassificationPreprocessor(Preprocessor):
         return self.prepare(rows, split="unlabelled", labelled=False).add_column("labels", [missing] * len(rows))
 
     def rows_of_labels(self) -> Dataset | None:
+        """Return a prepared row of each label, see ``label_template``; None without one."""
         if self.label_template is None:
             return None
         assert self.labels is not None, "fit() has not been called"
