@@ -90,7 +90,7 @@ class DataModule(LightningDataModule):
         seed: Seed = 0,
     ) -> None:
         super().__init__()
-        test_size = max_test_samples or max_eval_samples
+        max_test_samples = max_test_samples or max_eval_samples
         self._splits = Splits(
             path=path,
             names={"train": train_split, "validation": validation_split, "test": test_split},
@@ -101,7 +101,7 @@ class DataModule(LightningDataModule):
             group_column=group_column,
             drop_duplicates=drop_duplicates,
             drop_leaked=drop_leaked,
-            max_rows={"train": max_train_samples, "validation": max_eval_samples, "test": test_size},
+            max_rows={"train": max_train_samples, "validation": max_eval_samples, "test": max_test_samples},
             max_rows_per_class=max_train_samples_per_class,
         )
         if unlabeled_path is not None and not hasattr(preprocessor, "prepare_unlabelled"):

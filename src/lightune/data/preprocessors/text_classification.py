@@ -130,7 +130,7 @@ class TextClassificationPreprocessor(Preprocessor):
         if wordless := [name for name in names if not re.search(r"[^\W\d_]", re.sub(r"^LABEL_\d+$", "", name))]:
             raise UserError(
                 f"data.label_template={self.label_template}: the label {wordless[0]!r} says nothing about its texts.\n"
-                "Name all labels in the order of their values, data.label_names=[…], or set data.label_template=null."
+                "Name all labels in the order of their indices, data.label_names=[…], or set data.label_template=null."
             )
         texts = [self.label_template.replace("{}", name) for name in names]
         labels = [index if kind == SINGLE else self.labels.encode([name]) for index, name in enumerate(names)]
