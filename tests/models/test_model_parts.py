@@ -8,7 +8,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from lightune.common.errors import UserError
-from lightune.models.fewer_layers import keep_layers
+from lightune.models.layers import keep_layers
 from lightune.models.model_parts import embedding_parameters, transformer_layers
 from lightune.tuning import freezing, unfreezing
 

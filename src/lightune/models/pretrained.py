@@ -25,10 +25,10 @@ from transformers import (
 from lightune.common import package_index
 from lightune.common.bounds import Count, Share
 from lightune.common.errors import UserError
-from lightune.models.fewer_layers import keep_layers
 from lightune.models.gradient_checkpointing import recompute_layers
 from lightune.models.heads import POOLINGS
 from lightune.models.label_rows import fill_head, keep_rows, output_layer
+from lightune.models.layers import keep_layers, reinit_layers
 from lightune.models.load_pretrained import first_line, load
 from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only, transformer_layers
 from lightune.models.model_with_head import HEAD, MakeHead, ModelWithHead
@@ -53,7 +53,8 @@ class PretrainedModel:
         pooling: ``mean`` or ``cls``: a linear head on pooled hidden states replaces the model's own for texts.
         make_head: makes another head for texts or tokens, see ``lightune.models.model_with_head``; ``pooling`` is not read.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
-        num_hidden_layers: the number of layers to keep, see ``lightune.models.fewer_layers.keep_layers``; None: all.
+        num_hidden_layers: the number of layers to keep, see ``lightune.models.layers.keep_layers``; None: all.
+        reinit_layers: the number of layers at the top that start from new weights, of an encoder-decoder the encoder's.
         gradient_checkpointing: computes each layer again in the backward pass, in place of keeping what it computed;
             ``offload`` also keeps the layers' inputs in the host's memory.
         compile: compiles each transformer layer when it is first used; names of weights stay.
@@ -74,6 +75,7 @@ class PretrainedModel:
         make_head: MakeHead | None = None,
         attention_dropout: Share | None = 0.0,
         num_hidden_layers: Count | None = None,
+        reinit_layers: Count | None = None,
         gradient_checkpointing: bool | Literal["offload"] = False,
         compile: bool = False,  # noqa: A002 - torch's name
         state_dict: Callable[[], dict[str, Tensor]] | None = None,
@@ -94,6 +96,7 @@ class PretrainedModel:
         self.make_head = make_head
         self.attention_dropout = attention_dropout
         self.num_hidden_layers = num_hidden_layers
+        self.reinit_layers = reinit_layers
         self.gradient_checkpointing = gradient_checkpointing
         self.compile = compile
         self.state_dict = state_dict
@@ -202,6 +205,8 @@ class PretrainedModel:
         check_body(model, new, name=self.name)
         if self.num_hidden_layers is not None:
             keep_layers(model, self.num_hidden_layers)
+        if self.reinit_layers is not None:
+            new |= reinit_layers(model, self.reinit_layers)
         for name, parameter in model.named_parameters():
             if name in new:
                 setattr(parameter, "is_new", True)  # noqa: B010 - mypy knows no such attribute

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -16,6 +17,13 @@ def attention_implementation(model: PreTrainedModel) -> str | None:
     """Return the name of a model's attention function, such as ``sdpa`` or ``eager``."""
     name: str | None = model.config._attn_implementation
     return name
+
+
+def initialize(model: PreTrainedModel, part: nn.Module) -> None:
+    """Give a part of a model new weights, as transformers does to those that a checkpoint lacks."""
+    for parameter in part.parameters():
+        setattr(parameter, "_is_hf_initialized", False)  # noqa: B010 - mypy knows no such attribute
+    part.apply(model._init_weights)
 
 
 def drop_added_tokens(tokenizer: PreTrainedTokenizerBase, *, start: int) -> None:

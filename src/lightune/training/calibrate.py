@@ -64,8 +64,7 @@ def calibrate(trainer: Trainer, task: Task, run: Run) -> bool:
 def fit(rows: list[Row], *, has_temperature: bool) -> dict[str, Any]:
     """Return ``temperature``, 1 without ``has_temperature``, and of several labels at once ``thresholds``."""
     probabilities, true = (np.array([row[name] for row in rows]) for name in ("probabilities", "true"))
-    has_several = true.ndim == 2
-    if has_several:
+    if has_several := true.ndim == 2:
         # two classes, of which float32 knows no smaller probability than this where the other is near 1
         probabilities = np.stack([1 - probabilities, probabilities], axis=-1).reshape(-1, 2).clip(1e-7)
     temperature = fit_temperature(probabilities, true.ravel()) if has_temperature else 1.0

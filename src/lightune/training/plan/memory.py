@@ -16,7 +16,7 @@ from transformers.masking_utils import sdpa_mask
 
 from lightune.common.processes import num_devices
 from lightune.common.quiet import quiet
-from lightune.models.fewer_layers import keep_layers
+from lightune.models.layers import keep_layers
 from lightune.models.model_parts import base_model, layer_stacks, max_positions
 from lightune.models.transformers_internals import attention_implementation
 from lightune.runs.load_run import fit_to_model, make_pretrained, task_class

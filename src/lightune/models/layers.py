@@ -1,4 +1,4 @@
-"""A smaller model from a larger one: some of its layers, evenly spaced."""
+"""Fewer layers than the checkpoint has, evenly spaced, or new ones at the top."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from torch import nn
 from transformers import EncoderDecoderModel, PreTrainedModel
 
 from lightune.common.errors import UserError
-from lightune.models.model_parts import layer_stacks
+from lightune.models.model_parts import layer_stacks, transformer_layers
+from lightune.models.transformers_internals import initialize
 
 # the number of layers of a stack in configurations
 COUNT_NAMES = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
@@ -35,12 +36,7 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
     config: Any = model.config
     counts = {n: getattr(config, n) for n in COUNT_NAMES if isinstance(getattr(config, n, None), int)}
     total = min(counts.values(), default=0)
-    if num_layers > total:
-        raise UserError(
-            f"model.num_hidden_layers={num_layers}: this model has {total} layers.\nExpected at most {total}."
-        )
-    # such as full and sliding attention
-    layer_types = getattr(config, "layer_types", None)
+    _check_number(num_layers, "num_hidden_layers", total)
     for name, stack in layer_stacks(model).items():
         if len(stack) in counts.values():
             layers = nn.ModuleList(stack[index] for index in evenly_spaced(num_layers, total=len(stack)))
@@ -52,17 +48,32 @@ def keep_layers(model: PreTrainedModel, num_layers: int) -> None:
                         module.layer_idx = index  # type: ignore[assignment]
     for name in counts:
         setattr(config, name, num_layers)
-    if layer_types is not None:
-        indices = evenly_spaced(num_layers, total=len(layer_types))
-        config.layer_types = [layer_types[index] for index in indices]
+    # such as full and sliding attention
+    if (kinds := getattr(config, "layer_types", None)) is not None:
+        config.layer_types = [kinds[index] for index in evenly_spaced(num_layers, total=len(kinds))]
     with torch.device("meta"):
         expected = type(model)(config)
-    if _shapes(model) != _shapes(expected):
+    shapes = [{name: tensor.shape for name, tensor in each.state_dict().items()} for each in (model, expected)]
+    if shapes[0] != shapes[1]:
         raise UserError(
             f"model.num_hidden_layers={num_layers}: no layers can be left out of {type(model).__name__}.\n"
             "Choose a smaller model."
         )
 
 
-def _shapes(model: nn.Module) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+def reinit_layers(model: PreTrainedModel, num_layers: int) -> set[str]:
+    """Give the top ``num_layers`` layers new weights, in place; return the names of these, or raise a UserError for too few.
+
+    Source: Zhang et al. (2021), Revisiting Few-sample BERT Fine-tuning: these layers suit the pretraining's own task most.
+    """
+    layers = transformer_layers(model)
+    _check_number(num_layers, "reinit_layers", len(layers))
+    top = nn.ModuleList(layers[-num_layers:])
+    initialize(model, top)
+    new = set(top.parameters())
+    return {name for name, parameter in model.named_parameters() if parameter in new}
+
+
+def _check_number(number: int, option: str, total: int) -> None:
+    if number > total:
+        raise UserError(f"model.{option}={number}: this model has {total} layers.\nExpected at most {total}.")
