@@ -123,7 +123,9 @@ def test_more_new_layers_than_the_model_has_are_refused(tiny_bert: Path):
         PretrainedModel(pretrained_model_name_or_path=str(tiny_bert), reinit_layers=3).load_model(AutoModel)
 
 
-@pytest.mark.parametrize("tuning", ["tuning=frozen tuning.num_layers=all", "tuning=lora"])
+@pytest.mark.parametrize(
+    "tuning", ["tuning=frozen tuning.num_layers=all", "tuning=frozen tuning.num_layers=2", "tuning=lora"]
+)
 def test_new_layers_are_trained_and_saved_where_others_are_frozen(
     train_here: Callable[..., dict[str, float]], tmp_path: Path, reviews: Path, tuning: str
 ):

@@ -23,7 +23,7 @@ def frozen(model: nn.Module, *, num_layers: int | Literal["all"] = 3, pattern: s
 
     Args:
         model: changed in place.
-        num_layers: number of the lowest layers to freeze, with the embeddings; ``all``: everything but the head.
+        num_layers: number of the lowest layers to freeze, unless they are new, and the embeddings; ``all``: all but the head.
         pattern: a regular expression; freezes the weights in whose names it is found, in place of ``num_layers``.
 
     Raises:
@@ -40,8 +40,8 @@ def frozen(model: nn.Module, *, num_layers: int | Literal["all"] = 3, pattern: s
                 f"tuning.num_layers={num_layers}: this model has {len(layers)} transformer layers.\n"
                 f"Expected a number from 0 (embeddings only) to {len(layers)}, or all: everything but the head."
             )
-        in_layers = [parameter for layer in layers[:num_layers] for parameter in layer.parameters()]
-        freeze(model, model_parts.embedding_parameters(model) + in_layers)
+        in_layers = {parameter for layer in layers[:num_layers] for parameter in layer.parameters()}
+        freeze(model, in_layers & {*model_parts.body_parameters(model)} | {*model_parts.embedding_parameters(model)})
     return Tuning()
 
 
