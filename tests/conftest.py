@@ -25,8 +25,9 @@ WORDS = {
 }
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the network
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="lightune-tests-")  # read when datasets is imported
-os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = os.environ["HF_DATASETS_CACHE"]  # it keeps tables of Unicode
+CACHE = tempfile.TemporaryDirectory(prefix="lightune-tests-", ignore_cleanup_errors=True)  # removed at exit
+os.environ["HF_DATASETS_CACHE"] = CACHE.name  # read when datasets is imported
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = CACHE.name  # it keeps tables of Unicode
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose time where threads wait for each other
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -49,12 +50,6 @@ def _forget_own_packages() -> Iterator[None]:
     sys.path[:] = path
     for name in [name for name in sys.modules if name.startswith(("acme_", "own_reviews"))]:
         del sys.modules[name]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _remove_cache() -> Iterator[None]:
-    yield
-    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

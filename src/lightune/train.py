@@ -9,6 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lightune.common import processes
+from lightune.common.fast_imports import fast_imports
 from lightune.common.files import write_json
 from lightune.config import (
     check_added,
@@ -38,26 +39,28 @@ def train(cfg: DictConfig) -> float:
 def fine_tune(cfg: DictConfig) -> float:
     """Load a pretrained model, prepare the data, fine-tune, evaluate."""
     check_pairing(cfg, data=HydraConfig.get().runtime.choices.get("data"))
-    check_calls(cfg)
-    check_added(cfg)
-    check_checkpoints(cfg)
+    # what is called is looked at, which imports most of what a run needs
+    with fast_imports():
+        check_calls(cfg)
+        check_added(cfg)
+        check_checkpoints(cfg)
     processes.terminate_with_parent()
     if cfg.plan or cfg.find is not None:
         return plan.run(cfg, conf=CONF)
 
-    # torch and transformers take seconds to import: only once the configuration is known to be valid
-    import lightning
+    with fast_imports():
+        import lightning
 
-    from lightune.common.quiet import quiet
-    from lightune.models import cpu
-    from lightune.runs.load_run import check_labels
-    from lightune.runs.run_folder import Run
-    from lightune.training import environment
-    from lightune.training.build_run import build, check_batches, make_trainer, reach_min_steps
-    from lightune.training.calibrate import calibrate
-    from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
-    from lightune.training.measure_pretrained import measure_pretrained
-    from lightune.training.results import keep_best_checkpoint, save_results
+        from lightune.common.quiet import quiet
+        from lightune.models import cpu
+        from lightune.runs.load_run import check_labels
+        from lightune.runs.run_folder import Run
+        from lightune.training import environment
+        from lightune.training.build_run import build, check_batches, make_trainer, reach_min_steps
+        from lightune.training.calibrate import calibrate
+        from lightune.training.callbacks import MetricsCSV, Profile, StepSeed, Throughput
+        from lightune.training.measure_pretrained import measure_pretrained
+        from lightune.training.results import keep_best_checkpoint, save_results
 
     quiet()
     check_made(cfg)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightune.common.fast_imports import fast_imports
 from lightune.config import load_run_config
 
 if TYPE_CHECKING:
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 
 def load(*folders: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor; of several runs one for all."""
-    for folder in folders:
-        load_run_config(folder)  # what is wrong with it is said before torch is imported
+    with fast_imports():
+        for folder in folders:
+            load_run_config(folder)  # what is wrong with it is said before the model is loaded
 
-    from lightune.common.quiet import quiet
-    from lightune.models import cpu
-    from lightune.runs.ensemble import rebuild_together
+        from lightune.common.quiet import quiet
+        from lightune.models import cpu
+        from lightune.runs.ensemble import rebuild_together
 
     quiet()
     cpu.speed_up()

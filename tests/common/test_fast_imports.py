@@ -1,0 +1,29 @@
+import gc
+import subprocess
+import sys
+
+from lightune.common.fast_imports import fast_imports
+
+PROGRAM = """
+import sys
+from lightune.common.fast_imports import fast_imports
+with fast_imports():
+    import lightning
+assert "scipy.signal" not in sys.modules
+from scipy.signal import correlate
+from torchmetrics.functional.audio import signal_noise_ratio
+assert correlate([1.0], [2.0]) == 2.0
+"""
+
+
+def test_torchmetrics_is_imported_without_signal_processing_which_stays_importable():
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+
+
+def test_the_collector_is_off_within_and_on_after_an_error():
+    try:
+        with fast_imports():
+            assert not gc.isenabled()
+            raise ImportError
+    except ImportError:
+        assert gc.isenabled()
