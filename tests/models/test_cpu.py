@@ -233,3 +233,18 @@ print(psutil.Process().memory_info().rss - before)
 """
     few, many = (printed(code, **setting) for setting in ({}, {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}))
     assert few < 0.8 * many
+
+
+def test_there_are_no_more_threads_than_a_quota_of_cores(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cpu, "granted_cores", lambda: 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        cpu.speed_up()
+        assert torch.get_num_threads() == 2
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        cpu.speed_up()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from lightune.common.cores import wait_briefly
+
 
 @contextmanager
 def fast_imports() -> Iterator[None]:
@@ -14,6 +16,7 @@ def fast_imports() -> Iterator[None]:
 
     What is imported stays out of later collections, too.
     """
+    wait_briefly()
     gc.disable()
     try:
         _import_torchmetrics()

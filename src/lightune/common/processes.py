@@ -66,7 +66,7 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
             "or, under SLURM, srun python train.py … with one task for each device."
         )
     import torch
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -78,6 +78,8 @@ def run_ranks(arguments: list[str], *, num_ranks: int, num_nodes: int) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
+        # no folder that stays in /tmp
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
         max_restarts=0,
         shutdown_timeout=GRACE_SECONDS,
     )

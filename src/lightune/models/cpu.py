@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from lightune.common.cores import granted_cores
+
 # parameters of mallopt, from malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 # scores computed at a time: 4 MiB, which stay in the processor's cache
@@ -38,10 +40,13 @@ def speed_up() -> None:
     glibc returns every large block to the system when it is freed, and each step waits for its pages to be mapped and
     zeroed again: keeping them saves a sixth of a step's time. The kernels that oneDNN makes for each shape fragment kept
     memory: a run that keeps only those of one step grows less. With fewer, each layer makes its kernels again, 0.2 ms
-    each.
+    each. Threads beyond a container's quota of cores would wait for each other.
     """
     # oneDNN reads it when it makes its first kernel
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KEPT_KERNELS)
+    granted = granted_cores()
+    if granted is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(granted, torch.get_num_threads()))
     AttentionInterface.register("sdpa", attention)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -1,7 +1,6 @@
 """Train a few steps of a configured run without validation, checkpoints or logs."""
 
 import logging
-import os
 from typing import Any
 
 import datasets
@@ -54,11 +53,10 @@ def load(config: dict[str, Any], *, is_quiet: bool = False) -> tuple[DictConfig,
     try:
         quiet()
         check_made(cfg)
-        devices = processes.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
-        if devices > 1:
-            # the processes of a run share the cores
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices))
         cpu.speed_up()
+        devices = processes.num_devices(accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices)
+        # the processes of a run share the cores
+        torch.set_num_threads(max(1, torch.get_num_threads() // devices))
         lightning.seed_everything(cfg.seed, workers=True, verbose=False)
         parts = build(cfg, count_steps=lambda trainer: NUM_STEPS)
         datasets.disable_progress_bars()
