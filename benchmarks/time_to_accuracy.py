@@ -1,78 +1,80 @@
-"""Measure the minutes from the command to 88, 90, 91, 92 and 92.5 % accuracy on held-out rows.
+"""Run a recipe of the IMDB speedrun: minutes from the command to the last step, and accuracy on all test rows.
 
-python benchmarks/time_to_accuracy.py DATA [--eval-rows 1000] [--out time.json] [OVERRIDE …]
+python benchmarks/time_to_accuracy.py DATA RECIPE [--seeds 0 1 2] [--out speedrun.json] [OVERRIDE …]
 
-The minutes include start-up, reading, tokenizing into an empty cache, and the measurements themselves: accuracy on rows of
-the test split, several times an epoch.
+RECIPE is an experiment of train.py. The rules are in README.md beside this file.
 """
 
 import argparse
 import json
-import re
-import sys
+import statistics
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 
-from speed import run
+from clock import timed_train
+from speed import gemm_peak
 
-MARKS = (0.88, 0.90, 0.91, 0.92, 0.925)
-LINE = re.compile(
-    r"^(?P<time>[\d-]+ [\d:,]+) .*epoch (?P<epoch>\d+), step (?P<step>\d+): .*val/accuracy (?P<accuracy>[\d.]+)"
-)
+TEST_ROWS = 25_000
 
 
 def main() -> None:
-    """Train, and print when each accuracy was reached."""
+    """Train with each seed; print the line of the record table."""
     parser = argparse.ArgumentParser(description="Time to accuracy.")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--eval-rows", type=int, default=1000)
-    parser.add_argument("--checks", type=int, default=4, help="measurements an epoch (default: 4)")
-    parser.add_argument("--out", type=Path, default=Path("time_to_accuracy.json"))
+    parser.add_argument("recipe")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("speedrun.json"))
     parser.add_argument("overrides", nargs="*", help="of train.py")
     # options may stand before overrides
     arguments = parser.parse_intermixed_args()
+    runs = []
+    for seed in arguments.seeds:
+        runs.append(run_recipe(arguments, seed=seed))
+        print(f"seed {seed}: {runs[-1]}", flush=True)
+        arguments.out.write_text(json.dumps({"asked": vars(arguments), "runs": runs}, indent=2, default=str) + "\n")
+    print("\n".join(table(arguments.recipe, runs)))
+
+
+def table(recipe: str, runs: list[dict[str, float]]) -> list[str]:
+    """Return the head of the record table, and the line of a recipe: means over seeds."""
+    minutes, accuracy, peak = (statistics.mean(run[name] for run in runs) for name in ("minutes", "accuracy", "peak"))
+    spread = statistics.stdev(run["accuracy"] for run in runs) if len(runs) > 1 else 0.0
+    by_seed = ", ".join(f"{run['accuracy']:.4f}" for run in runs)
+    names = ["recipe", "minutes", "TFLOP/s", "minutes x TFLOP/s", "test accuracy", "by seed"]
+    figures = [
+        recipe,
+        f"{minutes:.1f}",
+        f"{peak:.2f}",
+        f"{minutes * peak:.1f}",
+        f"{accuracy:.4f} ± {spread:.4f}",
+        by_seed,
+    ]
+    return [f"| {' | '.join(cells)} |" for cells in (names, ["---"] * len(names), figures)]
+
+
+def run_recipe(arguments: argparse.Namespace, *, seed: int) -> dict[str, float]:
+    """Train and test with an empty cache; return the figures of the run, and the peak in TFLOP/s before it."""
+    peak = gemm_peak() / 1e12
     with tempfile.TemporaryDirectory() as folder:
-        run_dir = Path(folder) / "run"
-        command = [
-            "train.py", "experiment=imdb_minilm", f"data.path={arguments.data.resolve()}",
-            "data.validation_split=test", f"data.max_eval_samples={arguments.eval_rows}",
-            f"trainer.val_check_interval={1 / arguments.checks}", "~callbacks.early_stopping",
+        run_dir, started = Path(folder) / "run", time.time()
+        _, ended = timed_train(
+            f"experiment={arguments.recipe}", f"data.path={arguments.data.resolve()}", f"seed={seed}",
             f"hydra.run.dir={run_dir}", *arguments.overrides,
-        ]  # fmt: skip
-        started = time.time()
-        run(*command, HF_DATASETS_CACHE=f"{folder}/cache", TOKENIZERS_PARALLELISM="true")
-        points = read_points((run_dir / "train.log").read_text(), started=started)
-        # training ends with the checkpoint after the last measurement, and so does train/seconds
-        ended = (run_dir / "checkpoints" / "last.ckpt").stat().st_mtime
-        seconds = json.loads((run_dir / "metrics.json").read_text())["train/seconds"]
-    if not points:
-        sys.exit("Nothing was measured: no validation with an accuracy before training ended.")
-    arguments.out.write_text(json.dumps({"asked": vars(arguments), "points": points}, indent=2, default=str) + "\n")
-    print("| accuracy | minutes | step |\n| --- | --- | --- |")
-    for mark in MARKS:
-        reached = first_above(points, mark)
-        cells = "not reached | " if reached is None else f"{reached['minutes']:.1f} | {reached['step']:.0f}"
-        print(f"| {mark:.1%} | {cells} |")
-    best = max(points, key=lambda point: point["accuracy"])
-    print(f"\nbest {best['accuracy']:.4f} of {arguments.eval_rows} test rows, after {best['minutes']:.1f} minutes")
-    print(f"training took {seconds / 60:.1f} of the {(ended - started) / 60:.1f} minutes until its end")
-
-
-def read_points(log: str, *, started: float) -> list[dict[str, float]]:
-    """Read ``minutes`` since the start, ``epoch``, ``step`` and ``accuracy`` of each measurement in ``train.log``."""
-    points = []
-    for match in filter(None, map(LINE.match, log.splitlines())):
-        time_logged = datetime.strptime(match["time"], "%Y-%m-%d %H:%M:%S,%f").timestamp()
-        point = {name: float(match[name]) for name in ("epoch", "step", "accuracy")}
-        points.append({"minutes": (time_logged - started) / 60, **point})
-    return points
-
-
-def first_above(points: list[dict[str, float]], mark: float) -> dict[str, float] | None:
-    """Return the first measurement that reaches an accuracy."""
-    return next((point for point in points if point["accuracy"] >= mark), None)
+            HF_DATASETS_CACHE=f"{folder}/cache", TOKENIZERS_PARALLELISM="true",
+        )  # fmt: skip
+        metrics = json.loads((run_dir / "metrics.json").read_text())
+        with (run_dir / "predictions.jsonl").open() as file:
+            tested = sum(1 for _ in file)
+    if tested != TEST_ROWS:
+        raise SystemExit(f"{tested} test rows were measured, not all {TEST_ROWS}: leave data.max_eval_samples out.")
+    return {
+        "minutes": (ended - started) / 60,
+        "training_minutes": metrics["train/seconds"] / 60,
+        "accuracy": metrics["test/accuracy"],
+        "validation_accuracy": metrics["val/accuracy"],
+        "peak": peak,
+    }
 
 
 if __name__ == "__main__":

@@ -1,14 +1,24 @@
-"""Run Python in a process that is forked from one that has imported what training needs: that saves seconds each time."""
+"""Run Python in processes that are forked from one that has imported what training needs: that saves seconds each time.
 
+So are the processes that those start, such as the ranks of ``trainer=ddp``: their ``sys.executable`` is ``PYTHON``.
+"""
+
+import array
 import atexit
+import json
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
+from functools import cache
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any
 
 # what train.py imports, some of it only after it has checked its options
 PRELOAD = [
@@ -18,32 +28,121 @@ PRELOAD = [
     "lightune.training.environment", "lightune.training.measure_pretrained", "lightune.training.results",
 ]  # fmt: skip
 
+PYTHON = """#!{python} -IS
+import array, json, os, signal, socket, sys
+if sys.argv[1:3] != ["-m", "lightune.train"]:
+    os.execv("{python}", ["{python}", *sys.argv[1:]])
+server = socket.socket(socket.AF_UNIX)
+server.connect("{address}")
+asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+streams = array.array("i", [0, 1, 2])
+server.sendmsg([len(asked).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+server.sendall(asked)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, lambda number, _: server.sendall(bytes([number])))
+code = int(server.recv(8) or -9)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if code != -9 else None
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+"""A program that asks for a fork, passes signals on to it, and ends as it ends."""
 
-def run(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Do what ``subprocess.run`` does with Python and a script or ``-m`` module, for variables that no import reads."""
+
+class Streams:
+    """Standard input, output and error of a process, which are passed on to a fork."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+
+    def __reduce__(self) -> Any:
+        return _inherited, tuple(map(DupFd, self.numbers))
+
+
+def _inherited(*streams: Any) -> Streams:
+    return Streams(*(stream.detach() for stream in streams))
+
+
+def fork(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams) -> Any:
+    """Start Python with a script or ``-m`` module, for variables that no import reads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    with tempfile.TemporaryDirectory() as folder:
-        printed = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-        process = context.Process(target=_main, args=(arguments, str(cwd), env, printed))
-        process.start()
+    process = context.Process(target=_main, args=(arguments, cwd, env, streams, python()))
+    process.start()
+    return process
+
+
+def run(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Do what ``subprocess.run`` does with Python, see ``fork``."""
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr, open(os.devnull) as stdin:
+        streams = Streams(*(file.fileno() for file in (stdin, stdout, stderr)))
+        process = fork(arguments, str(cwd), env, streams)
         process.join(timeout=300)
         if process.is_alive():
             process.kill()
             raise subprocess.TimeoutExpired(arguments, 300)
-        stdout, stderr = (Path(path).read_text() for path in printed)
-    return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
+        printed = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            printed.append(file.read())
+    return subprocess.CompletedProcess(arguments, process.exitcode, *printed)
 
 
-def _main(arguments: Sequence[str], cwd: str, env: dict[str, str], printed: Sequence[str]) -> None:
-    for number, path in enumerate(printed, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+@cache
+def python() -> str:
+    """Write ``PYTHON``, and answer it from now on; return its path."""
+    folder = Path(os.environ["HF_DATASETS_CACHE"])
+    path, address = folder / "python", folder / "socket"
+    path.write_text(PYTHON.format(python=sys.executable, address=address))
+    path.chmod(0o755)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(address))
+    server.listen(64)
+
+    def serve() -> None:
+        while True:
+            threading.Thread(target=_answer, args=(server.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return str(path)
+
+
+def _answer(client: socket.socket) -> None:
+    length, ancillary, *_ = client.recvmsg(4, socket.CMSG_LEN(12))
+    numbers = array.array("i")
+    numbers.frombytes(ancillary[0][2])
+    with client.makefile("rb", buffering=0) as reader:
+        left, asked = int.from_bytes(length, "big"), b""
+        while len(asked) < left:
+            asked += reader.read(left - len(asked))
+        arguments, cwd, env = json.loads(asked)
+        process = fork(arguments, cwd, env, Streams(*numbers))
+        for number in numbers:
+            os.close(number)
+
+        def end() -> None:
+            process.join()
+            client.sendall(b"%d" % process.exitcode)
+            client.shutdown(socket.SHUT_RDWR)
+
+        threading.Thread(target=end, daemon=True).start()
+        while signals := reader.read(1):
+            os.kill(process.pid, signals[0])
+    if process.is_alive():
+        process.kill()
+
+
+def _main(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams, python: str) -> None:
+    for number, stream in enumerate(streams.numbers):
+        os.dup2(stream, number)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
     is_module = arguments[0] == "-m"
     sys.argv[:] = arguments[is_module:]
     sys.orig_argv[:] = [sys.executable, *arguments]
+    if "REAL_RANKS" not in env:
+        sys.executable = python
     first = cwd if is_module else str(Path(arguments[0]).parent)
     sys.path[:0] = [first, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     try:

@@ -4,12 +4,15 @@ import argparse
 import importlib.util
 import json
 import random
+import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import ROOT, save_tokenizer
 from hydra import compose, initialize_config_dir
+from lightning import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lightune.data.preprocessors.windows import Place
@@ -32,16 +35,24 @@ def test_the_exponent_of_growth_is_fitted(power: float, monkeypatch: pytest.Monk
     assert found == pytest.approx(power, abs=1e-9)
 
 
-def test_time_to_accuracy_is_read_from_a_log(finished_run: Path, monkeypatch: pytest.MonkeyPatch):
-    module = load("time_to_accuracy", monkeypatch)
-    log = (finished_run / "train.log").read_text()
-    points = module.read_points(log, started=0.0)
-    assert [point["epoch"] for point in points] == [1, 2, 3]
-    assert all(0 <= point["accuracy"] <= 1 for point in points)
-    assert points[0]["minutes"] <= points[1]["minutes"] <= points[2]["minutes"]
-    points = [{"accuracy": 0.87, "minutes": 1.0}, {"accuracy": 0.91, "minutes": 2.0}]
-    assert module.first_above(points, 0.9) == points[1]
-    assert module.first_above(points, 0.92) is None
+def test_a_record_is_the_mean_over_seeds(monkeypatch: pytest.MonkeyPatch):
+    runs = [{"minutes": minutes, "accuracy": 0.9 + minutes / 100, "peak": 0.4} for minutes in (9.0, 10.0, 11.0)]
+    line = load("time_to_accuracy", monkeypatch).table("imdb_speedrun_90", runs)[-1]
+    assert line == "| imdb_speedrun_90 | 10.0 | 0.40 | 4.0 | 1.0000 ± 0.0100 | 0.9900, 1.0000, 1.0100 |"
+
+
+def test_the_clock_tells_when_training_began_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = load("clock", monkeypatch).Clock(path=str(tmp_path / "clock.json"))
+    before = time.time()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    Trainer(accelerator="cpu", max_steps=2, limit_val_batches=1, callbacks=[clock], **quiet).fit(BoringModel())
+    began, ended = json.loads((tmp_path / "clock.json").read_text())
+    assert before <= began < ended <= time.time()
 
 
 def test_few_labels_are_averaged_over_samples(monkeypatch: pytest.MonkeyPatch):
