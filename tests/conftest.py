@@ -249,9 +249,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """Run Python as a user would, and return what it printed."""
-    is_own = arguments[0] == TRAIN or (arguments[:2] == ("-m", "lightune.commands") and "PYTHONPATH" not in env)
+    is_module = arguments[:2] in (("-m", "lightune.commands"), ("-m", "lightune.train")) and "PYTHONPATH" not in env
     # these are read when libraries are imported
-    if is_own and not any(name.startswith(("HF_", "TOKENIZERS_")) for name in env):
+    if (arguments[0].endswith(".py") or is_module) and not any(name.startswith(("HF_", "TOKENIZERS_")) for name in env):
         return forked.run(*arguments, cwd=cwd, env={**os.environ, **env})
     return subprocess.run(
         [sys.executable, *arguments],

@@ -1,6 +1,6 @@
 """Run Python in processes that are forked from one that has imported what training needs: that saves seconds each time.
 
-So are the processes that those start, such as the ranks of ``trainer=ddp``: their ``sys.executable`` is ``PYTHON``.
+So are the processes that those start, such as the ranks of ``trainer=ddp``: their ``sys.executable`` is ``python()``.
 """
 
 import array
@@ -30,7 +30,8 @@ PRELOAD = [
 
 PYTHON = """#!{python} -IS
 import array, json, os, signal, socket, sys
-if sys.argv[1:3] != ["-m", "lightune.train"]:
+is_script = sys.argv[1].endswith(".py")
+if not (is_script or sys.argv[1:3] in (["-m", "lightune.train"], ["-m", "lightune.commands"])):
     os.execv("{python}", ["{python}", *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect("{address}")
@@ -74,7 +75,11 @@ def fork(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Strea
 
 def run(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Do what ``subprocess.run`` does with Python, see ``fork``."""
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr, open(os.devnull) as stdin:
+    with (
+        tempfile.TemporaryFile("w+") as stdout,
+        tempfile.TemporaryFile("w+") as stderr,
+        Path(os.devnull).open() as stdin,
+    ):
         streams = Streams(*(file.fileno() for file in (stdin, stdout, stderr)))
         process = fork(arguments, str(cwd), env, streams)
         process.join(timeout=300)
@@ -90,7 +95,7 @@ def run(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.Completed
 
 @cache
 def python() -> str:
-    """Write ``PYTHON``, and answer it from now on; return its path."""
+    """Write ``PYTHON``, and answer it from now on; return its path, to use in place of ``sys.executable``."""
     folder = Path(os.environ["HF_DATASETS_CACHE"])
     path, address = folder / "python", folder / "socket"
     path.write_text(PYTHON.format(python=sys.executable, address=address))
@@ -135,6 +140,9 @@ def _answer(client: socket.socket) -> None:
 def _main(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams, python: str) -> None:
     for number, stream in enumerate(streams.numbers):
         os.dup2(stream, number)
+    # those of the process that this one was forked from may have been files
+    sys.stdin, sys.stdout = (open(number, mode, closefd=False) for number, mode in enumerate("rw"))  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pandas
 import pytest
 
@@ -68,7 +69,7 @@ def test_a_terminal_without_texts_is_told(finished_run: Path, lightune):
 
 
 def test_rows_come_out_while_more_are_awaited(finished_run: Path):
-    command = [sys.executable, "-m", "lightune.commands", "predict", finished_run, "-", "--batch-size", "2"]
+    command = [forked.python(), "-m", "lightune.commands", "predict", finished_run, "-", "--batch-size", "2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         for texts in (b"superb\ndire\n", b"fine\nlovely\n"):
             process.stdin.write(texts)

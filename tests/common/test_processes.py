@@ -21,6 +21,12 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batc
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
 
 
+@pytest.fixture(autouse=True)
+def _real_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes be found by their command lines, and have those that started them as parents."""
+    monkeypatch.setenv("REAL_RANKS", "1")
+
+
 def processes_in(folder: Path) -> list[str]:
     """Return the command lines of running processes that name a folder."""
     found = []

@@ -3,10 +3,10 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import ROOT
 
@@ -62,7 +62,7 @@ def start(tmp_path: Path) -> Start:
     def begin(sweep: str, *overrides: str, sleep: float = 0, **broken: str) -> "subprocess.Popen[str]":
         what = json.dumps({number.strip("_"): what for number, what in broken.items()})
         return subprocess.Popen(
-            [sys.executable, "quick.py", "-m", f"hydra.sweep.dir={sweep}", *overrides],
+            [forked.python(), "quick.py", "-m", f"hydra.sweep.dir={sweep}", *overrides],
             cwd=tmp_path,
             env={**os.environ, "BREAK": what, "SLEEP": str(sleep)},
             stdout=subprocess.PIPE,

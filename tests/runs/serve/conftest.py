@@ -1,11 +1,11 @@
 """``lightune serve`` as a process of its own."""
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import pytest
 
 
@@ -16,7 +16,7 @@ def serving() -> Callable[..., object]:
     @contextmanager
     def start(run: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lightune.commands", "serve", str(run), "--port", "0", *arguments],
+            [forked.python(), "-m", "lightune.commands", "serve", str(run), "--port", "0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
