@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv)
 INSTALL := $(if $(UV),uv pip install --python .venv,$(BIN)/python -m pip install) --quiet --constraint constraints.txt
 
-.PHONY: help setup train test new test-resume bench check docs format clean
+.PHONY: help setup train test test-fast new test-resume bench check docs format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,6 +25,9 @@ train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a lapt
 
 test: setup ## the whole suite, on up to four cores
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-fast: setup ## what needs no training, in a minute or two, for people at work
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not (matrix or slow)' $(ARGS)
 
 new: setup ## a project of your own in projects/: make new NAME=acme_reviews
 	@test -n "$(NAME)" || { echo "Which name? make new NAME=acme_reviews"; exit 1; }

@@ -266,13 +266,19 @@ EXPORTS = {
 }
 FRESH = """
 import sys, torch, transformers
-folder, auto_class, out = sys.argv[1:]
-model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+folder, auto_class, out, snippet = sys.argv[1:]
+auto = getattr(transformers, auto_class)
+try:
+    auto.from_pretrained(folder, trust_remote_code=False)
+except ValueError as error:
+    print("refused:", error)
+model = auto.from_pretrained(folder, trust_remote_code=True)
 assert not any(name.startswith(("lightune", "acme")) for name in sys.modules)
 batch = transformers.AutoTokenizer.from_pretrained(folder)(["a superb film", "bad"], padding=True, return_tensors="pt")
 with torch.no_grad():
     torch.save((model.eval()(**batch).logits, dict(batch)), out)
 print(model.config.id2label)
+exec(snippet)
 """
 
 
@@ -287,23 +293,21 @@ def test_transformers_loads_an_export_with_its_head(
     auto_class = f"AutoModelFor{'Token' if name == 'tokens' else 'Sequence'}Classification"
     monkeypatch.delenv("PYTHONPATH")
     home = {"HF_HOME": str(tmp_path / "home")}
-    done = command("-c", FRESH, str(folder), auto_class, str(tmp_path / "logits.pt"), cwd=tmp_path, **home)
+    card = (folder / "README.md").read_text()
+    snippet = card.partition("```python\n")[2].partition("```")[0]
+    done = command("-c", FRESH, str(folder), auto_class, str(tmp_path / "logits.pt"), snippet, cwd=folder, **home)
     assert done.returncode == 0, done.stderr
+    # without consent nothing is loaded, rather than a random head
+    refused, labels, *answer = done.stdout.splitlines()
+    assert refused.startswith("refused:") and "trust_remote_code" in refused
     found, batch = torch.load(tmp_path / "logits.pt")
     with torch.no_grad():
         wanted = rebuild(run)[1].model.eval()(**batch).logits
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
-    assert "B-X" in done.stdout or "positive" in done.stdout
+    assert "B-X" in labels or "positive" in labels
+    assert "positive" in str(answer) or "negative" in str(answer) or "O" in str(answer)
     assert [file.name for file in folder.glob("*.py")] == ["modeling_head.py"]
-    card = (folder / "README.md").read_text()
     assert "trust_remote_code=True" in card.partition("```python")[0]
-    snippet = card.partition("```python\n")[2].partition("```")[0]
-    done = command("-c", snippet, cwd=folder, **home)
-    assert done.returncode == 0, done.stderr
-    assert "positive" in done.stdout or "negative" in done.stdout or "O" in done.stdout
-    # without consent nothing is loaded, rather than a random head
-    done = command("-c", FRESH.replace("True", "False"), str(folder), auto_class, "x", cwd=tmp_path, **home)
-    assert "trust_remote_code" in done.stderr and done.returncode != 0
     with pytest.raises(SystemExit):
         train_here("data=local", f"data.path={data}", *EXPORTS[name], f"model.pretrained_model_name_or_path={folder}")
     assert "is the export of a run" in capsys.readouterr().err

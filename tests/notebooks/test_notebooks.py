@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from conftest import ROOT
 
@@ -34,6 +35,9 @@ def clone(tmp_path: Path) -> Path:
 def execute(notebook: Any, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
+    # what it starts is forked
+    start = pytest.importorskip("nbformat").v4.new_code_cell(f"import sys; sys.executable = {forked.python()!r}")
+    notebook.cells.insert(0, start)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
     nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(clone / "notebooks")}}).execute()
 
