@@ -33,15 +33,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 
-SLOW = {"start", "train_here", "run_train", "train_run", "finished_run"}
-"""Fixtures that train: what asks for them is left out by ``make test-fast``, as is what is marked ``slow``."""
+TRAINING = {"start", "train_here", "finished_run"}
+"""Fixtures that train: what asks for them is slow."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 
     for item in items:
-        if SLOW.intersection(getattr(item, "fixturenames", ())):
+        # tests that lie beside this file run whole commands, or all of docs/ and conf/
+        if item.path.parent == Path(__file__).parent or TRAINING.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("cuda") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))

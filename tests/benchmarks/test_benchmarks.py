@@ -98,6 +98,7 @@ def test_the_gpu_table_tells_ratios_and_failures(monkeypatch: pytest.MonkeyPatch
     assert "failed: CUDA out of memory" in compiled
 
 
+@pytest.mark.slow
 def test_the_gpu_benchmark_measures_a_model_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     gpu = load("gpu", monkeypatch)
     arguments = ["gpu.py", "--smoke", "--models", "qwen_0.5b", "--arms", "ours", "--out", str(tmp_path / "gpu.json")]

@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 
 from lightune.commands import cli
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("copier")
 
 

@@ -1,6 +1,9 @@
 import gc
+import os
 import subprocess
 import sys
+
+import pytest
 
 from lightune.common.fast_imports import fast_imports
 
@@ -16,8 +19,23 @@ assert correlate([1.0], [2.0]) == 2.0
 """
 
 
+@pytest.mark.slow
 def test_torchmetrics_is_imported_without_signal_processing_which_stays_importable():
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+
+
+def test_threads_wait_as_the_environment_says(monkeypatch: pytest.MonkeyPatch):
+    def spins(**given: str) -> str | None:
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        with fast_imports():
+            return os.environ.get("GOMP_SPINCOUNT")
+
+    assert spins() == "1000"
+    assert spins(GOMP_SPINCOUNT="7") == "7"
+    assert spins(OMP_WAIT_POLICY="ACTIVE") is None
 
 
 def test_the_collector_is_off_within_and_on_after_an_error():

@@ -16,6 +16,8 @@ from conftest import TRAIN
 from lightune.common import processes
 from lightune.common.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 START = Callable[..., subprocess.CompletedProcess[str]]
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=4")
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")

@@ -25,6 +25,8 @@ from lightune.training.build_run import make_trainer
 from lightune.training.callbacks import ProgressBar
 from lightune.tuning.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 CONF = ROOT / "conf"
 OPTIONS = [
     f"{file.parent.name}={file.stem}" for file in sorted(CONF.glob("*/*.yaml")) if file.parent.name != "experiment"

@@ -130,6 +130,7 @@ def test_how_it_would_be_called_changes_nothing(arguments: dict):
         check_targets({"a": {"_target_": "torch.optim.AdamW", "_args_": [{"_target_": "torch.load"}]}})
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_before_anything_is_called(tmp_path: Path):
     done = command(str(ROOT / "train.py"), "callbacks.epoch_log._target_=torch.load", f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1

@@ -4,6 +4,8 @@ from conftest import ROOT, command
 from lightune.common.errors import UserError
 from lightune.config import check_composed
 
+pytestmark = pytest.mark.slow
+
 
 def complaint(*arguments: str) -> str:
     done = command(str(ROOT / "train.py"), *arguments)

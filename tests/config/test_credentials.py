@@ -74,6 +74,7 @@ def test_messages_show_no_password():
     assert redact("data.path=a.csv pad_token=<pad>") == "data.path=a.csv pad_token=<pad>"
 
 
+@pytest.mark.slow
 def test_a_sweep_with_secrets_writes_none_of_them_and_can_be_read_again(
     tmp_path: Path, tiny_bert: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -13,6 +13,8 @@ from conftest import TRAIN
 
 from lightune.common import processes
 
+pytestmark = pytest.mark.slow
+
 START = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
 SWEEP = [TRAIN, "-m"]

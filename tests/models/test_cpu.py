@@ -202,6 +202,7 @@ def printed(code: str, **env: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_freed_memory_is_used_again():
     code = """
@@ -218,6 +219,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert printed(code) < 1000  # mapped anew, ten times 40 MB are 97,660 pages
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not cpu.has_bf16(), reason="kernels for bfloat16")
 def test_a_run_of_many_shapes_keeps_few_kernels():
     code = """
@@ -236,7 +238,7 @@ print(psutil.Process().memory_info().rss - before)
 
 
 def test_there_are_no_more_threads_than_a_quota_of_cores(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cpu, "granted_cores", lambda: 1)
+    monkeypatch.setattr(cpu.joblib, "cpu_count", lambda: 1)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -16,6 +16,8 @@ from lightune.runs.checkpoint_io import read_checkpoint
 from lightune.runs.inference import inference_trainer
 from lightune.runs.load_run import rebuild, rebuild_data
 
+pytestmark = pytest.mark.slow
+
 TWO = (
     "trainer.accelerator=cpu",
     "trainer.devices=2",

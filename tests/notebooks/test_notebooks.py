@@ -9,6 +9,8 @@ import forked
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 

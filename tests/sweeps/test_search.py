@@ -10,6 +10,8 @@ import forked
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 optuna = pytest.importorskip("optuna")
 
 QUICK = f"""

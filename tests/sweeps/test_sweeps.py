@@ -10,6 +10,8 @@ import pytest
 import torch
 from conftest import TRAIN, command, write_reviews
 
+pytestmark = pytest.mark.slow
+
 BREAKER = """
 import json, math, os, signal
 from pathlib import Path

@@ -38,12 +38,11 @@ def _run(arguments: argparse.Namespace) -> None:
     console = Console()
     explanations = []
     for texts in text_rows(arguments, preprocessor.input_columns):
-        explanations_of_row = explain(task, preprocessor, texts, target=arguments.target)
-        if not explanations_of_row:
+        found = explain(task, preprocessor, texts, target=arguments.target)
+        if not found:
             console.print(f"No entity: {texts[0]}", markup=False, highlight=False)
-        for explanation in explanations_of_row:
-            if arguments.out is None:
-                console.print(render(explanation), highlight=False, end="\n\n", soft_wrap=not console.is_terminal)
-        explanations += explanations_of_row
+        for explanation in found if arguments.out is None else ():
+            console.print(render(explanation), highlight=False, end="\n\n", soft_wrap=not console.is_terminal)
+        explanations += found
     if arguments.out is not None:
         write_out(arguments.out, page(explanations, title=f"Why: {arguments.run.name}"))

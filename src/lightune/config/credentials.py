@@ -66,11 +66,7 @@ def redact(text: str) -> str:
 
 
 def _is_secret(option: str, value: object) -> bool:
-    if (
-        not isinstance(value, str | int)
-        or isinstance(value, bool)
-        or str(value).lower() in ("", "null", "true", "false", "???")
-    ):
+    if not isinstance(value, str | int) or str(value).lower() in ("", "null", "true", "false", "???"):
         return False
     text = REFERENCE.sub("", str(value))
     return bool(text) and bool(KEY.search(option) or URL.search(text) or QUERY.search(text) or TOKEN.search(text))

@@ -108,8 +108,6 @@ def _known_names(conf: Path) -> list[str]:
     """Return all groups and all options of the default configuration."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
-        cfg = compose("train")
+        cfg = OmegaConf.to_container(compose("train"))
     groups = sorted({folder.name for one in (conf, *conf_folders()) for folder in one.iterdir() if folder.is_dir()})
-    return groups + [
-        name for name, _ in flat(OmegaConf.to_container(cfg)) if not name.rpartition(".")[2].startswith("_")
-    ]
+    return groups + [name for name, _ in flat(cfg) if not name.rpartition(".")[2].startswith("_")]

@@ -27,10 +27,8 @@ def inputs_of(rows: Dataset, preprocessor: Preprocessor) -> Dataset:
 
 def hash_inputs(inputs: Dataset) -> np.ndarray:
     """Return a hash of each row: (rows,) int64."""
-    hashes: list[int] = []
-    for batch in inputs.iter(batch_size=1000):
-        hashes += [hash(repr(values)) for values in zip(*batch.values(), strict=True)]
-    return np.array(hashes, dtype=np.int64)
+    rows = (values for batch in inputs.iter(batch_size=1000) for values in zip(*batch.values(), strict=True))
+    return np.array([hash(repr(values)) for values in rows], dtype=np.int64)
 
 
 def find_repeated(hashes: np.ndarray) -> np.ndarray:

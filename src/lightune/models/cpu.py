@@ -9,12 +9,11 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+import joblib
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-from lightune.common.cores import granted_cores
 
 # parameters of mallopt, from malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -44,9 +43,8 @@ def speed_up() -> None:
     """
     # oneDNN reads it when it makes its first kernel
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", KEPT_KERNELS)
-    granted = granted_cores()
-    if granted is not None and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(granted, torch.get_num_threads()))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(joblib.cpu_count(), torch.get_num_threads()))
     AttentionInterface.register("sdpa", attention)
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

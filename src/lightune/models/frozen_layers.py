@@ -53,9 +53,10 @@ class FrozenLayers:
             with self.layers[-1].register_forward_hook(_stop):
                 model(**inputs)
         except _Stopped as stopped:
-            is_tuple = isinstance(stopped.output, tuple)
-            self._output_length = len(stopped.output) if is_tuple else None
-            states: Tensor = stopped.output[0] if is_tuple else stopped.output
+            (output,) = stopped.args
+            is_tuple = isinstance(output, tuple)
+            self._output_length = len(output) if is_tuple else None
+            states: Tensor = output[0] if is_tuple else output
             mask = inputs["attention_mask"].bool()
             return states[mask] if states.shape[:2] == mask.shape else states[0]  # a packed row
         raise AssertionError("a forward pass that does not run its layers")
@@ -118,10 +119,7 @@ class FrozenLayers:
 
 
 class _Stopped(Exception):  # noqa: N818 - no error
-    """Raised to leave a forward pass after the highest frozen layer."""
-
-    def __init__(self, output: Any) -> None:
-        self.output = output
+    """Raised with the output of the highest frozen layer, to leave a forward pass after it."""
 
 
 def _stop(_: nn.Module, args: Any, output: Any) -> None:

@@ -48,9 +48,8 @@ def embedding_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Return the trainable parameters below the lowest layer, and those that all layers share, such as positions."""
     in_layers = {parameter for layer in transformer_layers(model) for parameter in layer.parameters()}
     found = [parameter for module in embedding_modules(model) for parameter in module.parameters()]
-    for name, parameter in base_model(model).named_parameters():
-        if EMBEDDING_NAMES.search(name) and parameter not in in_layers:
-            found.append(parameter)
+    named = base_model(model).named_parameters()
+    found += [weight for name, weight in named if EMBEDDING_NAMES.search(name) and weight not in in_layers]
     return [parameter for parameter in dict.fromkeys(found) if parameter.requires_grad]
 
 

@@ -30,7 +30,7 @@ def encode_rows(preprocessor: Preprocessor, rows: Sequence[Sequence[Any]]) -> li
 def make_batch(
     preprocessor: Preprocessor, features: list[Features], *, device: torch.device, few_widths: bool = False
 ) -> Batch:
-    """Collate encoded rows on a device; see ``lightune.data.batches.padding.width`` for ``few_widths``."""
+    """Collate encoded rows on a device; see ``lightune.data.batches.padding.padded_width`` for ``few_widths``."""
     batch = preprocessor.collate(features, few_widths=few_widths)
     return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 

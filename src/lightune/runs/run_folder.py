@@ -53,10 +53,8 @@ class Run:
         Raises:
             UserError: nobody asks, but the folder holds checkpoints, which would be overwritten.
         """
-        if asked:
-            return True
-        if not self.checkpoints:
-            return False
+        if asked or not self.checkpoints:
+            return asked
         if int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0:
             return True
         raise UserError(

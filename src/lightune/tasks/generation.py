@@ -158,11 +158,8 @@ class Generation(Task):
         """
         if self.sample.num_rows is not None:
             return []
-        counters = {
-            name: metric
-            for name, metric in self.test.metrics.items(keep_base=True)
-            if isinstance(metric, SacreBLEU | ROUGE)
-        }
+        metrics = self.test.metrics.items(keep_base=True)
+        counters = {name: metric for name, metric in metrics if isinstance(metric, SacreBLEU | ROUGE)}
         results = []
         for loss, prediction, references in zip(self.row_losses(logits, batch), *self._texts, strict=True):
             counts = {name: metric.row_counts(prediction, references) for name, metric in counters.items()}

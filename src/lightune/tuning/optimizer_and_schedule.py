@@ -96,10 +96,8 @@ def schedule(
     The rate rises from 0 to the optimizer's own over ``warmup_ratio`` of all steps.
     """
     warmup = math.ceil(warmup_ratio * num_training_steps)
-    scheduler: LRScheduler = get_scheduler(
-        name, optimizer, num_warmup_steps=warmup, num_training_steps=num_training_steps
-    )
-    return scheduler
+    made: LRScheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=num_training_steps)
+    return made
 
 
 def make_scheduler(

@@ -30,6 +30,8 @@ from lightune.tuning import freezing
 from lightune.tuning.lora import lora
 from lightune.tuning.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 TEXT = "the film is a superb story, and qx very lovely"
 WORDS = ["the", "film", "is", "a", "superb", "story", ",", "and", "qx", "very", "lovely"]
 FAMILIES = ["bert", "distilbert", "roberta", "albert", "electra", "deberta-v2", "modernbert", "gpt2"]

@@ -103,6 +103,7 @@ def test_tags_of_words_are_measured(train_here: Train, tmp_path: Path):
     assert metrics["test/accuracy"] == metrics["test/auroc"] == metrics["test/f1"] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [81, 20])
 def test_two_devices_measure_what_one_does(tiny_bert: Path, tmp_path: Path, rows: int):
     data = write_reviews(tmp_path / "reviews.csv", rows)

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 from conftest import command
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import json, os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp

@@ -26,6 +26,7 @@ class Slow(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("val_check_interval", [1.0, 0.5])
 def test_tokens_are_counted_and_validation_time_is_left_out(val_check_interval: float):
     throughput = Throughput()

@@ -14,6 +14,8 @@ from transformers import PreTrainedConfig, Qwen2Config
 
 from lightune.training.plan import memory, output
 
+pytestmark = pytest.mark.slow
+
 SIZES = {
     "0.5B": Qwen2Config(hidden_size=896, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864, tie_word_embeddings=True),
     "1.5B": Qwen2Config(hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2, intermediate_size=8960, tie_word_embeddings=True),

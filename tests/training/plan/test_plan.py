@@ -19,6 +19,8 @@ from lightune.data.batches.frozen_states import FrozenStates
 from lightune.tasks import TextClassification
 from lightune.training.plan import cost, find_batch_size, find_learning_rate, output, timing
 
+pytestmark = pytest.mark.slow
+
 GB = 10**9
 
 

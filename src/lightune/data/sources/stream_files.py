@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,12 +75,10 @@ def _is_one_value(path: Path) -> bool:
     first, more = next(lines, None), [*islice(lines, 3)]
     if first is None:
         raise UserError(f"{path}: there are no rows.\nExpected one JSON object a line, or a list of objects.")
-    start = first.raw.lstrip()
-    try:
+    start, is_complete = first.raw.lstrip(), False
+    with suppress(ValueError, RecursionError):
         json.loads(start)
         is_complete = True
-    except (ValueError, RecursionError):
-        is_complete = False
     if start.startswith("["):
         return not is_complete or not more
     beginning = (start + "".join(line.raw for line in more))[:PEEK_CHARACTERS]
@@ -113,11 +112,9 @@ def _stream_table(path: Path, columns: list[str]) -> Iterator[InputRow | Rejecte
     yield from _rows(cells, columns, total=len(table))
 
 
-def _rows(
-    rows_of_cells: Iterable[dict[str, Any]], columns: list[str], *, total: int
-) -> Iterator[InputRow | RejectedRow]:
+def _rows(table: Iterable[dict[str, Any]], columns: list[str], *, total: int) -> Iterator[InputRow | RejectedRow]:
     """Yield the rows of a table. Its columns have types, so numbers may stand for texts."""
-    for line, cells in enumerate(rows_of_cells, start=1):
+    for line, cells in enumerate(table, start=1):
         share, row = line / max(1, total), dict[str, Any]()
         try:
             row = {name: cell.as_py() if isinstance(cell, pyarrow.Scalar) else cell for name, cell in cells.items()}

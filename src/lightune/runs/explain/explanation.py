@@ -150,20 +150,14 @@ def _explanation(
         if owner >= 0:
             scores[owner] = (scores[owner] or 0.0) + score
     labelled, start, end = target.span or (-1, 0, 0)
+    explained = [place.text == labelled and place.start < end and start < place.end for place in words]
+    parts = [texts[place.text][place.start : place.end] for place in words]
     return Explanation(
         **vars(attribution),
         label=target.label,
         probability=target.probability,
         texts=tuple(texts),
-        words=tuple(
-            Word(
-                place,
-                texts[place.text][place.start : place.end],
-                score,
-                explained=place.text == labelled and place.start < end and start < place.end,
-            )
-            for place, score in zip(words, scores, strict=True)
-        ),
+        words=tuple(map(Word, words, parts, scores, explained)),
     )
 
 

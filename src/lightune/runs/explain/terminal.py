@@ -39,16 +39,11 @@ def beside_label(explanation: Explanation) -> str:
 
 def strongest(explanation: Explanation) -> list[str]:
     """Return up to two lines: the words that spoke most for the label, and those against it."""
-    words = explanation.strongest(count=NAMED)
-    sides = {
-        "for": [word for word in words if (word.score or 0) > 0],
-        "against": [word for word in words if (word.score or 0) < 0],
-    }
-    return [
-        f"{side + ':':8} " + " · ".join(f"{_shown(word.text)} {word.score:+.2f}" for word in found)
-        for side, found in sides.items()
-        if found
-    ]
+    lines = []
+    for side, sign in (("for", 1), ("against", -1)):
+        if words := [word for word in explanation.strongest(count=NAMED) if sign * (word.score or 0) > 0]:
+            lines.append(f"{side + ':':8} " + " · ".join(f"{_shown(word.text)} {word.score:+.2f}" for word in words))
+    return lines
 
 
 def figures(explanation: Explanation) -> list[str]:
@@ -59,9 +54,7 @@ def figures(explanation: Explanation) -> list[str]:
         f"({explanation.steps} steps, delta {explanation.delta:+.3f})"
     ]
     if not explanation.converged:
-        lines.append(
-            "Not converged: delta is more than 5 % of what the words changed. Take the scores as a rough guide."
-        )
+        lines += ["Not converged: delta is more than 5 % of what the words changed. Take the scores as a rough guide."]
     if unread := sum(word.score is None for word in explanation.words):
         lines.append(f"{unread:,} word(s) without a score were not read, or not together with these.")
     return lines

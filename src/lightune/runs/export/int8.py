@@ -43,20 +43,13 @@ class Comparison:
     def times_as_fast(self) -> float:
         return self.float32.seconds / self.int8.seconds
 
-    @property
-    def times_as_small(self) -> float:
-        return self.float32.size / self.int8.size
-
     def table(self) -> list[tuple[str, ...]]:
         """Return rows of name, float32 and int8: size, speed, scores."""
-        both = (self.float32, self.int8)
+        both, names = (self.float32, self.int8), overall(self.float32.figures)
         return [
             ("size", *(f"{model.size / 1e6:.1f} MB" for model in both)),
             ("rows a second", *(f"{self.rows / model.seconds:.1f}" for model in both)),
-            *(
-                (name, *(f"{model.figures[f'test/{name}']:.4f}" for model in both))
-                for name in overall(self.float32.figures)
-            ),
+            *((name, *(f"{model.figures[f'test/{name}']:.4f}" for model in both)) for name in names),
         ]
 
 

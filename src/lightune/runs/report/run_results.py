@@ -58,11 +58,9 @@ class RunResults:
 
     def curves(self, names: list[str]) -> dict[str, tuple[list[float], list[float]]]:
         """Return the steps and values of those metrics that the run recorded."""
-        points = {name: [(row["step"], row[name]) for row in self.history if name in row] for name in names}
+        found = {name: [row for row in self.history if name in row] for name in names}
         return {
-            name: ([step for step, _ in pairs], [value for _, value in pairs])
-            for name, pairs in points.items()
-            if pairs
+            name: ([row["step"] for row in rows], [row[name] for row in rows]) for name, rows in found.items() if rows
         }
 
     def prepared(self, row: Row) -> dict[str, Any] | None:

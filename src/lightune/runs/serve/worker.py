@@ -104,9 +104,7 @@ class Worker:
             first = self._queue[0]
             if first.row is not None:
                 remaining = max(0.0, first.start + self.max_wait - time.monotonic())
-                self._changed.wait_for(
-                    lambda: self._closed or len(self._queue) >= self.max_batch_size, timeout=remaining
-                )
+                self._changed.wait_for(lambda: self._closed or len(self._queue) >= self.max_batch_size, remaining)
             jobs = self._batch(first)
             self._queue = [job for job in self._queue if job not in jobs]
             return jobs

@@ -41,9 +41,8 @@ class EntityScore(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Return ``precision``, ``recall`` and ``f1`` over all entities (micro), and ``f1/TYPE`` etc. of each type."""
         figures = _figures(self.right.sum(), self.predicted.sum(), self.true.sum())
-        by_type = _figures(self.right, self.predicted, self.true)
-        for name, values in by_type.items():
-            figures.update({f"{name}/{kind}": value for kind, value in zip(self.types, values, strict=True)})
+        for name, values in _figures(self.right, self.predicted, self.true).items():
+            figures |= {f"{name}/{kind}": value for kind, value in zip(self.types, values, strict=True)}
         return figures
 
     def _counts(self, entities: set[tuple[str, int, int]]) -> Tensor:

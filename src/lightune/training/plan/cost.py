@@ -30,7 +30,7 @@ TRAIN_BATCHES, VALIDATION_BATCHES = 6, 4
 MAX_PASSES = 12
 MIN_SECONDS = 12.0
 # A whole run on a CPU needs this much more memory than the timed steps: batches of many widths fragment the heap.
-HEAP_GROWTH = 1.35
+HEAP_GROWTH = 1.08
 # Validation batches that Lightning tries before training.
 SANITY_BATCHES = 2
 
