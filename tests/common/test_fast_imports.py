@@ -38,6 +38,16 @@ def test_threads_wait_as_the_environment_says(monkeypatch: pytest.MonkeyPatch):
     assert spins(OMP_WAIT_POLICY="ACTIVE") is None
 
 
+def test_what_a_job_of_a_sweep_leaves_is_collected_in_the_next():
+    with fast_imports():
+        pass
+    before = gc.get_freeze_count()
+    left = [[] for _ in range(1000)]
+    with fast_imports():
+        pass
+    assert 0 < gc.get_freeze_count() <= before < before + len(left)
+
+
 def test_the_collector_is_off_within_and_on_after_an_error():
     try:
         with fast_imports():

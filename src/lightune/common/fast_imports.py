@@ -6,14 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
 
 @contextmanager
 def fast_imports() -> Iterator[None]:
     """Import without the garbage collector, which would look through all modules again and again.
 
-    What is imported stays out of later collections, too. Torch's threads will share their cores with other work.
+    What is imported first stays out of later collections, too. Torch's threads will share their cores with other work.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         # A thread that waits for the others looks 300,000 times before it sleeps. 1,000 is what libgomp itself takes where it
@@ -24,17 +23,17 @@ def fast_imports() -> Iterator[None]:
         _import_torchmetrics()
         yield
     finally:
-        gc.freeze()
+        # once: a sweep's next job would keep what the one before has left
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
         gc.enable()
 
 
 def _import_torchmetrics() -> None:
     """Import it without ``scipy.signal``, to which it only adds a name for an audio package."""
-    modules: dict[str, Any] = sys.modules
-    if "torchmetrics" in modules or "scipy.signal" in modules:
+    if "torchmetrics" in sys.modules or "scipy.signal" in sys.modules:
         return
-    modules["scipy.signal"] = SimpleNamespace(hamming=None)
-    try:
-        import torchmetrics  # noqa: F401
-    finally:
-        del modules["scipy.signal"]
+    sys.modules["scipy.signal"] = SimpleNamespace(hamming=None)  # type: ignore[assignment]
+    import torchmetrics  # noqa: F401
+
+    del sys.modules["scipy.signal"]
