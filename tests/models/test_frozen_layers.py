@@ -52,7 +52,7 @@ def test_states_replace_the_frozen_layers(name: str, num_layers: int):
 @pytest.mark.parametrize("name", ["bert", "electra", "distilbert", "roberta"])
 def test_states_replace_the_frozen_layers_of_packed_batches(name: str, kernel: list[int]):
     model = model_of(CONFIGS[name]).eval()
-    for dropout in padding_free.ATTENTION_DROPOUT_NAMES:
+    for dropout in padding_free.DROPOUT_NAMES["attention"]:
         if hasattr(model.config, dropout):
             setattr(model.config, dropout, 0.0)
     freezing.frozen(model, num_layers=2)

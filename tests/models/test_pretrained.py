@@ -75,6 +75,17 @@ def test_attention_dropout_is_set_and_hidden_dropout_kept(tiny_bert: Path):
     assert config.hidden_dropout_prob == 0.1
 
 
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "t5", "bart", "gpt2"])
+def test_without_dropout_a_model_computes_the_same_each_time_it_trains(kind: str, tmp_path: Path):
+    small(kind).config.save_pretrained(tmp_path)
+    ids = torch.arange(4, 20)[None]
+    inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if kind in ("t5", "bart") else {})
+    for hidden, same in ((None, False), (0.0, True)):
+        pretrained = PretrainedModel(pretrained_model_name_or_path=str(tmp_path), hidden_dropout=hidden)
+        model = AutoModel.from_config(pretrained.load_config()).train()
+        assert torch.equal(model(**inputs)[0], model(**inputs)[0]) == same
+
+
 def test_without_the_hub_the_message_names_the_model_and_the_alternatives(no_hub: None):
     with pytest.raises(UserError) as caught:
         PretrainedModel(pretrained_model_name_or_path="bert-base-uncased").load_tokenizer()

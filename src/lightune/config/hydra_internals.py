@@ -5,11 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra._internal import hydra as hydra_module
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl as ConfigLoaderImpl
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-
-__all__ = ["CORE_PLUGINS", "ConfigLoaderImpl", "basic_launcher", "composing_with", "error_of"]
 
 CORE_PLUGINS = "hydra._internal.core_plugins."
 """Where Hydra's own launchers and sweepers live."""

@@ -10,8 +10,19 @@ from lightune.models.transformers_internals import has_model_class
 
 # weights below the lowest layer; the last ones are of DeBERTa's and MPNet's relative positions
 EMBEDDING_NAMES = re.compile(r"emb|\bw[tp]e\b|^shared\.|^encoder\.(LayerNorm|relative_attention_bias)\.")
-# the dropout of attention weights in configurations
-ATTENTION_DROPOUT_NAMES = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+# the dropouts of attention weights and of hidden states in configurations
+DROPOUT_NAMES = {
+    "attention": ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop"),
+    "hidden": ("hidden_dropout_prob", "hidden_dropout", "dropout", "dropout_rate", "resid_pdrop", "embd_pdrop"),
+}
+
+
+def set_dropout(config: PreTrainedConfig, **probabilities: float | None) -> None:
+    """Set a configuration's dropout of ``attention`` weights or ``hidden`` states; None leaves it as it is."""
+    for kind, probability in probabilities.items():
+        for name in DROPOUT_NAMES[kind]:
+            if probability is not None and hasattr(config, name):
+                setattr(config, name, probability)
 
 
 def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:

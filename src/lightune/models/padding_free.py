@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES
+from lightune.models.model_parts import DROPOUT_NAMES
 from lightune.models.transformers_internals import attention_implementation
 
 # a name with "flash" in it would make transformers look for the package flash-attn
@@ -56,7 +56,7 @@ def remove_padding(model: nn.Module) -> None:
         config.model_type not in POSITIONS_FROM_ZERO | POSITIONS_AFTER_PAD | DECODERS
         or attention_implementation(base) != "sdpa"
         or getattr(config, "is_decoder", False)
-        or any(getattr(config, name, 0) for name in ATTENTION_DROPOUT_NAMES)
+        or any(getattr(config, name, 0) for name in DROPOUT_NAMES["attention"])
         or (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
         not in range(8, 257, 8)
     ):

@@ -30,7 +30,7 @@ from lightune.models.heads import POOLINGS
 from lightune.models.label_rows import fill_head, keep_rows, output_layer
 from lightune.models.layers import keep_layers, reinit_layers
 from lightune.models.load_pretrained import first_line, load
-from lightune.models.model_parts import ATTENTION_DROPOUT_NAMES, is_decoder_only, transformer_layers
+from lightune.models.model_parts import is_decoder_only, set_dropout, transformer_layers
 from lightune.models.model_with_head import HEAD, MakeHead, ModelWithHead
 from lightune.models.tokenizer import fit_to_model
 from lightune.models.transformers_internals import has_model_class
@@ -53,6 +53,7 @@ class PretrainedModel:
         pooling: ``mean`` or ``cls``: a linear head on pooled hidden states replaces the model's own for texts.
         make_head: makes another head for texts or tokens, see ``lightune.models.model_with_head``; ``pooling`` is not read.
         attention_dropout: overrides the model's own; at 0 torch can use its fast attention kernels.
+        hidden_dropout: overrides the model's own, of hidden states and embeddings.
         num_hidden_layers: the number of layers to keep, see ``lightune.models.layers.keep_layers``; None: all.
         reinit_layers: the number of layers at the top that start from new weights, of an encoder-decoder the encoder's.
         gradient_checkpointing: computes each layer again in the backward pass, in place of keeping what it computed;
@@ -74,6 +75,7 @@ class PretrainedModel:
         pooling: Literal["mean", "cls"] | None = None,
         make_head: MakeHead | None = None,
         attention_dropout: Share | None = 0.0,
+        hidden_dropout: Share | None = None,
         num_hidden_layers: Count | None = None,
         reinit_layers: Count | None = None,
         gradient_checkpointing: bool | Literal["offload"] = False,
@@ -95,6 +97,7 @@ class PretrainedModel:
         self.pooling = pooling
         self.make_head = make_head
         self.attention_dropout = attention_dropout
+        self.hidden_dropout = hidden_dropout
         self.num_hidden_layers = num_hidden_layers
         self.reinit_layers = reinit_layers
         self.gradient_checkpointing = gradient_checkpointing
@@ -119,9 +122,7 @@ class PretrainedModel:
     def load_config(self, **head: Any) -> PreTrainedConfig:
         """Load the configuration alone (a small file), and add the head's settings; or raise a UserError."""
         config = self._load(AutoConfig, **head)
-        for name in ATTENTION_DROPOUT_NAMES if self.attention_dropout is not None else ():
-            if hasattr(config, name):
-                setattr(config, name, self.attention_dropout)
+        set_dropout(config, attention=self.attention_dropout, hidden=self.hidden_dropout)
         return config
 
     def check_weights(self) -> None:

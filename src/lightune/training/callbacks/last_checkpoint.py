@@ -57,8 +57,7 @@ class LastCheckpoint(Checkpoint):
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         _exit_on_signals(trainer)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _exit_on_signals(trainer)
+    on_test_start = on_sanity_check_start
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         # before a validation, on_validation_start saves

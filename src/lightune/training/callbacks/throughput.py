@@ -42,20 +42,19 @@ class Throughput(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # a run that resumes within an epoch has no epoch start
-        self._start()
+        self._started = time.perf_counter()
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start()
+    on_train_epoch_start = on_train_start
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop()
+        self.seconds += self._running()
+        self._started = None
+
+    on_train_epoch_end = on_validation_start
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if is_fitting(trainer):
-            self._start()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._stop()
+            self._started = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -91,15 +90,8 @@ class Throughput(Callback):
         totals: list[float] = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
         return [self.seconds + self._running(), *totals]
 
-    def _start(self) -> None:
-        self._started = time.perf_counter()
-
     def _running(self) -> float:
         return 0.0 if self._started is None else time.perf_counter() - self._started
-
-    def _stop(self) -> None:
-        self.seconds += self._running()
-        self._started = None
 
 
 def _rates(seconds: float, samples: float, tokens: float, computed_tokens: float) -> dict[str, float]:
