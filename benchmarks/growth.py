@@ -44,7 +44,7 @@ def main() -> None:
         print(f"\n| {name} | seconds | peak GB |\n| --- | --- | --- |")
         for size, figures in runs.items():
             print(f"| {size:,} | {figures['seconds']:.1f} | {figures['peak_memory_bytes'] / 1e9:.2f} |")
-        for figure in ("seconds", "peak_memory_bytes"):
+        for figure in ("seconds", "peak_memory_bytes") if len(runs) > 1 else ():
             power = exponent(list(runs), [figures[figure] for figures in runs.values()])
             print(f"{figure} grows as {name}^{power:.2f}")
 
