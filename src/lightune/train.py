@@ -39,11 +39,9 @@ def train(cfg: DictConfig) -> float:
 def fine_tune(cfg: DictConfig) -> float:
     """Load a pretrained model, prepare the data, fine-tune, evaluate."""
     check_pairing(cfg, data=HydraConfig.get().runtime.choices.get("data"))
-    # what is called is looked at, which imports most of what a run needs
-    with fast_imports():
-        check_calls(cfg)
-        check_added(cfg)
-        check_checkpoints(cfg)
+    check_calls(cfg)
+    check_added(cfg)
+    check_checkpoints(cfg)
     processes.terminate_with_parent()
     if cfg.plan or cfg.find is not None:
         return plan.run(cfg, conf=CONF)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def load(*folders: Path) -> "tuple[DictConfig, Task, Preprocessor]":
     """Rebuild a run's task, with the best checkpoint's weights, and its preprocessor; of several runs one for all."""
-    with fast_imports():
-        for folder in folders:
-            load_run_config(folder)  # what is wrong with it is said before the model is loaded
+    for folder in folders:
+        load_run_config(folder)  # what is wrong with it is said before torch is imported
 
+    with fast_imports():
         from lightune.common.quiet import quiet
         from lightune.models import cpu
         from lightune.runs.ensemble import rebuild_together

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from lightune.common.errors import UserError, about
+from lightune.common.fast_imports import fast_imports
 from lightune.config.hydra_internals import CORE_PLUGINS
 from lightune.config.nested import leaves, select
 from lightune.config.own_packages import is_own, is_within, own_packages
@@ -148,6 +149,7 @@ def _found(target: str) -> Any:
     if name.startswith("_"):
         return None
     try:
-        return getattr(importlib.import_module(module), name, None)
+        with fast_imports():
+            return getattr(importlib.import_module(module), name, None)
     except ImportError:
         return None
