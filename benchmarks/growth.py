@@ -20,7 +20,7 @@ FIXED_LENGTH = 128
 
 
 def main() -> None:
-    """Train one epoch for each number of rows and each length; print the figures and their exponents."""
+    """Measure what is asked for; print the figures and their exponents."""
     parser = argparse.ArgumentParser(description="How cost grows.")
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=500, help="rows of the smallest run (default: 500)")
@@ -29,40 +29,53 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("growth.json"))
     arguments = parser.parse_args()
-    grown = (
-        {"rows of the file": {n: first_step(arguments.data, n) for n in arguments.files}}
-        if arguments.files
-        else {
-            "rows": {
-                n: epoch(arguments.data, n, FIXED_LENGTH) for n in (arguments.rows * factor for factor in FACTORS)
-            },
-            "max_length": {length: epoch(arguments.data, arguments.rows, length) for length in LENGTHS},
-        }
-    )
+    if arguments.files:
+        grown = {"rows of the file": {rows: first_step(arguments.data, rows) for rows in arguments.files}}
+    else:
+        grown = epochs(arguments.data, arguments.rows)
     arguments.out.write_text(json.dumps(grown, indent=2) + "\n")
     for name, runs in grown.items():
-        print(f"\n| {name} | seconds | peak GB |\n| --- | --- | --- |")
-        for size, figures in runs.items():
-            print(f"| {size:,} | {figures['seconds']:.1f} | {figures['peak_memory_bytes'] / 1e9:.2f} |")
-        for figure in ("seconds", "peak_memory_bytes") if len(runs) > 1 else ():
-            power = exponent(list(runs), [figures[figure] for figures in runs.values()])
-            print(f"{figure} grows as {name}^{power:.2f}")
+        print("\n".join(table(name, runs)))
+
+
+def table(name: str, runs: dict[int, dict[str, float]]) -> list[str]:
+    """Return the figures of each size, memory in GB, and a last line of exponents of the size."""
+    figures = [*next(iter(runs.values()))]
+    lines = [f"| {name} | {' | '.join(figures)} |", "| --- |" + " --- |" * len(figures)]
+    for size, run in runs.items():
+        cells = [
+            f"{run[figure] / 1e9:.2f}" if figure.endswith("_bytes") else f"{run[figure]:.1f}" for figure in figures
+        ]
+        lines.append(f"| {size:,} | {' | '.join(cells)} |")
+    if len(runs) > 1:
+        powers = [exponent([*runs], [run[figure] for run in runs.values()]) for figure in figures]
+        lines.append(f"| exponent | {' | '.join(f'{power:.2f}' for power in powers)} |")
+    return lines
+
+
+def epochs(data: Path, rows: int) -> dict[str, dict[int, dict[str, float]]]:
+    """Train one epoch for each number of rows, and for each length."""
+    return {
+        "rows": {rows * factor: epoch(data, rows * factor, FIXED_LENGTH) for factor in FACTORS},
+        "max_length": {length: epoch(data, rows, length) for length in LENGTHS},
+    }
 
 
 def epoch(data: Path, rows: int, max_length: int) -> dict[str, float]:
     """Train one epoch on this many rows."""
-    return train(
+    figures = train(
         [
             "data=local", f"data.path={data.resolve()}", "model=minilm", "trainer.max_epochs=1",
             f"data.max_train_samples={rows}", "data.max_eval_samples=32", f"data.max_length={max_length}",
         ]
     )  # fmt: skip
+    return {name: figures[name] for name in ("seconds", "peak_memory_bytes")}
 
 
 def first_step(data: Path, rows: int) -> dict[str, float]:
     """Train one step on a Parquet file of so many rows, those of DATA again and again; the seconds are those until then.
 
-    Nothing is tokenized yet, and the memory is the peak of the whole run.
+    Nothing is tokenized yet. The peak memory is that of the whole run.
     """
     import datasets
 
@@ -71,13 +84,17 @@ def first_step(data: Path, rows: int) -> dict[str, float]:
         copies = [own] * (rows // len(own)) + [own.select(range(rows % len(own)))]
         datasets.concatenate_datasets(copies).to_parquet(f"{folder}/train.parquet")
         started = time.time()
-        began, _ = timed_train(
+        figures = timed_train(
             "data=local", f"data.path={folder}/train.parquet", f"data.max_length={FIXED_LENGTH}", "model=minilm",
             "data.max_eval_samples=32", "trainer.max_steps=1", "report=false", f"hydra.run.dir={folder}/run",
             HF_DATASETS_CACHE=f"{folder}/cache", TOKENIZERS_PARALLELISM="true",
         )  # fmt: skip
         metrics = json.loads((Path(folder) / "run" / "metrics.json").read_text())
-    return {"seconds": began - started, "peak_memory_bytes": metrics["train/peak_memory_bytes"]}
+    return {
+        "seconds": figures["began"] - started,
+        "peak_memory_bytes": metrics["train/peak_memory_bytes"],
+        "own_memory_bytes": figures["own_memory_bytes"],
+    }
 
 
 def exponent(sizes: list[int], costs: list[float]) -> float:

@@ -32,7 +32,7 @@ def main() -> None:
                 forget_files()
             run_dir, started = Path(folder) / f"run{number}", time.time()
             small = ["trainer.max_steps=1", "data.max_eval_samples=32", "report=false"]
-            began, _ = timed_train(*small, f"hydra.run.dir={run_dir}", **cache)
+            began = timed_train(*small, f"hydra.run.dir={run_dir}", **cache)["began"]
             if arguments.cold:
                 forget_files()
             asked = time.time()

@@ -58,7 +58,7 @@ def run_recipe(arguments: argparse.Namespace, *, seed: int) -> dict[str, float]:
     peak = gemm_peak() / 1e12
     with tempfile.TemporaryDirectory() as folder:
         run_dir, started = Path(folder) / "run", time.time()
-        _, ended = timed_train(
+        clock = timed_train(
             f"experiment={arguments.recipe}", f"data.path={arguments.data.resolve()}", f"seed={seed}",
             f"hydra.run.dir={run_dir}", *arguments.overrides,
             HF_DATASETS_CACHE=f"{folder}/cache", TOKENIZERS_PARALLELISM="true",
@@ -69,10 +69,11 @@ def run_recipe(arguments: argparse.Namespace, *, seed: int) -> dict[str, float]:
     if tested != TEST_ROWS:
         raise SystemExit(f"{tested} test rows were measured, not all {TEST_ROWS}: leave data.max_eval_samples out.")
     return {
-        "minutes": (ended - started) / 60,
+        "minutes": (clock["ended"] - started) / 60,
         "training_minutes": metrics["train/seconds"] / 60,
         "accuracy": metrics["test/accuracy"],
         "validation_accuracy": metrics["val/accuracy"],
+        "test_samples_per_second": TEST_ROWS / clock["test_seconds"],
         "peak": peak,
     }
 

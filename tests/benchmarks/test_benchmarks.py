@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 from conftest import ROOT, save_tokenizer
 from hydra import compose, initialize_config_dir
@@ -35,6 +36,13 @@ def test_the_exponent_of_growth_is_fitted(power: float, monkeypatch: pytest.Monk
     assert found == pytest.approx(power, abs=1e-9)
 
 
+def test_growth_is_a_table_with_exponents(monkeypatch: pytest.MonkeyPatch):
+    runs = {rows: {"seconds": rows / 100, "peak_memory_bytes": 2e9} for rows in (500, 1000, 2000)}
+    lines = load("growth", monkeypatch).table("rows", runs)
+    assert lines[0] == "| rows | seconds | peak_memory_bytes |"
+    assert lines[-2:] == ["| 2,000 | 20.0 | 2.00 |", "| exponent | 1.00 | 0.00 |"]
+
+
 def test_a_record_is_the_mean_over_seeds(monkeypatch: pytest.MonkeyPatch):
     runs = [{"minutes": minutes, "accuracy": 0.9 + minutes / 100, "peak": 0.4} for minutes in (9.0, 10.0, 11.0)]
     line = load("time_to_accuracy", monkeypatch).table("imdb_speedrun_90", runs)[-1]
@@ -51,8 +59,9 @@ def test_the_clock_tells_when_training_began_and_ended(tmp_path: Path, monkeypat
         "enable_model_summary": False,
     }
     Trainer(accelerator="cpu", max_steps=2, limit_val_batches=1, callbacks=[clock], **quiet).fit(BoringModel())
-    began, ended = json.loads((tmp_path / "clock.json").read_text())
-    assert before <= began < ended <= time.time()
+    figures = json.loads((tmp_path / "clock.json").read_text())
+    assert before <= figures["began"] < figures["ended"] <= time.time()
+    assert 0 < figures["own_memory_bytes"] < psutil.Process().memory_info().rss
 
 
 def test_few_labels_are_averaged_over_samples(monkeypatch: pytest.MonkeyPatch):
