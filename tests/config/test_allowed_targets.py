@@ -1,5 +1,6 @@
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def test_what_nobody_allowed_is_refused(target: str):
     assert message.startswith(f"callbacks.mine._target_={target} is refused")
     assert f"{VARIABLE}={target}" in message
     assert len(message.splitlines()) <= 5
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    monkeypatch.delitem(sys.modules, "lightune.tuning.lora", raising=False)
+    with pytest.raises(UserError, match=r"lightune\.tuning\.lora\.lora cannot be imported: .*peft.*\nmake setup"):
+        check_targets({"tuning": {"_target_": "lightune.tuning.lora.lora"}})
 
 
 def test_targets_are_found_at_any_depth():

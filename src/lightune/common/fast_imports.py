@@ -5,7 +5,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import SimpleNamespace
+
+# a sweep's next job would keep what the one before has left
+_freeze_once = cache(gc.freeze)
 
 
 @contextmanager
@@ -23,9 +27,7 @@ def fast_imports() -> Iterator[None]:
         _import_torchmetrics()
         yield
     finally:
-        # once: a sweep's next job would keep what the one before has left
-        if gc.get_freeze_count() == 0:
-            gc.freeze()
+        _freeze_once()
         gc.enable()
 
 

@@ -144,12 +144,14 @@ def _is_of_a_kind(target: str) -> bool:
 
 
 def _found(target: str) -> Any:
-    """Return a public name of a module, or None."""
+    """Return a public name of a module, or None; UserError for a module that lacks one of its own imports."""
     module, _, name = target.rpartition(".")
     if name.startswith("_"):
         return None
     try:
         with fast_imports():
             return getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return None
+    except ImportError as error:
+        if error.name and is_within(module, [error.name]):
+            return None
+        raise UserError(f"{target} cannot be imported: {error}.\nmake setup installs what it needs.") from error
