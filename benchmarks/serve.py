@@ -10,21 +10,27 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 WORDS = "a film to treasure dull predictable and far too long yet oddly moving at its very end"
 WARM_UP = 3.0  # seconds that are not counted
 
 
-async def client(port: int, number: int, *, ends: float, counted: float, took: list[float], wrong: list[str]) -> None:
-    """Ask for one text after the other over one connection; texts of 5 to 40 words."""
+def short_texts() -> list[str]:
+    """Return texts of 5 to 40 words."""
+    return [" ".join((WORDS.split()[number % 7 :] * 3)[: 5 + number * 7 % 36]) for number in range(7 * 36)]
+
+
+async def client(
+    port: int, number: int, *, texts: Sequence[str], ends: float, counted: float, took: list[float], wrong: list[str]
+) -> None:
+    """Ask for one text after the other over one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     at = number
     while time.monotonic() < ends:
         at += 1
-        words = WORDS.split()[at % 7 :] * 3
-        text = " ".join(words[: 5 + at * 7 % 36])
-        body = json.dumps({"text": text}).encode()
+        body = json.dumps({"text": texts[at % len(texts)]}).encode()
         head = (
             f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
@@ -41,26 +47,29 @@ async def client(port: int, number: int, *, ends: float, counted: float, took: l
     writer.close()
 
 
-async def load(port: int, *, clients: int, seconds: float) -> tuple[list[float], list[str]]:
+async def load(port: int, *, texts: Sequence[str], clients: int, seconds: float) -> tuple[list[float], list[str]]:
     """Return how long each answer took, in seconds, and what went wrong."""
     took: list[float] = []
     wrong: list[str] = []
     counted = time.monotonic() + WARM_UP
     ends = counted + seconds
     await asyncio.gather(
-        *(client(port, number * 13, ends=ends, counted=counted, took=took, wrong=wrong) for number in range(clients))
+        *(
+            client(port, number * 13, texts=texts, ends=ends, counted=counted, took=took, wrong=wrong)
+            for number in range(clients)
+        )
     )
     return took, wrong
 
 
-def measure(run: Path, *, batch_size: int, clients: int, seconds: float) -> float:
+def measure(run: Path, *, texts: Sequence[str], batch_size: int, clients: int, seconds: float) -> float:
     """Serve, ask, print a line; return texts a second."""
     command = [sys.executable, "-m", "lightune.commands", "serve", str(run), "--port", "0"]
     server = subprocess.Popen([*command, "--max-batch-size", str(batch_size)], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
         port = int(server.stdout.readline().rsplit(":", 1)[1])
-        took, wrong = asyncio.run(load(port, clients=clients, seconds=seconds))
+        took, wrong = asyncio.run(load(port, texts=texts, clients=clients, seconds=seconds))
     finally:
         server.terminate()
         server.wait(60)
@@ -81,9 +90,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     arguments = parser.parse_args()
     print("clients batch-size texts-a-second p50/ms p99/ms errors".replace(" ", "  "))
-    measure(arguments.run, batch_size=32, clients=1, seconds=arguments.seconds / 3)
-    alone = measure(arguments.run, batch_size=1, clients=arguments.clients, seconds=arguments.seconds)
-    together = measure(arguments.run, batch_size=32, clients=arguments.clients, seconds=arguments.seconds)
+    texts, seconds = short_texts(), arguments.seconds
+    measure(arguments.run, texts=texts, batch_size=32, clients=1, seconds=seconds / 3)
+    alone = measure(arguments.run, texts=texts, batch_size=1, clients=arguments.clients, seconds=seconds)
+    together = measure(arguments.run, texts=texts, batch_size=32, clients=arguments.clients, seconds=seconds)
     print(f"{together / alone:.2f} times as many texts a second")
 
 

@@ -36,6 +36,14 @@ def test_the_exponent_of_growth_is_fitted(power: float, monkeypatch: pytest.Monk
     assert found == pytest.approx(power, abs=1e-9)
 
 
+def test_inference_is_a_third_of_the_work_of_training(monkeypatch: pytest.MonkeyPatch):
+    inference = load("inference", monkeypatch)
+    rows, tokens = 10.0, 2000.0
+    training = inference.flops_per_second({"samples_per_second": rows, "tokens_per_second": tokens})
+    line = inference.table({"predict": rows}, length=tokens / rows, peak=training)[-1]
+    assert line == "| `lightune predict` | 10.0 | 0.33 |"
+
+
 def test_growth_is_a_table_with_exponents(monkeypatch: pytest.MonkeyPatch):
     runs = {rows: {"seconds": rows / 100, "peak_memory_bytes": 2e9} for rows in (500, 1000, 2000)}
     lines = load("growth", monkeypatch).table("rows", runs)

@@ -16,8 +16,11 @@ VARIABLE = "LIGHTUNE_ALLOWED_TARGETS"
 LIBRARIES = {
     "bitsandbytes.optim.AdamW8bit",
     "lightning.Trainer",
+    "lightning.pytorch.callbacks.DeviceStatsMonitor",
     "lightning.pytorch.callbacks.EarlyStopping",
+    "lightning.pytorch.callbacks.LearningRateMonitor",
     "lightning.pytorch.callbacks.ModelCheckpoint",
+    "lightning.pytorch.callbacks.Timer",
     "lightning.pytorch.loggers.MLFlowLogger",
     "lightning.pytorch.loggers.TensorBoardLogger",
     "lightning.pytorch.loggers.WandbLogger",
@@ -25,12 +28,9 @@ LIBRARIES = {
     "torch.optim.lr_scheduler.OneCycleLR",
     "torch.optim.lr_scheduler.ReduceLROnPlateau",
 }
-"""What the shipped configurations name outside this package."""
+"""What the shipped configurations name outside this package, and callbacks that only watch."""
 
 KINDS = {
-    "lightning.pytorch.callbacks.device_stats_monitor": ("lightning.Callback",),
-    "lightning.pytorch.callbacks.lr_monitor": ("lightning.Callback",),
-    "lightning.pytorch.callbacks.timer": ("lightning.Callback",),
     "torch.optim": ("torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"),
     "torch.nn.modules.loss": ("torch.nn.modules.loss._Loss",),
     "torchmetrics.classification": ("torchmetrics.Metric",),
@@ -39,13 +39,7 @@ KINDS = {
 }
 """What else may be called of a library: classes that are defined in a module and inherit from one of these."""
 
-KIND_PREFIXES = (
-    "lightning.pytorch.callbacks.",
-    "torch.optim.",
-    "torch.nn.",
-    "torchmetrics.",
-    "transformers.optimization.",
-)
+KIND_PREFIXES = ("torch.optim.", "torch.nn.", "torchmetrics.", "transformers.optimization.")
 
 LOGGING = {"logging.FileHandler", "logging.StreamHandler", "ext://sys.stderr", "ext://sys.stdout"}
 """What Hydra's own logging configurations name."""
