@@ -54,8 +54,8 @@ def table(recipe: str, runs: list[dict[str, float]]) -> list[str]:
 
 
 def run_recipe(arguments: argparse.Namespace, *, seed: int) -> dict[str, float]:
-    """Train and test with an empty cache; return the figures of the run, and the peak in TFLOP/s before it."""
-    peak = gemm_peak() / 1e12
+    """Train and test with an empty cache; return the figures of the run, and the higher peak before and after in TFLOP/s."""
+    peak = gemm_peak()
     with tempfile.TemporaryDirectory() as folder:
         run_dir, started = Path(folder) / "run", time.time()
         clock = timed_train(
@@ -74,7 +74,7 @@ def run_recipe(arguments: argparse.Namespace, *, seed: int) -> dict[str, float]:
         "accuracy": metrics["test/accuracy"],
         "validation_accuracy": metrics["val/accuracy"],
         "test_samples_per_second": TEST_ROWS / clock["test_seconds"],
-        "peak": peak,
+        "peak": max(peak, gemm_peak()) / 1e12,
     }
 
 
