@@ -12,10 +12,10 @@ from speed import run
 
 
 class Clock(Callback):
-    """Write a file of JSON: ``began`` and ``ended``, in seconds since 1970, and ``own_memory_bytes`` when training began.
+    """Write a file of JSON: when training ``began`` and ``ended``, and ``own_memory_bytes`` when it began.
 
-    A process's own memory is without the pages of mapped files, which the system takes back when it needs them.
-    ``test_seconds`` is there after a test.
+    A test that follows adds ``test_began`` and ``test_ended``. All times are seconds since 1970. A process's own memory is
+    without the pages of mapped files, which the system takes back when it needs them.
     """
 
     def __init__(self, *, path: str) -> None:
@@ -30,14 +30,17 @@ class Clock(Callback):
         self.figures["ended"] = time.time()
 
     def on_train_end(self, *_: Any) -> None:
-        self.path.write_text(json.dumps(self.figures))
+        self._write()
 
     def on_test_start(self, *_: Any) -> None:
-        self.figures["test_seconds"] = -time.time()
+        self.figures["test_began"] = time.time()
 
     def on_test_end(self, *_: Any) -> None:
-        self.figures["test_seconds"] += time.time()
-        self.on_train_end()
+        self.figures["test_ended"] = time.time()
+        self._write()
+
+    def _write(self) -> None:
+        self.path.write_text(json.dumps(self.figures))
 
 
 def timed_train(*overrides: str, **env: str) -> dict[str, float]:

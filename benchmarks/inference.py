@@ -48,7 +48,14 @@ def main() -> None:
             "predict": rate(
                 arguments.rows,
                 *(
-                    ["predict", str(folder / "run"), "--file", str(folder / f"{size}.jsonl"), "--out", f"{name}/{size}"]
+                    [
+                        "predict",
+                        str(folder / "run"),
+                        "--file",
+                        str(folder / f"{size}.jsonl"),
+                        "--out",
+                        f"{name}/out{size}.jsonl",
+                    ]
                     for size in (arguments.rows, 2 * arguments.rows)
                 ),
             ),

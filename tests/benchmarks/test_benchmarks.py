@@ -66,9 +66,11 @@ def test_the_clock_tells_when_training_began_and_ended(tmp_path: Path, monkeypat
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    Trainer(accelerator="cpu", max_steps=2, limit_val_batches=1, callbacks=[clock], **quiet).fit(BoringModel())
+    trainer = Trainer(accelerator="cpu", max_steps=2, limit_val_batches=1, callbacks=[clock], **quiet)
+    trainer.fit(BoringModel())
+    trainer.test(BoringModel(), verbose=False)
     figures = json.loads((tmp_path / "clock.json").read_text())
-    assert before <= figures["began"] < figures["ended"] <= time.time()
+    assert before <= figures["began"] < figures["ended"] <= figures["test_began"] < figures["test_ended"] <= time.time()
     assert 0 < figures["own_memory_bytes"] < psutil.Process().memory_info().rss
 
 
