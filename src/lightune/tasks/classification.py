@@ -35,6 +35,9 @@ class Classification(Task):
     problem_type: str = SINGLE
     """transformers' name of the kind of labels."""
 
+    calibrated: tuple[str, ...] = ()
+    """The problem types whose probabilities may be calibrated."""
+
     classes: list[str]
     """In the order of the logits."""
 
@@ -56,7 +59,7 @@ class Classification(Task):
         own.add_metrics(named_metrics(metrics, measured={*measured, "loss"}, **labels))
         super().__init__(model=model, metrics=own, recipe=recipe)
         balanced = head.get("balanced_weights")
-        self.calibrate = calibrate
+        self.calibrate = calibrate and self.problem_type in self.calibrated
         self.criterion = Criterion(criterion, class_weights=class_weights, balanced=balanced, **labels)
 
     def own_metrics(self, model: Any) -> tuple[MetricCollection, set[str]]:

@@ -47,6 +47,7 @@ class TextClassification(Classification):
 
     monitor = MONITORS[SINGLE]
     pipeline_tag = "text-classification"
+    calibrated = (SINGLE, MULTI)
     auto_class = AutoModelForSequenceClassification
     min_score: float | None = None
     """Of one label: the least probability of one that is predicted."""

@@ -203,6 +203,23 @@ def test_a_validation_batch_must_fit_too(composed: Callable[..., dict[str, Any]]
     assert find_batch_size.find(composed("trainer.limit_val_batches=0"))["largest"] > 16
 
 
+def test_a_calibrated_checkpoint_is_validated_twice(
+    composed: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cost, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(cost, "total", lambda work, **_: float(len(work)))
+    plain, calibrated = (
+        cost.measure(
+            composed(f"task.calibrate={value}", "data.eval_batch_size=4", "trainer.max_epochs=1"),
+            started_at=0.0,
+            is_quiet=True,
+        )
+        for value in ("false", "true")
+    )
+    assert plain["validation/seconds"] > 1
+    assert calibrated["evaluation/seconds"] - plain["evaluation/seconds"] == plain["validation/seconds"]
+
+
 def test_a_file_that_is_mapped_into_memory_takes_none_of_a_gpus(tmp_path: Path):
     states = FrozenStates(tmp_path / "states", lengths=np.array([3, 5]), order=np.array([0, 1]), width=4)
     assert cost.mapped_bytes([states, states], torch.device("cpu")) == 2 * 8 * 4 * 2

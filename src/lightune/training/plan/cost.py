@@ -77,7 +77,8 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
         + timer.warmup,
         "validation/seconds": validations * total(work["validation"], known=validation, values=validation_times),
         "checkpoints/seconds": validations * 2 * saving_seconds,
-        "evaluation/seconds": total(work["validation"], known=validation, values=evaluation_times)
+        # a calibrated checkpoint is validated once more
+        "evaluation/seconds": (1 + task.calibrate) * total(work["validation"], known=validation, values=evaluation_times)
         + total(work["test"], known=validation, values=evaluation_times),
     }
     flops_known = train[sorted(timer.flops)]
