@@ -68,6 +68,8 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
     work, train, validation = run.work, known["train"], known["validation"]
     # the first timed validation batch is slow
     validation_times, evaluation_times = timer.validation[1:], timer.evaluation[1:]
+    # a calibrated checkpoint is validated twice
+    evaluated = np.concatenate([work["validation"]] * (1 + task.calibrate) + [work["test"]])
     costs = {
         "setup/seconds": setup_seconds,
         "frozen_once/seconds": total(work["train"][: epoch_sizes[0]], known=train, values=caching_times)
@@ -77,9 +79,7 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
         + timer.warmup,
         "validation/seconds": validations * total(work["validation"], known=validation, values=validation_times),
         "checkpoints/seconds": validations * 2 * saving_seconds,
-        # a calibrated checkpoint is validated once more
-        "evaluation/seconds": (1 + task.calibrate) * total(work["validation"], known=validation, values=evaluation_times)
-        + total(work["test"], known=validation, values=evaluation_times),
+        "evaluation/seconds": total(evaluated, known=validation, values=evaluation_times),
     }
     flops_known = train[sorted(timer.flops)]
     flops = total(work["train"], known=flops_known, values=[timer.flops[i] for i in sorted(timer.flops)])
