@@ -53,7 +53,7 @@ class Task(TrainingLoop):
     """The arguments that ``lightune predict RUN`` needs."""
 
     calibrate: bool = False
-    """Whether ``lightune.training.calibrate`` may change the best checkpoint, whose rows have ``probabilities``."""
+    """Whether ``lightune.training.calibrate`` may change the best checkpoint, where rows have ``probabilities``."""
 
     label_names: tuple[str, ...] | list[str] = ()
     """The labels that have a precision and a recall of their own."""
