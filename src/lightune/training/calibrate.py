@@ -37,7 +37,8 @@ def calibrate(trainer: Trainer, task: Task, run: Run) -> bool:
     Its output layer is divided by the temperature, and so are its logits. Every rank must call this.
     """
     # a resumed run may find no better one than that of before
-    if not task.calibrate or task.calibration or not (rows := task.all_rows("val")) or "probabilities" not in rows[0]:
+    rows = task.all_rows("val") if task.calibrate and task.calibration is None else []
+    if not rows or "probabilities" not in rows[0]:
         return False
     name, layer = output_layer(task.model) or ("", None)
     # what comes after the layer in a head of one's own nobody knows

@@ -49,7 +49,6 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
     trainer = make_trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     check_batches(trainer, data)
     reach_min_steps(trainer, data)
-    devices = trainer.world_size
     steps = num_training_steps(trainer, batches_per_epoch=data.batches_per_epoch)
     hidden_size = int(getattr(task.model.config, "hidden_size", 0) or 768)
     run = workload.of_run(data, trainer, hidden_size=hidden_size)
@@ -87,10 +86,10 @@ def measure(config: dict[str, Any], *, started_at: float, is_quiet: bool) -> dic
     return {
         "train/steps": steps,
         "train/epochs": num_epochs,
-        "train/tokens": float(run.tokens) * devices,
+        "train/tokens": float(run.tokens) * trainer.world_size,
         "train/padding_efficiency": 1.0 if skips_padding(task.model) else run.tokens / run.computed_tokens,
         "train/peak_memory_bytes": peak_bytes,
-        "train/flops": flops * devices,
+        "train/flops": flops * trainer.world_size,
         "epoch/seconds": costs["train/seconds"] / num_epochs,
         **costs,
         "run/seconds": sum(costs.values()) + sanity_seconds,
