@@ -253,11 +253,11 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user would, and return what it printed."""
-    is_module = arguments[:2] in (("-m", "lightune.commands"), ("-m", "lightune.train")) and "PYTHONPATH" not in env
+def command(*arguments: str, cwd: Path = ROOT, fresh: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user would, and return what it printed. ``fresh`` imports all anew, in a process of its own."""
+    is_forked = arguments[0].endswith(".py") or (arguments[0] == "-m" and arguments[1] in forked.MODULES)
     # these are read when libraries are imported
-    if (arguments[0].endswith(".py") or is_module) and not any(name.startswith(("HF_", "TOKENIZERS_")) for name in env):
+    if is_forked and not fresh and not any(name.startswith("HF_") for name in env):
         return forked.run(*arguments, cwd=cwd, env={**os.environ, **env})
     return subprocess.run(
         [sys.executable, *arguments],

@@ -5,6 +5,7 @@ So are the processes that those start, such as the ranks of ``trainer=ddp``: the
 
 import array
 import atexit
+import fcntl
 import json
 import multiprocessing
 import os
@@ -16,27 +17,27 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-# what train.py imports, some of it only after it has checked its options
-PRELOAD = [
-    "datasets", "lightning", "matplotlib", "peft", "scipy.optimize", "torchmetrics", "transformers",
-    "transformers.models.bert.modeling_bert", "lightune.train", "lightune.data", "lightune.tasks",
-    "lightune.training.build_run", "lightune.training.calibrate", "lightune.training.callbacks",
-    "lightune.training.environment", "lightune.training.measure_pretrained", "lightune.training.results",
-]  # fmt: skip
+MODULES = ("lightune.train", "lightune.commands", "submitit.core._submit", "torch.distributed.run")
+"""What is forked of ``python -m``."""
 
 PYTHON = """#!{python} -IS
 import array, json, os, signal, socket, sys
-is_script = sys.argv[1].endswith(".py")
-if not (is_script or sys.argv[1:3] in (["-m", "lightune.train"], ["-m", "lightune.commands"])):
+arguments = sys.argv[1 + sum(one in ("-u", "-B") for one in sys.argv[1:3]):]
+is_spawned = arguments[1].startswith("from multiprocessing.spawn ")
+if not (arguments[0].endswith(".py") or arguments[0] == "-m" and arguments[1] in {modules} or is_spawned):
     os.execv("{python}", ["{python}", *sys.argv[1:]])
+inherited = [int(number) for number in os.listdir("/dev/fd")] if is_spawned else [0, 1, 2]
+inherited = [number for number in sorted(inherited) if os.path.exists(f"/dev/fd/{{number}}")]
 server = socket.socket(socket.AF_UNIX)
 server.connect("{address}")
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-streams = array.array("i", [0, 1, 2])
+asked = json.dumps([arguments, os.getcwd(), dict(os.environ), inherited]).encode()
+streams = array.array("i", inherited)
 server.sendmsg([len(asked).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
 server.sendall(asked)
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
@@ -51,26 +52,35 @@ os._exit(code)
 
 
 class Streams:
-    """Standard input, output and error of a process, which are passed on to a fork."""
+    """Open files of this process, and the numbers that a fork has them under: its standard input, output, error, …"""
 
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = numbers
+    def __init__(self, files: Sequence[Any], numbers: Sequence[int] = (0, 1, 2)) -> None:
+        self.files, self.numbers = files, numbers
 
     def __reduce__(self) -> Any:
-        return _inherited, tuple(map(DupFd, self.numbers))
+        return Streams, (tuple(map(DupFd, self.files)), self.numbers)
 
-
-def _inherited(*streams: Any) -> Streams:
-    return Streams(*(stream.detach() for stream in streams))
+    def take(self) -> None:
+        """In the fork: give the files their numbers, which others of them may have."""
+        received = [file.detach() for file in self.files]
+        for file, number in zip([fcntl.fcntl(file, fcntl.F_DUPFD, 1000) for file in received], self.numbers, strict=True):
+            os.dup2(file, number)
+            os.close(file)
 
 
 def fork(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams) -> Any:
     """Start Python with a script or ``-m`` module, for variables that no import reads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    process = context.Process(target=_main, args=(arguments, cwd, env, streams, python()))
+    _start_server()
+    process = multiprocessing.get_context("forkserver").Process(target=_main, args=(arguments, cwd, env, streams, python()))
     process.start()
     return process
+
+
+@cache
+def _start_server() -> None:
+    multiprocessing.set_forkserver_preload(["preloaded"])
+    with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
+        forkserver.ensure_running()
 
 
 def run(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -80,7 +90,7 @@ def run(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.Completed
         tempfile.TemporaryFile("w+") as stderr,
         Path(os.devnull).open() as stdin,
     ):
-        streams = Streams(*(file.fileno() for file in (stdin, stdout, stderr)))
+        streams = Streams([file.fileno() for file in (stdin, stdout, stderr)])
         process = fork(arguments, str(cwd), env, streams)
         process.join(timeout=300)
         if process.is_alive():
@@ -98,7 +108,7 @@ def python() -> str:
     """Write ``PYTHON``, and answer it from now on; return its path, to use in place of ``sys.executable``."""
     folder = Path(os.environ["HF_DATASETS_CACHE"])
     path, address = folder / "python", folder / "socket"
-    path.write_text(PYTHON.format(python=sys.executable, address=address))
+    path.write_text(PYTHON.format(python=sys.executable, address=address, modules=MODULES))
     path.chmod(0o755)
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(address))
@@ -113,17 +123,17 @@ def python() -> str:
 
 
 def _answer(client: socket.socket) -> None:
-    length, ancillary, *_ = client.recvmsg(4, socket.CMSG_LEN(12))
-    numbers = array.array("i")
-    numbers.frombytes(ancillary[0][2])
+    length, ancillary, *_ = client.recvmsg(4, socket.CMSG_LEN(4 * 250))
+    files = array.array("i")
+    files.frombytes(ancillary[0][2])
     with client.makefile("rb", buffering=0) as reader:
         left, asked = int.from_bytes(length, "big"), b""
         while len(asked) < left:
             asked += reader.read(left - len(asked))
-        arguments, cwd, env = json.loads(asked)
-        process = fork(arguments, cwd, env, Streams(*numbers))
-        for number in numbers:
-            os.close(number)
+        arguments, cwd, env, inherited = json.loads(asked)
+        process = fork(arguments, cwd, env, Streams(files, inherited))
+        for file in files:
+            os.close(file)
 
         def end() -> None:
             process.join()
@@ -138,23 +148,27 @@ def _answer(client: socket.socket) -> None:
 
 
 def _main(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams, python: str) -> None:
-    for number, stream in enumerate(streams.numbers):
-        os.dup2(stream, number)
+    import preloaded
+
+    streams.take()
     # those of the process that this one was forked from may have been files
     sys.stdin, sys.stdout = (open(number, mode, closefd=False) for number, mode in enumerate("rw"))  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    is_module = arguments[0] == "-m"
-    sys.argv[:] = arguments[is_module:]
+    is_module, is_spawned = arguments[0] == "-m", arguments[0] == "-c"
+    sys.argv[:] = ["-c", *arguments[2:]] if is_spawned else arguments[is_module:]
     sys.orig_argv[:] = [sys.executable, *arguments]
     if "REAL_RANKS" not in env:
         sys.executable = python
+        multiprocessing.set_executable(python)
     first = cwd if is_module else str(Path(arguments[0]).parent)
-    sys.path[:0] = [first, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:] = [first, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep)), *preloaded.PATH]
     try:
-        if is_module:
+        if is_spawned:
+            exec(arguments[1])
+        elif is_module:
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(arguments[0], run_name="__main__")

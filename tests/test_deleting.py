@@ -29,11 +29,11 @@ def test_the_rest_trains_and_predicts(rest: Path, tmp_path: Path, tiny_bert: Pat
     trained = command(
         "train.py", "data=local", f"data.path='{data}'", "data.max_length=32", "trainer=debug",
         f"model.pretrained_model_name_or_path='{tiny_bert}'", "hydra.run.dir=outputs/run",
-        cwd=rest, PYTHONPATH=str(rest / "src"),
+        cwd=rest, fresh=True, PYTHONPATH=str(rest / "src"),
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     for arguments in (["evaluate", "outputs/run"], ["predict", "outputs/run", "--text", "a fine film"], ["--help"]):
-        done = command("-m", "lightune.commands", *arguments, cwd=rest, PYTHONPATH=str(rest / "src"))
+        done = command("-m", "lightune.commands", *arguments, cwd=rest, fresh=True, PYTHONPATH=str(rest / "src"))
         assert done.returncode == 0, done.stderr
     assert "leaderboard" not in done.stdout
 

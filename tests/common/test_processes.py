@@ -23,7 +23,7 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batc
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _real_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let processes be found by their command lines, and have those that started them as parents."""
     monkeypatch.setenv("REAL_RANKS", "1")
@@ -53,6 +53,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="read
 
 
 @linux
+@pytest.mark.usefixtures("_real_ranks")
 @pytest.mark.parametrize(
     "number",
     [
@@ -78,6 +79,7 @@ def test_workers_do_not_outlive_a_killed_run(start: START, tmp_path: Path):
 
 
 @linux
+@pytest.mark.usefixtures("_real_ranks")
 @pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.matrix)])
 def test_an_exception_on_one_device_ends_all_processes_with_its_traceback(start: START, tmp_path: Path, rank: int):
     done = start(tmp_path / "run", *TWO, kill={"epoch": 0, "batch": 3, "number": 0, "rank": rank})
