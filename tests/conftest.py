@@ -48,6 +48,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # early, for workers of a DataLoader would start one that has imported less
+    if any(item.get_closest_marker("slow") for item in session.items) and not session.config.option.collectonly:
+        forked.start_server()
+
+
 @pytest.fixture(autouse=True)
 def _forget_own_packages() -> Iterator[None]:
     """Keep the packages that a test makes from the next, which may call its own the same."""
@@ -257,7 +264,7 @@ def command(*arguments: str, cwd: Path = ROOT, fresh: bool = False, **env: str) 
     """Run Python as a user would, and return what it printed. ``fresh`` imports all anew, in a process of its own."""
     is_forked = arguments[0].endswith(".py") or (arguments[0] == "-m" and arguments[1] in forked.MODULES)
     # these are read when libraries are imported
-    if is_forked and not fresh and not any(name.startswith("HF_") for name in env):
+    if is_forked and not fresh and not any(name.startswith("HF_") for name in env.keys() - {"HF_TOKEN"}):
         return forked.run(*arguments, cwd=cwd, env={**os.environ, **env})
     return subprocess.run(
         [sys.executable, *arguments],

@@ -29,7 +29,7 @@ MODULES = ("lightune.train", "lightune.commands", "submitit.core._submit", "torc
 PYTHON = """#!{python} -IS
 import array, json, os, signal, socket, sys
 arguments = sys.argv[1 + sum(one in ("-u", "-B") for one in sys.argv[1:3]):]
-is_spawned = arguments[1].startswith("from multiprocessing.spawn ")
+is_spawned = arguments[1].startswith(("from multiprocessing.spawn ", "from multiprocessing.forkserver "))
 if not (arguments[0].endswith(".py") or arguments[0] == "-m" and arguments[1] in {modules} or is_spawned):
     os.execv("{python}", ["{python}", *sys.argv[1:]])
 inherited = [int(number) for number in os.listdir("/dev/fd")] if is_spawned else [0, 1, 2]
@@ -70,14 +70,15 @@ class Streams:
 
 def fork(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams) -> Any:
     """Start Python with a script or ``-m`` module, for variables that no import reads."""
-    _start_server()
+    start_server()
     process = multiprocessing.get_context("forkserver").Process(target=_main, args=(arguments, cwd, env, streams, python()))
     process.start()
     return process
 
 
 @cache
-def _start_server() -> None:
+def start_server() -> None:
+    """Start the process that is forked, which imports while this one goes on."""
     multiprocessing.set_forkserver_preload(["preloaded"])
     with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
         forkserver.ensure_running()

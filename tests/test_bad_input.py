@@ -13,8 +13,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
-from conftest import ROOT, command, write_reviews
+from conftest import TRAIN, command, write_reviews
 from hydra.core.plugins import Plugins
 
 from lightune.common import packages
@@ -372,26 +373,23 @@ import runpy, sys
 from lightune.data import TextClassificationPreprocessor as P
 call = P.__call__
 def counted(self, examples, *, training):
-    print("tokenized", file=open({file!r}, "a"))
+    print("tokenized", file=open("calls", "a"))
     return call(self, examples, training=training)
 P.__call__ = counted
-sys.argv[0] = {script!r}
-sys.path.insert(0, {root!r})
 runpy.run_path({script!r}, run_name="__main__")
 """
 
 
 def test_two_runs_at_once_have_a_folder_each_and_tokenize_once(tmp_path: Path, tiny_bert: Path):
-    data = write_reviews(tmp_path / "reviews.csv", 40)
-    code = COUNTING.format(file=str(tmp_path / "calls"), script=str(ROOT / "train.py"), root=str(ROOT))
+    (tmp_path / "counting.py").write_text(COUNTING.format(script=TRAIN))
+    # rows that no other test has tokenized
+    data = write_reviews(tmp_path / "reviews.csv", 40, seed=1)
     arguments = [
-        "data=local", f"data.path={data}", f"model.pretrained_model_name_or_path='{tiny_bert}'",
+        "counting.py", "data=local", f"data.path={data}", f"model.pretrained_model_name_or_path='{tiny_bert}'",
         "data.max_length=32", "trainer=debug", "report=false",
     ]  # fmt: skip
-    env = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     started = [
-        subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
-        for _ in range(2)
+        subprocess.Popen([forked.python(), *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)
     ]
     assert [one.wait(timeout=200) for one in started] == [0, 0]
     assert len(list((tmp_path / "outputs" / "local-minilm").glob("*/metrics.json"))) == 2
@@ -399,11 +397,11 @@ def test_two_runs_at_once_have_a_folder_each_and_tokenize_once(tmp_path: Path, t
 
 
 def test_workers_do_not_hang_where_tokenizers_are_parallel(tmp_path: Path, tiny_bert: Path):
-    data = write_reviews(tmp_path / "reviews.csv", 120)
+    data = write_reviews(tmp_path / "reviews.csv", 120, seed=1)
     done = command(
-        str(ROOT / "train.py"), "data=local", f"data.path={data}", "data.max_length=32", "trainer=debug",
+        TRAIN, "data=local", f"data.path={data}", "data.max_length=32", "trainer=debug",
         f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.num_workers=2",
-        cwd=tmp_path, TOKENIZERS_PARALLELISM="true", HF_DATASETS_CACHE=str(tmp_path / "cache"),
+        cwd=tmp_path, TOKENIZERS_PARALLELISM="true",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "test" in done.stdout

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from functools import cache
+from itertools import zip_longest
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -124,11 +125,13 @@ def options() -> set[str]:
         for key, value in node.items() if isinstance(node, dict) else ():
             add(value, f"{name}.{key}".lstrip("."))
 
-    for group, names in choices().items():
-        for name in sorted(names) if group != "." else ():
-            with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-                cfg = compose("train", [f"{group}={name}"], return_hydra_config=True)
-            add(OmegaConf.to_container(cfg, resolve=False), "")
+    groups = {group: sorted(names) for group, names in choices().items() if group != "."}
+    # each choice of every group once, all groups at a time: composing takes a tenth of a second
+    for names in zip_longest(*groups.values()):
+        chosen = [f"{group}={name}" for group, name in zip(groups, names, strict=True) if name]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose("train", chosen, return_hydra_config=True)
+        add(OmegaConf.to_container(cfg, resolve=False), "")
     return found
 
 

@@ -68,7 +68,8 @@ def program(*, tiny_bert: Path, reviews: Path, **arguments: object) -> str:
 def test_twelve_lines_give_the_weights_of_the_command(tiny_bert: Path, tmp_path: Path, trainer: dict[str, int]):
     reviews = write_reviews(tmp_path / "reviews.csv", 121)
     code = program(tiny_bert=tiny_bert, reviews=reviews, **trainer)
-    done = command("-c", f"{code}\ntrainer.save_checkpoint('library.ckpt')", cwd=tmp_path)
+    (tmp_path / "program.py").write_text(f"{code}\ntrainer.save_checkpoint('library.ckpt')")
+    done = command(str(tmp_path / "program.py"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = command(
         TRAIN, "data=local", f"data.path={reviews}", f"model.pretrained_model_name_or_path='{tiny_bert}'",

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -264,45 +266,78 @@ EXPORTS = {
     "lora": (HEAD, "tuning=lora"),
     "tokens": ("task=token_classification", "data.doc_stride=8", TAGS),
 }
-FRESH = """
-import sys, torch, transformers
-folder, auto_class, out, snippet = sys.argv[1:]
-auto = getattr(transformers, auto_class)
-try:
-    auto.from_pretrained(folder, trust_remote_code=False)
-except ValueError as error:
-    print("refused:", repr(error))  # one line
-model = auto.from_pretrained(folder, trust_remote_code=True)
-assert not any(name.startswith(("lightune", "acme")) for name in sys.modules)
-batch = transformers.AutoTokenizer.from_pretrained(folder)(["a superb film", "bad"], padding=True, return_tensors="pt")
-with torch.no_grad():
-    torch.save((model.eval()(**batch).logits, dict(batch)), out)
-print("labels:", model.config.id2label)
-exec(snippet)
+WITHOUT_LIGHTUNE = """
+import json, os, sys, torch, traceback, transformers
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, pipeline
+from transformers.models.bert import modeling_bert
+
+def load(folder, auto_class, snippet, out):
+    os.chdir(folder)
+    auto = globals()[auto_class]
+    try:
+        auto.from_pretrained(folder, trust_remote_code=False)
+    except ValueError as error:
+        print("refused:", repr(error))  # one line
+    model = auto.from_pretrained(folder, trust_remote_code=True)
+    assert not any(name.startswith(("lightune", "acme")) for name in sys.modules)
+    batch = AutoTokenizer.from_pretrained(folder)(["a superb film", "bad"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        torch.save((model.eval()(**batch).logits, dict(batch)), f"{out}.pt")
+    print("labels:", model.config.id2label)
+    exec(snippet, {})
+
+for line in sys.stdin:
+    *arguments, out = json.loads(line)
+    if os.fork() == 0:
+        with open(f"{out}.txt", "w") as sys.stdout, open(os.devnull) as sys.stdin:
+            try:
+                load(*arguments, out)
+            except Exception:
+                traceback.print_exc(file=sys.stdout)
+                os._exit(1)
+        os._exit(0)
+    print(os.wait()[1], flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def load_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Load an export in processes that have imported transformers alone; return what they printed."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"HF_HOME": str(folder)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_LIGHTUNE], env=env, stdin=pipe, stdout=pipe, text=True, cwd=folder
+    ) as server:
+
+        def load(*arguments: str, out: Path) -> str:
+            assert server.stdin is not None and server.stdout is not None
+            print(json.dumps([*arguments, str(out)]), file=server.stdin, flush=True)
+            status, printed = server.stdout.readline(), out.with_suffix(".txt").read_text()
+            assert status == "0\n", printed
+            return printed
+
+        yield load
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_transformers_loads_an_export_with_its_head(
-    train_here: Train, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train_here: Train, tmp_path: Path, name: str, load_elsewhere: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ):
     data = write_tags(tmp_path / "x.jsonl") if name == "tokens" else write_reviews(tmp_path / "x.csv", 60)
     train_here("data=local", f"data.path={data}", "trainer.max_steps=3", "optimizer.lr=1e-2", *EXPORTS[name])
     run, folder = tmp_path / "run", tmp_path / "out"
     cli.main(["export", str(run), "--out", str(folder)])
     auto_class = f"AutoModelFor{'Token' if name == 'tokens' else 'Sequence'}Classification"
-    monkeypatch.delenv("PYTHONPATH")
-    home = {"HF_HOME": str(tmp_path / "home")}
     card = (folder / "README.md").read_text()
     snippet = card.partition("```python\n")[2].partition("```")[0]
-    done = command("-c", FRESH, str(folder), auto_class, str(tmp_path / "logits.pt"), snippet, cwd=folder, **home)
-    assert done.returncode == 0, done.stderr
+    printed = load_elsewhere(str(folder), auto_class, snippet, out=tmp_path / "loaded")
     # without consent nothing is loaded, rather than a random head
     # transformers prints lines of its own between these
-    refused, labels = done.stdout.partition("refused:")[2].split("labels:")
+    refused, labels = printed.partition("refused:")[2].split("labels:")
     labels, answer = labels.split("\n", maxsplit=1)
     assert "trust_remote_code" in refused
-    found, batch = torch.load(tmp_path / "logits.pt")
+    found, batch = torch.load(tmp_path / "loaded.pt")
     with torch.no_grad():
         wanted = rebuild(run)[1].model.eval()(**batch).logits
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)

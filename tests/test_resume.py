@@ -288,7 +288,6 @@ def test_resumed_in_other_batches_and_killed_again_is_as_killed_once(start: STAR
 OFTEN = """
 import os, random, runpy, signal, sys, time
 from pathlib import Path
-import lightning, transformers, lightune.training.callbacks, lightune.data, lightune.runs.score_table, lightune.tasks  # once, for all children
 from lightune.runs.checkpoint_io import newest_loadable
 
 script, folder, kills, *overrides = sys.argv[1:]
@@ -315,16 +314,19 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(start(), 0)[1]))
 """
 
 
-def test_twenty_kills_at_random_moments_lose_nothing(start: START, tmp_path: Path):
+@pytest.mark.parametrize(("kills", "epochs"), [(6, 5), pytest.param(20, 15, marks=pytest.mark.matrix)])
+def test_kills_at_random_moments_lose_nothing(start: START, tmp_path: Path, kills: int, epochs: int):
     """With temporary files on another file system, where Lightning's own way of saving left half a checkpoint."""
     elsewhere = Path("/dev/shm")
     env = {"TMPDIR": str(elsewhere)} if elsewhere.is_dir() else {}
     settings = [
-        "trainer.max_epochs=15",
-        "callbacks.early_stopping.patience=15",
+        f"trainer.max_epochs={epochs}",
+        f"callbacks.early_stopping.patience={epochs}",
         "callbacks.last.every_minutes=0",
     ]
+    (tmp_path / "often.py").write_text(OFTEN)
+    launcher = [str(tmp_path / "often.py"), TRAIN, str(tmp_path / "run"), str(kills)]
     assert start(tmp_path / "reference", *settings).returncode == 0
-    done = start(tmp_path / "run", *settings, launcher=["-c", OFTEN, TRAIN, str(tmp_path / "run"), "20"], **env)
+    done = start(tmp_path / "run", *settings, launcher=launcher, **env)
     assert done.returncode == 0, done.stderr
     assert_same(ended(tmp_path / "run"), ended(tmp_path / "reference"))

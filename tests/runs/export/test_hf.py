@@ -21,13 +21,14 @@ TOLERANCE = 1e-5  # of logits
 
 FRESH = """
 import sys, torch, transformers, peft
-folder, auto_class, base, texts, out = sys.argv[1:]
-load = getattr(transformers, auto_class).from_pretrained
-model = peft.PeftModel.from_pretrained(load(base, num_labels=2), folder) if base else load(folder)
+merged, adapter, base, texts = sys.argv[1:]
+load = transformers.AutoModelForSequenceClassification.from_pretrained
+models = {merged: load(merged), adapter: peft.PeftModel.from_pretrained(load(base, num_labels=2), adapter)}
 assert not any(name.startswith("lightune") for name in sys.modules)
-batch = transformers.AutoTokenizer.from_pretrained(folder)(texts.split("|"), padding=True, return_tensors="pt")
-with torch.no_grad():
-    torch.save(model.eval()(**batch).logits, out)
+for folder, model in models.items():
+    batch = transformers.AutoTokenizer.from_pretrained(folder)(texts.split("|"), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        torch.save(model.eval()(**batch).logits, f"{folder}.pt")
 """
 TEXTS = ["a superb film", "the boring and awful plot is very bad"]
 
@@ -61,12 +62,11 @@ def test_another_process_needs_only_transformers_or_peft(
     )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     wanted = logits(rebuild(tmp_path / "run")[1].model, tokenizer(TEXTS, padding=True, return_tensors="pt"))
-    for folder, base in ((exported(), ""), (exported("--adapter"), str(tiny_bert))):
-        out = tmp_path / f"{folder.name}.pt"
-        auto_class = "AutoModelForSequenceClassification"
-        done = command("-c", FRESH, str(folder), auto_class, base, "|".join(TEXTS), str(out), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        torch.testing.assert_close(torch.load(out), wanted, rtol=0, atol=TOLERANCE)
+    folders = exported(), exported("--adapter")
+    done = command("-c", FRESH, *map(str, (*folders, tiny_bert)), "|".join(TEXTS), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for folder in folders:
+        torch.testing.assert_close(torch.load(f"{folder}.pt"), wanted, rtol=0, atol=TOLERANCE)
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
     assert (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size < 40_000
