@@ -63,7 +63,9 @@ class Streams:
     def take(self) -> None:
         """In the fork: give the files their numbers, which others of them may have."""
         received = [file.detach() for file in self.files]
-        for file, number in zip([fcntl.fcntl(file, fcntl.F_DUPFD, 1000) for file in received], self.numbers, strict=True):
+        for file, number in zip(
+            [fcntl.fcntl(file, fcntl.F_DUPFD, 1000) for file in received], self.numbers, strict=True
+        ):
             os.dup2(file, number)
             os.close(file)
 
@@ -71,7 +73,9 @@ class Streams:
 def fork(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams) -> Any:
     """Start Python with a script or ``-m`` module, for variables that no import reads."""
     start_server()
-    process = multiprocessing.get_context("forkserver").Process(target=_main, args=(arguments, cwd, env, streams, python()))
+    process = multiprocessing.get_context("forkserver").Process(
+        target=_main, args=(arguments, cwd, env, streams, python())
+    )
     process.start()
     return process
 

@@ -5,8 +5,8 @@ import re
 import shlex
 import tomllib
 from functools import cache
-from itertools import zip_longest
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 

@@ -140,7 +140,7 @@ class Splits:
 
 def _read_groups(rows: Dataset, column: str, *, split: str) -> list[str]:
     check_columns(rows, {"group_column": column}, split=split)
-    values = list(rows[column])
+    values = rows[column][:]
     refuse_missing([value is None for value in values], "group", column, split=split)
     return [str(value) for value in values]
 

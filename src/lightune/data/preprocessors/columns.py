@@ -45,7 +45,7 @@ def join_lists(rows: Dataset, column: str, *, split: str) -> Dataset:
         return rows
     if split != "predict":  # its rows come in chunks
         rank_zero_only(log.info)(f"{split}: the texts of each list in column {column!r} are joined by spaces")
-    texts = [None if row is None else " ".join(filter(None, row)) for row in rows[column]]
+    texts = [None if row is None else " ".join(filter(None, row)) for row in rows[column][:]]
     new = f"{column} joined"
     return rows.add_column(new, texts, feature=Value("string")).remove_columns(column).rename_column(new, column)
 
@@ -55,11 +55,11 @@ def check_filled(rows: Dataset, columns: list[str], *, split: str) -> None:
     for column in columns:
         stored = rows.data.column(column)  # may include rows that were left out
         if stored.null_count:
-            refuse_missing([value is None for value in rows[column]], "text", column, split=split)
+            refuse_missing([value is None for value in rows[column][:]], "text", column, split=split)
         is_text = pa.types.is_string(stored.type) or pa.types.is_large_string(stored.type)
         # rows to predict for come in chunks: a row number in a chunk says nothing
         if split != "predict" and is_text and pc.any(pc.equal(pc.utf8_trim_whitespace(stored), "")).as_py():
-            empty = [index + 1 for index, text in enumerate(rows[column]) if not text.strip()]
+            empty = [index + 1 for index, text in enumerate(rows[column][:]) if not text.strip()]
             warn_of_rows(empty, len(rows), f"rows have an empty text in column {column!r}", split=split)
 
 
@@ -75,7 +75,7 @@ def check_scalars(rows: Dataset, columns: list[str], *, split: str) -> None:
     for column in columns:
         if isinstance(rows.features[column], (Value, ClassLabel)) and rows.features[column].dtype != "json":
             continue
-        for index, value in enumerate(rows[column]):
+        for index, value in enumerate(rows[column][:]):
             if not isinstance(value, (str, int, float)):
                 raise UserError(
                     f"The {split} split, row {index + 1}, column {column!r}: {value!r:.80} is not a text."

@@ -58,7 +58,7 @@ class DialoguePreprocessor(Preprocessor):
         check_columns(rows, {"dialogue_column": column}, split=split)
         prepared: dict[str, list[Any]] = {"turns": [], "reply": [], "source": [], "references": []}
         empty = []
-        for index, dialogue in enumerate(rows[column]):
+        for index, dialogue in enumerate(rows[column][:]):
             try:
                 turns = read_turns(dialogue, complete=labelled, reply_roles=self.reply_roles)
                 last = _last_reply(turns) if labelled else len(turns)

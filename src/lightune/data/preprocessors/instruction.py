@@ -72,7 +72,7 @@ class InstructionPreprocessor(DialoguePreprocessor):
             rows = join_lists(rows, column, split=split)
         check_text_columns(rows, [*columns.values()], split=split)
         check_filled(rows, [column for name, column in columns.items() if name in REQUIRED], split=split)
-        whole = {name: [text or "" for text in rows[column]] for name, column in self.columns.items()}
+        whole = {name: [text or "" for text in rows[column][:]] for name, column in self.columns.items()}
         tokenizer = self.tokenizer
         texts = {name: truncate_texts(tokenizer, values, tokens=self.max_length) for name, values in whole.items()}
         answers = rows[self.target_column][:] if labelled else []

@@ -22,8 +22,8 @@ def read_labels(rows: Dataset, columns: Columns, *, separator: str | None) -> li
     A text is split at ``separator``; without one, a text that spells a list or mapping, in JSON or Python, becomes it.
     """
     if isinstance(columns, list):
-        return [list(cells) for cells in zip(*(rows[column] for column in columns), strict=True)]
-    return [_parsed(value, separator) if isinstance(value, str) else value for value in rows[columns]]
+        return [list(cells) for cells in zip(*(rows[column][:] for column in columns), strict=True)]
+    return [_parsed(value, separator) if isinstance(value, str) else value for value in rows[columns][:]]
 
 
 def known_names(rows: Dataset, columns: Columns, label_names: Sequence[str] | None) -> list[str] | None:

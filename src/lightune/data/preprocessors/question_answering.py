@@ -56,11 +56,11 @@ class QuestionAnsweringPreprocessor(Preprocessor):
         columns |= {"answers_column": self.answers_column} if labelled else {}
         check_columns(rows, columns, split=split)
         check_texts(rows, self.input_columns, split=split)
-        questions, contexts = (list(rows[column]) for column in self.input_columns)
+        questions, contexts = (rows[column][:] for column in self.input_columns)
         prepared: dict[str, list[Any]] = {"question": questions, "context": contexts}
         if labelled:
             column, found = self.answers_column, []
-            for number, (context, answers) in enumerate(zip(contexts, rows[column], strict=True), start=1):
+            for number, (context, answers) in enumerate(zip(contexts, rows[column][:], strict=True), start=1):
                 where = f"The {split} split, row {number}, column {column!r}"
                 found.append(read_answers(answers, context, allow_none=self.version_2_with_negative, where=where))
             prepared["answers"] = [texts for texts, _, _ in found]

@@ -21,13 +21,13 @@ def tag_spans(rows: Dataset, tokens_column: str, label_column: str, *, split: st
     check_columns(rows, {"tokens_column": tokens_column, "label_column": label_column}, split=split)
     if getattr(rows.features[tokens_column], "dtype", None) not in ("string", "large_string"):
         return rows
-    labels = list(rows[label_column])
+    labels = rows[label_column][:]
     lists = [value for value in labels if isinstance(value, list)]
     if not lists or not all(isinstance(span, (list, dict)) for value in lists for span in value[:1]):
         return rows
-    answers = rows["answer"] if "answer" in rows.column_names else [None] * len(rows)
+    answers = rows["answer"][:] if "answer" in rows.column_names else [None] * len(rows)
     tagged: dict[str, list[list[str]]] = {tokens_column: [], label_column: []}
-    for number, (text, spans, answer) in enumerate(zip(rows[tokens_column], labels, answers, strict=True), start=1):
+    for number, (text, spans, answer) in enumerate(zip(rows[tokens_column][:], labels, answers, strict=True), start=1):
         if answer in ("reject", "ignore"):
             continue
         try:

@@ -26,7 +26,7 @@ def check_words(rows: Dataset, column: str, *, split: str, allow_raw: bool) -> N
             f"data.tokens_column={column}: the {split} split has {rows[0][column]!r:.80} there, not a list of words.\n"
             'Expected JSONL or Parquet with lists such as ["Anna", "lives", "in", "Oslo"], or a CoNLL file.'
         )
-    for index, words in enumerate(rows[column]):
+    for index, words in enumerate(rows[column][:]):
         if wrong := [word for word in words if not isinstance(word, str)]:
             where = f"The {split} split, row {index + 1}, column {column!r}"
             raise UserError(f"{where}: {wrong[0]!r} is not a word.\nExpected lists of words.")
@@ -73,7 +73,7 @@ def read_tags(
             "Expected words such as B-PER, I-PER and O, or a ClassLabel column, which holds the names."
         )
     tags_of_rows = []
-    for index, (words, values) in enumerate(zip(rows[tokens_column], rows[label_column], strict=True)):
+    for index, (words, values) in enumerate(zip(rows[tokens_column][:], rows[label_column][:], strict=True)):
         where = f"The {split} split, row {index + 1}, column {label_column!r}"
         if values is None:
             raise UserError(f"{where}: there are no tags.\nFill or remove the row, or name a labelled split.")
