@@ -1,6 +1,7 @@
 """Every metric over rows dealt out to two processes is what one process finds, also where one has no rows."""
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import command
@@ -59,8 +60,9 @@ print(json.dumps([both([[0, 2, 4], [1, 3]]), both([[0, 1, 2, 3, 4], []]), measur
 """
 
 
-def test_two_processes_find_what_one_does():
-    done = command("-W", "ignore", "-c", SCRIPT)
+def test_two_processes_find_what_one_does(tmp_path: Path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = command(str(tmp_path / "script.py"))
     assert done.returncode == 0, done.stderr
     shared, lopsided, alone = json.loads(done.stdout)
     assert len(alone) > 15
