@@ -9,8 +9,8 @@ PATH = [entry for entry in sys.path if entry and entry not in os.environ["PYTHON
 
 # what train.py imports, some of it only after it has checked its options
 for name in (
-    "datasets", "lightning", "matplotlib", "peft", "scipy.io", "scipy.optimize", "threadpoolctl", "torchmetrics",
-    "transformers", "transformers.models.bert.modeling_bert", "lightune.train", "lightune.data",
+    "datasets", "lightning", "matplotlib", "peft", "scipy.io", "scipy.optimize", "threadpoolctl", "torch.distributed.run",
+    "torchmetrics", "transformers", "transformers.models.bert.modeling_bert", "lightune.train", "lightune.data",
     "lightune.runs.ensemble", "lightune.sweeps.jobs", "lightune.sweeps.leaderboard", "lightune.tasks",
     "lightune.training.build_run", "lightune.training.calibrate", "lightune.training.callbacks",
     "lightune.training.environment", "lightune.training.measure_pretrained", "lightune.training.results",

@@ -84,7 +84,7 @@ def again(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 def test_translation(train_here, again, tmp_path: Path):
     data = write_pairs(tmp_path / "pairs.jsonl", 300)
     metrics = train_here(
-        "task=translation", "data=local", f"data.path={data}", "data.batch_size=8", "optimizer.lr=5e-3",
+        "task=translation", "data=local", f"data.path={data}", "data.batch_size=16", "optimizer.lr=8e-3",
         "data.max_target_length=16", "trainer.max_epochs=6", "task.generation.num_beams=2",
     )  # fmt: skip
     assert metrics["val/bleu"] > 30
@@ -136,7 +136,7 @@ def test_dialogue(train_here, again, tmp_path: Path, caplog: pytest.LogCaptureFi
     data = write_chats(tmp_path / "chats.jsonl", 300)
     with caplog.at_level("INFO"):
         metrics = train_here(
-            "task=dialogue", "data=local", f"data.path={data}", "data.batch_size=8", "optimizer.lr=5e-3",
+            "task=dialogue", "data=local", f"data.path={data}", "data.batch_size=16", "optimizer.lr=8e-3",
             "trainer.max_epochs=6", "task.generation.max_new_tokens=5",
         )  # fmt: skip
     assert metrics["val/perplexity"] < 2
@@ -158,7 +158,7 @@ def test_a_decoder_is_prompted(task: str, train_here, again, tiny_llama: Path, t
     }
     metrics = train_here(
         f"task={task}", "data=local", f"data.path={data}", f"model.pretrained_model_name_or_path='{tiny_llama}'",
-        "data.batch_size=8", "optimizer.lr=5e-3", "data.max_target_length=16", "trainer.max_epochs=4", *columns[task],
+        "data.batch_size=16", "optimizer.lr=2e-2", "data.max_target_length=16", "trainer.max_epochs=4", *columns[task],
     )  # fmt: skip
     assert metrics["test/bleu" if task != "summarization" else "test/rougeL"] > 0.3
     assert metrics["test/perplexity"] < 4

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import command
 from omegaconf import OmegaConf
 
 from lightune.commands import cli
@@ -162,15 +163,15 @@ def test_a_file_that_exists_is_never_written_over(finished_run: Path, tmp_path: 
     labelled = tmp_path / "labelled.jsonl"
     labelled.write_text('{"text": "a superb film", "label": "positive"}\n')
     before = labelled.read_bytes()
-    for command in (
+    for arguments in (
         ("predict", finished_run, "--file", labelled, "--out", labelled),
         ("predict", finished_run, "--text", "x", "--out", labelled),
         ("explain", finished_run, "--text", "x", "--out", labelled),
         ("report", finished_run, "--out", labelled),
     ):
-        assert f"{labelled} exists already" in refused(capsys, *command)
-        assert f"{tmp_path} exists already" in refused(capsys, *command[:-1], tmp_path)
-        assert f"there is no folder {tmp_path / 'no'}" in refused(capsys, *command[:-1], tmp_path / "no" / "out.csv")
+        assert f"{labelled} exists already" in refused(capsys, *arguments)
+        assert f"{tmp_path} exists already" in refused(capsys, *arguments[:-1], tmp_path)
+        assert f"there is no folder {tmp_path / 'no'}" in refused(capsys, *arguments[:-1], tmp_path / "no" / "out.csv")
     assert labelled.read_bytes() == before
     assert list(tmp_path.iterdir()) == [labelled]
 
@@ -205,8 +206,7 @@ def test_changed_data_is_neither_measured_nor_trained_on_silently(finished_run: 
     try:
         data.write_text(original.replace("positive", "good"))
         assert "The data has changed since the run" in refused(capsys, "evaluate", finished_run)
-        resumed = [sys.executable, "-m", "lightune.commands", "resume", run, "trainer.max_epochs=4"]
-        done = subprocess.run(resumed, capture_output=True, text=True, check=False)
+        done = command("-m", "lightune.commands", "resume", str(run), "trainer.max_epochs=4")
         assert done.returncode == 1
         assert "its labels are ['good', 'negative']" in done.stderr and len(done.stderr.splitlines()) <= 5
     finally:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ EXPERIMENTS = [f"experiment={file.stem}" for file in sorted((CONF / "experiment"
 LOGGERS = {"tensorboard": ["tensorboard"], "wandb": ["wandb"], "mlflow": ["mlflow", "sqlalchemy"]}
 
 
+@cache
 def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", ["run_dir=somewhere", *overrides], return_hydra_config=True)
