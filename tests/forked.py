@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-MODULES = ("lightune.train", "lightune.commands", "submitit.core._submit", "torch.distributed.run")
+MODULES = ("lightune.train", "lightune.commands", "pytest", "submitit.core._submit", "torch.distributed.run")
 """What is forked of ``python -m``."""
 
 PYTHON = """#!{python} -IS

@@ -7,7 +7,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import forked
 import pytest
 import yaml
 from conftest import ROOT, command
@@ -80,9 +79,7 @@ def test_its_tests_pass_where_it_is_installed(project: Path, tmp_path: Path):
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: clinic_notes\nVersion: 0.1.0\n")
     (installed / "entry_points.txt").write_text("[lightune]\nclinic_notes = clinic_notes\n")
     path = os.pathsep.join([str(project / "src"), str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    # what the tests start is forked
-    run = f"import pytest, sys; sys.executable = {forked.python()!r}; sys.exit(pytest.main(['-p', 'no:cacheprovider']))"
-    done = command("-c", run, cwd=project, PYTHONPATH=path)
+    done = command("-m", "pytest", "-p", "no:cacheprovider", cwd=project, PYTHONPATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout
 

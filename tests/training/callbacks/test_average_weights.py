@@ -14,7 +14,7 @@ from lightune.commands import cli
 from lightune.runs.checkpoint_io import read_checkpoint
 
 TRAIN = Callable[..., dict[str, float]]
-SMALL = ["data.batch_size=8", "trainer.max_epochs=3", "optimizer.lr=1e-2"]
+SMALL = ["data.batch_size=16", "trainer.max_epochs=3", "optimizer.lr=1e-2"]
 TUNINGS = {
     "full": [],
     "lora": ["tuning=lora"],
