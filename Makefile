@@ -24,7 +24,7 @@ train: setup ## the quickstart: MiniLM on movie reviews, a few minutes on a lapt
 	$(BIN)/python train.py $(ARGS)
 
 test: setup ## the whole suite, on up to four cores
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-fast: setup ## what needs no training, in a minute or two, for people at work
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 -m 'not (matrix or slow)' $(ARGS)

@@ -119,7 +119,7 @@ def test_a_search_killed_in_its_fifth_trial_continues(start: Start, tmp_path: Pa
 
 
 def test_two_processes_share_a_study_in_one_folder(start: Start, tmp_path: Path):
-    end(*(start("search", "sweep=optuna", *EIGHT, LR, sleep=0.3) for _ in range(2)))
+    end(*(start("search", "sweep=optuna", *EIGHT, LR, sleep=0.1) for _ in range(2)))
     assert states(tmp_path / "search") == ["finished"] * 8
     assert sorted((tmp_path / "search" / "ended").read_text().split()) == list("01234567")
     trials = study(tmp_path / "search" / "study.journal").trials
@@ -128,8 +128,8 @@ def test_two_processes_share_a_study_in_one_folder(start: Start, tmp_path: Path)
 
 def test_two_machines_share_a_study_in_a_database(start: Start, tmp_path: Path):
     shared = ("sweep=random", *EIGHT, "sweep.study_name=shared", f"sweep.storage=sqlite:///{tmp_path}/study.db", LR)
-    first = start("one", *shared, sleep=0.3, _0="kill", _1="kill")
-    second = start("two", *shared, sleep=0.3)
+    first = start("one", *shared, sleep=0.1, _0="kill", _1="kill")
+    second = start("two", *shared, sleep=0.1)
     first.communicate(timeout=60)
     second.communicate(timeout=60)
     running = [trial for trial in study(tmp_path / "study.db", "shared").trials if trial.state.name == "RUNNING"]
@@ -172,6 +172,6 @@ def test_a_grid_can_grow_and_needs_no_optuna(start: Start, tmp_path: Path):
 
 
 def test_two_processes_share_a_grid(start: Start, tmp_path: Path):
-    end(*(start("grid", "optimizer.lr=1e-3,2e-3", "seed=0,1,2", sleep=0.3) for _ in range(2)))
+    end(*(start("grid", "optimizer.lr=1e-3,2e-3", "seed=0,1,2", sleep=0.1) for _ in range(2)))
     assert states(tmp_path / "grid") == ["finished"] * 6
     assert sorted((tmp_path / "grid" / "ended").read_text().split()) == list("012345")
