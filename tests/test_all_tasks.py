@@ -209,7 +209,7 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path):
             str(ROOT / "train.py"), "task=translation", "data=local", f"data.path={data}",
             f"model.pretrained_model_name_or_path={tmp_path / 'bert'}", "data.max_length=16", "data.max_target_length=16",
             f"data.batch_size={rows}", "trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true",
-            f"trainer.devices={devices}", "trainer.max_epochs=1",
+            f"trainer.devices={devices}", "trainer.max_epochs=1", "report=false",
             "+trainer.num_sanity_val_steps=0", "optimizer._target_=torch.optim.SGD", "~optimizer.betas", "~optimizer.eps", "optimizer.lr=0.5",
             f"hydra.run.dir={folder}",
             cwd=tmp_path, LIGHTUNE_ALLOWED_TARGETS="torch.optim.SGD",
@@ -251,7 +251,10 @@ def test_a_new_data_set_is_one_yaml(tmp_path: Path, tiny_bert: Path):
     ],
 )
 def test_public_data_sets_train(train_here, data: str, folder: str, measured: str):
-    short = {"wnut_17": ["data.doc_stride=8"], "squad": ["data.doc_stride=8"]}
+    short = {
+        "wnut_17": ["data.doc_stride=8"],
+        "squad": ["data.doc_stride=8", "data.max_length=64", "data.batch_size=32"],
+    }
     metrics = train_here(
         f"data={data}", f"data.path={SHARED / folder}", "data.max_train_samples=24", "data.max_eval_samples=4",
         "trainer.max_epochs=1", *short.get(data, ["task.generation.max_new_tokens=8"]),

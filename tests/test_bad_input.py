@@ -102,7 +102,7 @@ def given(said, tmp_path: Path, tiny_bert: Path) -> Callable[..., tuple[int, str
         path = folder / next(iter(files)) if len(files) == 1 else folder
         return said(
             "data=local", f"data.path={path}", f"model.pretrained_model_name_or_path='{tiny_bert}'",
-            "data.max_length=32", "trainer=debug", *overrides,
+            "data.max_length=32", "trainer=debug", "trainer.detect_anomaly=false", "report=false", *overrides,
         )  # fmt: skip
 
     return run
@@ -400,7 +400,7 @@ def test_workers_do_not_hang_where_tokenizers_are_parallel(tmp_path: Path, tiny_
     data = write_reviews(tmp_path / "reviews.csv", 120, seed=1)
     done = command(
         TRAIN, "data=local", f"data.path={data}", "data.max_length=32", "trainer=debug",
-        f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.num_workers=2",
+        f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.num_workers=2", "report=false",
         cwd=tmp_path, TOKENIZERS_PARALLELISM="true",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

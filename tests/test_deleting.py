@@ -28,7 +28,7 @@ def test_the_rest_trains_and_predicts(rest: Path, tmp_path: Path, tiny_bert: Pat
     data = write_reviews(tmp_path / "reviews.csv", 60)
     trained = command(
         "train.py", "data=local", f"data.path='{data}'", "data.max_length=32", "trainer=debug",
-        f"model.pretrained_model_name_or_path='{tiny_bert}'", "hydra.run.dir=outputs/run",
+        f"model.pretrained_model_name_or_path='{tiny_bert}'", "hydra.run.dir=outputs/run", "report=false",
         cwd=rest, fresh=True, PYTHONPATH=str(rest / "src"),
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr

@@ -389,7 +389,7 @@ def test_the_example_of_the_docs_gives_the_same_figures_everywhere(
     data = write_reviews(tmp_path / "reviews.csv", 120)
     more = [
         "data=local", f"data.path={data}", f"model.pretrained_model_name_or_path='{tiny_bert}'", "data.max_length=32",
-        "optimizer.lr=3e-3", "trainer=cpu", "trainer.max_epochs=2",
+        "optimizer.lr=3e-3", "trainer=cpu", "trainer.max_epochs=2", "report=false",
     ]  # fmt: skip
     monkeypatch.chdir(tmp_path / "acme")
     run = tmp_path / "run"

@@ -186,7 +186,9 @@ def test_a_sweep_has_a_folder_per_job(tmp_path: Path, tiny_bert: Path):
         f"data.path={data}",
         f"model.pretrained_model_name_or_path='{tiny_bert}'",
         "data.max_length=32",
-        "trainer=debug",
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "report=false",
         "optimizer.lr=1e-5,3e-5",
         "seed=0,1",
         cwd=tmp_path,
@@ -220,6 +222,7 @@ def test_two_processes_measure_the_same_as_one(tmp_path: Path, tiny_bert: Path):
             f"trainer.devices={devices}",
             "trainer.max_epochs=1",
             "optimizer.lr=0",
+            "report=false",
             f"hydra.run.dir={folder}",
             cwd=tmp_path,
         )

@@ -50,7 +50,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Star
             *(TRAIN, "-m", f"hydra.sweep.dir='{sweep}'"),
             *("data=local", f"data.path={folder / 'reviews.csv'}", "data.max_length=16", "data.batch_size=8"),
             *(f"model.pretrained_model_name_or_path='{tiny_bert}'", "trainer=cpu", "trainer.precision=32-true"),
-            *("trainer.max_steps=4", "callbacks.last.every_minutes=0", "~callbacks.progress_bar"),
+            *("trainer.max_steps=4", "report=false", "callbacks.last.every_minutes=0", "~callbacks.progress_bar"),
             *("+callbacks.break._target_=breaker.Break", "'+callbacks.break.run_dir=${run_dir}'".strip("'")),
             *overrides,
         ]

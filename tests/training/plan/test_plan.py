@@ -39,6 +39,7 @@ def run_train(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Call
             "data.max_length=32",
             "data.batch_size=8",
             "trainer=cpu",
+            "report=false",
             f"hydra.run.dir={folder / name}",
             *overrides,
             cwd=folder,
