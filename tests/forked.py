@@ -157,7 +157,8 @@ def _main(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Stre
 
     streams.take()
     # those of the process that this one was forked from may have been files
-    sys.stdin, sys.stdout = (open(number, mode, closefd=False) for number, mode in enumerate("rw"))  # noqa: SIM115
+    encoding = env.get("PYTHONIOENCODING")
+    sys.stdin, sys.stdout = (open(file, mode, encoding=encoding, closefd=False) for file, mode in enumerate("rw"))  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(cwd)
     os.environ.clear()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import forked
 import psutil
 import pytest
 from conftest import ROOT, save_tokenizer
@@ -122,6 +123,7 @@ def test_the_gpu_benchmark_measures_a_model_of_its_own(tmp_path: Path, monkeypat
     gpu = load("gpu", monkeypatch)
     arguments = ["gpu.py", "--smoke", "--models", "qwen_0.5b", "--arms", "ours", "--out", str(tmp_path / "gpu.json")]
     monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr("sys.executable", forked.python())
     gpu.main()
     (row,) = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     assert row["samples_per_second"] > 0

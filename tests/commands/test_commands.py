@@ -1,7 +1,6 @@
 """``lightune``: from a fresh process, by the run's folder alone."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -179,14 +178,11 @@ def test_a_file_that_exists_is_never_written_over(finished_run: Path, tmp_path: 
 def test_texts_that_the_terminal_cannot_show_are_labelled(finished_run: Path, tmp_path: Path):
     texts = ["一部好电影", "café 😀"]
     (tmp_path / "rows.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "lightune.commands", "predict", finished_run, "--file", tmp_path / "rows.txt"],
-        env=os.environ | {"PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        check=False,
-    )
+    arguments = ["-m", "lightune.commands", "predict", str(finished_run), "--file", str(tmp_path / "rows.txt")]
+    done = command(*arguments, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["text"] for line in done.stdout.decode("ascii").splitlines()] == texts
+    assert done.stdout.isascii()
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == texts
 
 
 def test_blank_texts_are_counted(finished_run: Path, tmp_path: Path, capsys):

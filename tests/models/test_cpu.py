@@ -1,7 +1,4 @@
-import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -196,17 +193,17 @@ def test_every_dropout_of_a_model_is_replaced():
     assert list(model.state_dict()) == names
 
 
-def printed(code: str, **env: str) -> int:
+def printed(code: str, folder: Path, **env: str) -> int:
     """Run code in its own process; return the number that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | env
-    )
+    (folder / "code.py").write_text(code)
+    done = command(str(folder / "code.py"), **env)
+    assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
-def test_freed_memory_is_used_again():
+def test_freed_memory_is_used_again(tmp_path: Path):
     code = """
 import resource, torch
 from lightune.models import cpu
@@ -218,7 +215,7 @@ for _ in range(10):
     torch.ones(10**7)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    assert printed(code) < 1000  # mapped anew, ten times 40 MB are 97,660 pages
+    assert printed(code, tmp_path) < 1000  # mapped anew, ten times 40 MB are 97,660 pages
 
 
 @pytest.mark.slow
@@ -235,9 +232,7 @@ for number in range(10, 1500, 3):
     rows[:number] @ weights
 print(psutil.Process().memory_info().rss - before)
 """
-    (tmp_path / "code.py").write_text(code)
-    settings: list[dict[str, str]] = [{}, {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}]
-    few, many = (int(command(str(tmp_path / "code.py"), **setting).stdout) for setting in settings)
+    few, many = (printed(code, tmp_path, **setting) for setting in ({}, {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}))
     assert few < 0.8 * many
 
 
