@@ -11,7 +11,7 @@ from conftest import save_tokenizer
 from transformers import AutoModelForSequenceClassification
 from transformers.models.bert.modeling_bert import BertLayer
 
-FROZEN = ["tuning=frozen", "tuning.num_layers=1", "data.batch_size=8", "trainer.max_epochs=3"]
+FROZEN = ["tuning=frozen", "tuning.num_layers=1", "data.batch_size=16", "trainer.max_epochs=3"]
 
 
 @pytest.fixture
