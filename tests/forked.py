@@ -62,16 +62,17 @@ class Streams:
 
     def take(self) -> None:
         """In the fork: give the files their numbers, which others of them may have."""
-        received = [file.detach() for file in self.files]
-        for file, number in zip(
-            [fcntl.fcntl(file, fcntl.F_DUPFD, 1000) for file in received], self.numbers, strict=True
-        ):
-            os.dup2(file, number)
-            os.close(file)
+        copies = []
+        for received in (file.detach() for file in self.files):
+            copies.append(fcntl.fcntl(received, fcntl.F_DUPFD, 128))
+            os.close(received)
+        for copy, number in zip(copies, self.numbers, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 def fork(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Streams) -> Any:
-    """Start Python with a script or ``-m`` module, for variables that no import reads."""
+    """Start Python as ``arguments`` say: with a script, one of ``MODULES``, or the code that multiprocessing starts."""
     start_server()
     process = multiprocessing.get_context("forkserver").Process(
         target=_main, args=(arguments, cwd, env, streams, python())
