@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,9 @@ def fork(arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Strea
 def start_server() -> None:
     """Start the process that is forked, which imports while this one goes on."""
     multiprocessing.set_forkserver_preload(["preloaded"])
+    # processes that a test kills leave semaphores, which it removes in the end
+    with patch.dict(os.environ, PYTHONWARNINGS="ignore:resource_tracker"):
+        resource_tracker.ensure_running()
     with patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
         forkserver.ensure_running()
 
