@@ -397,6 +397,7 @@ def test_two_runs_at_once_have_a_folder_each_and_tokenize_once(tmp_path: Path, t
 
 
 def test_workers_do_not_hang_where_tokenizers_are_parallel(tmp_path: Path, tiny_bert: Path):
+    # rows that no other test has tokenized
     data = write_reviews(tmp_path / "reviews.csv", 120, seed=1)
     done = command(
         TRAIN, "data=local", f"data.path={data}", "data.max_length=32", "trainer=debug",

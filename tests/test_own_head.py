@@ -267,7 +267,7 @@ EXPORTS = {
     "tokens": ("task=token_classification", "data.doc_stride=8", TAGS),
 }
 WITHOUT_LIGHTUNE = """
-import json, os, sys, torch, traceback, transformers
+import json, os, sys, torch, traceback
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, pipeline
 from transformers.models.bert import modeling_bert
 

@@ -20,7 +20,7 @@ class Slow(LightningModule):
         return self.weight.sum()
 
     def validation_step(self, batch: dict, batch_idx: int) -> None:
-        time.sleep(0.2)
+        time.sleep(0.5)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
